@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "collegium/core/export.h"
+#include "collegium/core/isa.h"
+#include "collegium/core/progress.h"
+#include "collegium/core/status.h"
+#include "collegium/core/text/tokenizer.h"
+
+namespace collegium::core {
+
+enum class TextKind { kQuery, kDocument };  // chooses the model's prompt, if it has any
+
+struct EncoderOptions {
+  Isa isa = active_isa();
+};
+
+// Text to vector: a BERT-class trunk (arXiv 1810.04805) with pooling (arXiv 1908.10084), read from
+// a Hugging Face folder. fp32. Sequences are packed, never padded, and every sum has one order, so
+// a vector does not depend on its batch, on the number of threads or on the ISA level's tiling:
+// bit-equal alone and in company. Immutable; any number of threads may encode at once.
+class COLLEGIUM_API Encoder {
+ public:
+  // Needs config.json, vocab.txt, model.safetensors; reads modules.json, 1_Pooling/config.json,
+  // sentence_bert_config.json, config_sentence_transformers.json, tokenizer_config.json. Whatever
+  // is asked for there and not run here is not_supported, by name. not_found says which file.
+  static Result<std::shared_ptr<const Encoder>> load(const std::string& folder,
+                                                     const EncoderOptions& options = {});
+  ~Encoder();
+
+  std::size_t dim() const noexcept;
+  std::size_t max_tokens() const noexcept;  // a longer text is cut here, and encode() says so
+  const Tokenizer& tokenizer() const noexcept;
+  // 32 hex digits over weights, tokenizer, pooling, prompts and length: equal digests, equal
+  // vectors.
+  const std::string& digest() const noexcept;
+  const std::string& folder() const noexcept;
+  // The files load() read, relative to folder(): what a copy of the encoder must hold.
+  const std::vector<std::string>& files() const noexcept;
+  // Multiply-adds x 2 for one sequence of `tokens` tokens.
+  double flops(std::size_t tokens) const noexcept;
+
+  struct Embeddings {
+    std::vector<float> vectors;  // (texts, dim), row-major, L2-normalised if the model says so
+    std::vector<std::size_t> num_tokens;  // (texts,), after truncation
+    std::vector<bool> truncated;          // (texts,)
+  };
+  // invalid_argument for a text that is not UTF-8 (the message gives its position), cancelled.
+  Result<Embeddings> encode(std::span<const std::string_view> texts, TextKind kind,
+                            const ProgressCallback& progress = {}) const;
+  // (tokens, dim) hidden states of the last layer before pooling, for one text.
+  Result<std::vector<float>> token_vectors(std::string_view text, TextKind kind) const;
+
+ private:
+  struct Impl;
+  explicit Encoder(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace collegium::core

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstddef>
+
+#include "collegium/core/isa.h"
+
+// The arithmetic of the encoder and the language model behind one table of functions. Each level
+// fills the table in its own translation unit (kernels_scalar.cc, kernels_avx2.cc, ...), which
+// includes intrinsics and <cstddef> and little else, and is the only one compiled for that level.
+// Raw pointers in, numbers out, no allocation, noexcept, single-threaded: callers split the work.
+//
+// Every sum has one order, whatever the tile: an output of gemm_panels is one chain of fused
+// multiply-adds over k = 0, 1, ..., K-1 started from the bias (or zero). So a row is bit-equal
+// alone, in any batch and at every level, the scalar twin (std::fma) included.
+namespace collegium::core {
+
+// Weights of a linear layer are packed in panels of 16 outputs: panel p holds, for each k, the 16
+// floats w[16 p .. 16 p + 15][k]; outputs beyond N are zero. 64-byte aligned.
+inline constexpr std::size_t kPanelWidth = 16;
+inline constexpr std::size_t num_panels(std::size_t n) {
+  return (n + kPanelWidth - 1) / kPanelWidth;
+}
+
+struct Kernels {
+  Isa isa;
+
+  // c[r, j] = bias[j] + sum_k a[r, k] * w[j, k], for r < rows and j < n.
+  // a (rows, K) with stride lda; panels: num_panels(n) of K x 16; bias (n) or null; c stride ldc.
+  void (*gemm_panels)(const float* a, std::size_t lda, std::size_t rows, const float* panels,
+                      std::size_t n, std::size_t k, const float* bias, float* c,
+                      std::size_t ldc) noexcept;
+
+  // Packs w (n, k) row-major, stride ldw, into panels (num_panels(n) * k * 16 floats).
+  void (*pack_panels)(const float* w, std::size_t ldw, std::size_t n, std::size_t k,
+                      float* panels) noexcept;
+
+  // x[i] = 0.5 x (1 + erf(x / sqrt 2)), the exact GELU, to 2e-7 absolute.
+  void (*gelu)(float* x, std::size_t n) noexcept;
+  // x[i] = x[i] * sigmoid(x[i]) * y[i]
+  void (*silu_mul)(float* x, const float* y, std::size_t n) noexcept;
+  // In place over one row of n: exp(x - max) / sum. n > 0.
+  void (*softmax)(float* x, std::size_t n) noexcept;
+  // out = (x - mean) / sqrt(var + eps) * gamma + beta over one row of n; out may be x.
+  void (*layer_norm)(const float* x, const float* gamma, const float* beta, float eps,
+                     std::size_t n, float* out) noexcept;
+  // out = x / sqrt(mean(x^2) + eps) * gamma over one row of n; out may be x.
+  void (*rms_norm)(const float* x, const float* gamma, float eps, std::size_t n,
+                   float* out) noexcept;
+  // sum_i a[i] * b[i] in 16 interleaved chains, then a fixed tree: the same at every level.
+  float (*dot)(const float* a, const float* b, std::size_t n) noexcept;
+  // y += alpha * x
+  void (*axpy)(float alpha, const float* x, std::size_t n, float* y) noexcept;
+};
+
+// The table of a level; a level without a unit of its own gives the next lower one's.
+const Kernels& kernels_for(Isa isa) noexcept;
+
+}  // namespace collegium::core

@@ -1,0 +1,80 @@
+// Compiled with -mavx2 -mfma, and run only where the machine has both.
+#include <immintrin.h>
+
+#include <cstddef>
+
+#include "kernels/kernels.h"
+
+namespace collegium::core {
+namespace {
+
+struct V16 {
+  __m256 low, high;
+};
+
+inline V16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+inline void store(float* p, V16 v) {
+  _mm256_storeu_ps(p, v.low);
+  _mm256_storeu_ps(p + 8, v.high);
+}
+// Into the L2 cache.
+inline void fetch(const char* p) { _mm_prefetch(p, _MM_HINT_T1); }
+inline V16 set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+inline V16 add(V16 a, V16 b) {
+  return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
+}
+inline V16 sub(V16 a, V16 b) {
+  return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)};
+}
+inline V16 mul(V16 a, V16 b) {
+  return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)};
+}
+inline V16 div(V16 a, V16 b) {
+  return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)};
+}
+inline V16 fma(V16 a, V16 b, V16 c) {
+  return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+}
+inline V16 max(V16 a, V16 b) {
+  return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)};
+}
+inline V16 min(V16 a, V16 b) {
+  return {_mm256_min_ps(a.low, b.low), _mm256_min_ps(a.high, b.high)};
+}
+inline V16 zero_above(V16 t, float limit, V16 v) {
+  const __m256 at = _mm256_set1_ps(limit);
+  return {_mm256_and_ps(_mm256_cmp_ps(t.low, at, _CMP_LE_OQ), v.low),
+          _mm256_and_ps(_mm256_cmp_ps(t.high, at, _CMP_LE_OQ), v.high)};
+}
+inline __m256 pow2(__m256 z) {
+  const __m256i biased = _mm256_add_epi32(_mm256_castps_si256(z), _mm256_set1_epi32(127));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23));
+}
+inline V16 pow2(V16 z) { return {pow2(z.low), pow2(z.high)}; }
+inline float sum(V16 v) {
+  const __m256 eight = _mm256_add_ps(v.low, v.high);
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+inline float max_lane(V16 v) {
+  const __m256 eight = _mm256_max_ps(v.low, v.high);
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+// 16 registers: 6 x 16 sums in 12, two of weights, one broadcast. Eight chains hide the latency.
+constexpr std::size_t kMaxRows = 6;
+constexpr std::size_t tile_panels(std::size_t rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
+
+#include "kernels/gemm_body.inc"
+#include "kernels/kernels_body.inc"
+
+}  // namespace
+
+extern const Kernels kKernelsAvx2;
+const Kernels kKernelsAvx2 = {Isa::kAvx2, gemm_panels, pack_panels, gelu_all, silu_mul_all,
+                              softmax,    layer_norm,  rms_norm,    dot,      axpy};
+
+}  // namespace collegium::core

@@ -1,0 +1,100 @@
+// The portable twin and the oracle of the others: plain loops, std::fma.
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernels.h"
+
+namespace collegium::core {
+namespace {
+
+struct V16 {
+  float lane[16];
+};
+
+template <typename F>
+inline V16 each(F f) {
+  V16 out;
+  for (std::size_t i = 0; i < 16; ++i) out.lane[i] = f(i);
+  return out;
+}
+
+inline V16 load(const float* p) {
+  return each([=](std::size_t i) { return p[i]; });
+}
+inline void store(float* p, V16 v) {
+  for (std::size_t i = 0; i < 16; ++i) p[i] = v.lane[i];
+}
+inline V16 set1(float x) {
+  return each([=](std::size_t) { return x; });
+}
+inline V16 add(V16 a, V16 b) {
+  return each([&](std::size_t i) { return a.lane[i] + b.lane[i]; });
+}
+inline V16 sub(V16 a, V16 b) {
+  return each([&](std::size_t i) { return a.lane[i] - b.lane[i]; });
+}
+inline V16 mul(V16 a, V16 b) {
+  return each([&](std::size_t i) { return a.lane[i] * b.lane[i]; });
+}
+inline V16 div(V16 a, V16 b) {
+  return each([&](std::size_t i) { return a.lane[i] / b.lane[i]; });
+}
+inline V16 fma(V16 a, V16 b, V16 c) {
+  return each([&](std::size_t i) { return std::fma(a.lane[i], b.lane[i], c.lane[i]); });
+}
+inline V16 max(V16 a, V16 b) {
+  return each([&](std::size_t i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+inline V16 min(V16 a, V16 b) {
+  return each([&](std::size_t i) { return a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+inline V16 zero_above(V16 t, float limit, V16 v) {
+  return each([&](std::size_t i) { return t.lane[i] <= limit ? v.lane[i] : 0.0f; });
+}
+inline V16 pow2(V16 z) {
+  return each([&](std::size_t i) {
+    return std::bit_cast<float>((std::bit_cast<std::uint32_t>(z.lane[i]) + 127u) << 23);
+  });
+}
+inline float sum(V16 v) {
+  for (std::size_t half = 8; half != 0; half /= 2) {
+    for (std::size_t i = 0; i < half; ++i) v.lane[i] += v.lane[i + half];
+  }
+  return v.lane[0];
+}
+inline float max_lane(V16 v) {
+  for (std::size_t half = 8; half != 0; half /= 2) {
+    for (std::size_t i = 0; i < half; ++i) {
+      v.lane[i] = v.lane[i] > v.lane[i + half] ? v.lane[i] : v.lane[i + half];
+    }
+  }
+  return v.lane[0];
+}
+
+#include "kernels/kernels_body.inc"
+
+// The oracle has no tiles.
+void gemm_panels(const float* a, std::size_t lda, std::size_t rows, const float* panels,
+                 std::size_t n, std::size_t k, const float* bias, float* c,
+                 std::size_t ldc) noexcept {
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t j = 0; j < n; ++j) {
+      const float* w = panels + (j / kPanelWidth) * k * kPanelWidth + j % kPanelWidth;
+      float total = bias != nullptr ? bias[j] : 0.0f;
+      for (std::size_t i = 0; i < k; ++i) {
+        total = std::fma(a[r * lda + i], w[i * kPanelWidth], total);
+      }
+      c[r * ldc + j] = total;
+    }
+  }
+}
+
+}  // namespace
+
+extern const Kernels kKernelsScalar;
+const Kernels kKernelsScalar = {Isa::kScalar, gemm_panels, pack_panels, gelu_all, silu_mul_all,
+                                softmax,      layer_norm,  rms_norm,    dot,      axpy};
+
+}  // namespace collegium::core

@@ -1,0 +1,400 @@
+#include "text/byte_level_bpe.h"
+
+#include <algorithm>
+#include <limits>
+#include <queue>
+#include <utility>
+
+#include "collegium/core/file_envelope.h"
+#include "collegium/core/gguf.h"
+#include "io/in_quotes.h"
+#include "text/utf8_repair.h"
+
+namespace collegium::core {
+namespace {
+
+// Longer control tokens would make matching slow, and no model has them.
+constexpr std::size_t kMaxAddedTokenBytes = 1024;
+
+// GPT-2's spelling of bytes as printable characters: those of Latin-1 that print stand for
+// themselves, the others for U+0100 on, in order.
+struct ByteAlphabet {
+  std::array<std::uint16_t, 256> code_point_of{};
+  std::array<std::int16_t, 512> byte_of{};  // -1: in no spelling
+
+  ByteAlphabet() {
+    byte_of.fill(-1);
+    std::uint16_t next = 256;
+    for (std::size_t byte = 0; byte < 256; ++byte) {
+      const bool printable =
+          (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
+      code_point_of[byte] = printable ? static_cast<std::uint16_t>(byte) : next++;
+      byte_of[code_point_of[byte]] = static_cast<std::int16_t>(byte);
+    }
+  }
+};
+
+const ByteAlphabet& byte_alphabet() {
+  static const ByteAlphabet alphabet;
+  return alphabet;
+}
+
+std::string spell_byte(std::uint8_t byte) {
+  const std::uint16_t c = byte_alphabet().code_point_of[byte];
+  if (c < 0x80) return std::string(1, static_cast<char>(c));
+  return {static_cast<char>(0xC0 | (c >> 6)), static_cast<char>(0x80 | (c & 0x3F))};
+}
+
+// The bytes a spelling stands for; the text itself where a character is outside the alphabet.
+std::string read_spelling(std::string_view token) {
+  std::string bytes;
+  bytes.reserve(token.size());
+  for (std::size_t i = 0; i < token.size(); ++i) {
+    std::uint32_t c = static_cast<std::uint8_t>(token[i]);
+    if (c >= 0xC2 && c <= 0xC7 && i + 1 < token.size()) {
+      c = ((c & 0x1F) << 6) | (static_cast<std::uint8_t>(token[++i]) & 0x3F);
+    } else if (c >= 0x80) {
+      return std::string(token);
+    }
+    const std::int16_t byte = c < 512 ? byte_alphabet().byte_of[c] : std::int16_t{-1};
+    if (byte < 0) return std::string(token);
+    bytes.push_back(static_cast<char>(byte));
+  }
+  return bytes;
+}
+
+std::uint64_t pair_key(std::int32_t left, std::int32_t right) {
+  return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 |
+         static_cast<std::uint32_t>(right);
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const ByteLevelBpe>> ByteLevelBpe::create(BpeSource source,
+                                                                 const std::string& where) {
+  // make_shared cannot reach the constructor.
+  std::shared_ptr<ByteLevelBpe> bpe(new ByteLevelBpe());
+  bpe->source_ = std::move(source);
+  COLLEGIUM_RETURN_IF_ERROR(bpe->build(where));
+  return std::shared_ptr<const ByteLevelBpe>(std::move(bpe));
+}
+
+Status ByteLevelBpe::build(const std::string& where) {
+  const auto damage = [&](const std::string& message) {
+    return Status::corruption(where + ": " + message);
+  };
+  auto pattern = bpe_pattern(source_.pattern);
+  if (!pattern.ok()) return pattern.status().with_context(where);
+  pattern_ = *pattern;
+
+  const std::size_t count = source_.tokens.size();
+  if (count == 0) return damage("the vocabulary is empty");
+  if (count > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()))
+    return damage("the vocabulary has " + std::to_string(count) + " tokens, ids are 32 bits");
+  if (source_.types.empty()) source_.types.assign(count, BpeTokenType::kNormal);
+  if (source_.types.size() != count)
+    return damage(std::to_string(source_.types.size()) + " token types for " +
+                  std::to_string(count) + " tokens");
+  for (const auto& [name, id] : {std::pair("bos", source_.bos_id), {"eos", source_.eos_id}})
+    if (id < -1 || (id >= 0 && static_cast<std::size_t>(id) >= count))
+      return damage(std::string(name) + " token id " + std::to_string(id) +
+                    " is outside the vocabulary of " + std::to_string(count));
+
+  ids_.reserve(count);
+  bytes_.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::string& token = source_.tokens[i];
+    const auto id = static_cast<std::int32_t>(i);
+    if (!check_utf8(token, "token").ok())
+      return damage("token " + std::to_string(i) + " is not UTF-8");
+    if (token.empty()) return damage("token " + std::to_string(i) + " is empty");
+    if (const auto [other, inserted] = ids_.emplace(token, id); !inserted)
+      return damage("token " + in_quotes(token) + " is there twice, as " +
+                    std::to_string(other->second) + " and " + std::to_string(i));
+    const BpeTokenType type = source_.types[i];
+    if (type < BpeTokenType::kNormal || type > BpeTokenType::kByte)
+      return damage("token " + std::to_string(i) + " has the unknown type " +
+                    std::to_string(static_cast<unsigned>(type)));
+    bytes_.push_back(read_spelling(token));
+    if (type == BpeTokenType::kControl || type == BpeTokenType::kUserDefined) {
+      if (token.size() > kMaxAddedTokenBytes)
+        return damage("control token " + std::to_string(i) + " has " +
+                      std::to_string(token.size()) + " bytes, at most " +
+                      std::to_string(kMaxAddedTokenBytes) + " are allowed");
+      added_[type == BpeTokenType::kControl ? 0 : 1].push_back({token, id});
+    }
+  }
+  for (auto& level : added_) std::ranges::sort(level, {}, &AddedToken::text);
+  for (std::size_t byte = 0; byte < 256; ++byte)
+    byte_ids_[byte] = token_id(spell_byte(static_cast<std::uint8_t>(byte)));
+
+  merges_.reserve(source_.merges.size());
+  std::string whole;
+  for (std::size_t rank = 0; rank < source_.merges.size(); ++rank) {
+    const std::string_view merge = source_.merges[rank];
+    const auto bad = [&](const std::string& why) {
+      return damage("merge " + std::to_string(rank) + " " + in_quotes(merge) + " " + why);
+    };
+    const std::size_t space = merge.find(' ');
+    if (space == merge.npos || merge.find(' ', space + 1) != merge.npos)
+      return bad("is not two tokens with a space between");
+    const std::string_view left = merge.substr(0, space);
+    const std::string_view right = merge.substr(space + 1);
+    whole.assign(left).append(right);
+    const std::int32_t left_id = token_id(left);
+    const std::int32_t right_id = token_id(right);
+    const std::int32_t id = token_id(whole);
+    if (left_id < 0 || right_id < 0 || id < 0)
+      return bad("has a token that is not in the vocabulary");
+    if (rank > std::numeric_limits<std::uint32_t>::max()) return bad("is beyond 32 bits");
+    // As in `tokenizers`, the last of two equal merges counts.
+    merges_[pair_key(left_id, right_id)] = {static_cast<std::uint32_t>(rank), id};
+  }
+
+  Digest digest;
+  // Lengths before contents, so that no two vocabularies run together.
+  const auto add = [&digest](std::string_view text) {
+    const std::uint64_t size = text.size();
+    digest.update(std::as_bytes(std::span(&size, 1)));
+    digest.update(std::as_bytes(std::span(text)));
+  };
+  add("byte_level_bpe 1");
+  add(source_.pattern);
+  for (const std::string& token : source_.tokens) add(token);
+  digest.update(std::as_bytes(std::span(source_.types)));
+  for (const std::string& merge : source_.merges) add(merge);
+  const std::array ends = {source_.bos_id, source_.eos_id};
+  digest.update(std::as_bytes(std::span(ends)));
+  digest_ = digest.hex();
+  source_.merges = {};  // their ids are all that is needed from here on
+  return {};
+}
+
+Result<std::shared_ptr<const ByteLevelBpe>> ByteLevelBpe::from_gguf(
+    const GgufFile& file, std::optional<std::string> pattern) {
+  const std::string where = file.path();
+  // A metadata value that is missing or of another type is damage of the file.
+  const auto damage = [](const Status& status) { return Status::corruption(status.message()); };
+
+  const auto model = file.get_string("tokenizer.ggml.model");
+  if (!model.ok()) return damage(model.status());
+  if (*model != "gpt2")
+    return Status::not_supported(where + ": tokenizer.ggml.model: " + in_quotes(*model) +
+                                 " is not run here; allowed: gpt2");
+  BpeSource source;
+  if (pattern) {
+    source.pattern = *pattern;
+  } else if (!file.has("tokenizer.ggml.pre")) {
+    return Status::not_supported(where + ": names no tokenizer.ggml.pre");
+  } else {
+    const auto name = file.get_string("tokenizer.ggml.pre");
+    if (!name.ok()) return damage(name.status());
+    source.pattern = *name;
+  }
+  const auto tokens = file.get_strings("tokenizer.ggml.tokens");
+  if (!tokens.ok()) return damage(tokens.status());
+  source.tokens.assign(tokens->begin(), tokens->end());
+  const auto merges = file.get_strings("tokenizer.ggml.merges");
+  if (!merges.ok()) return damage(merges.status());
+  source.merges.assign(merges->begin(), merges->end());
+  if (file.has("tokenizer.ggml.token_type")) {
+    const auto types = file.get_integers("tokenizer.ggml.token_type");
+    if (!types.ok()) return damage(types.status());
+    for (const std::int64_t type : *types) {
+      if (type < 1 || type > 6)
+        return Status::corruption(where + ": unknown token type " + std::to_string(type));
+      source.types.push_back(static_cast<BpeTokenType>(type));
+    }
+  }
+  for (const auto& [flag, key, id] :
+       {std::tuple("tokenizer.ggml.add_bos_token", "tokenizer.ggml.bos_token_id", &source.bos_id),
+        {"tokenizer.ggml.add_eos_token", "tokenizer.ggml.eos_token_id", &source.eos_id}}) {
+    if (!file.has(flag)) continue;
+    const auto wanted = file.get_bool(flag);
+    if (!wanted.ok()) return damage(wanted.status());
+    if (!*wanted) continue;
+    const auto value = file.get_unsigned(key);
+    if (!value.ok()) return damage(value.status());
+    if (*value >= source.tokens.size())
+      return Status::corruption(where + ": " + key + " " + std::to_string(*value) +
+                                " is outside the vocabulary of " +
+                                std::to_string(source.tokens.size()));
+    *id = static_cast<std::int32_t>(*value);
+  }
+  return create(std::move(source), where);
+}
+
+Result<Encoding> ByteLevelBpe::encode(std::string_view text, const EncodeOptions& options) const {
+  COLLEGIUM_RETURN_IF_ERROR(check_utf8(text, "text"));
+  Encoding encoding;
+  const bool bos = options.add_special_tokens && source_.bos_id >= 0;
+  const bool eos = options.add_special_tokens && source_.eos_id >= 0;
+  if (options.max_tokens != 0 && options.max_tokens < std::size_t{bos} + std::size_t{eos})
+    return Status::invalid_argument("max_tokens: " + std::to_string(options.max_tokens) +
+                                    " leaves no room for the special tokens");
+  if (bos) {
+    encoding.ids.push_back(source_.bos_id);
+    encoding.offsets.push_back({0, 0});
+  }
+  encode_added(text, 0, text.size(), added_, encoding);
+  const std::size_t room =
+      options.max_tokens == 0 ? encoding.ids.size() : options.max_tokens - std::size_t{eos};
+  if (encoding.ids.size() > room) {
+    encoding.ids.resize(room);
+    encoding.offsets.resize(room);
+    encoding.truncated = true;
+  }
+  if (eos) {
+    const std::size_t end = encoding.offsets.empty() ? 0 : encoding.offsets.back().end;
+    encoding.ids.push_back(source_.eos_id);
+    encoding.offsets.push_back({end, end});
+  }
+  return encoding;
+}
+
+// Cuts [begin, end) at the added tokens of the first level, leftmost and longest first, and gives
+// what is between them to the next level.
+void ByteLevelBpe::encode_added(std::string_view text, std::size_t begin, std::size_t end,
+                                std::span<const std::vector<AddedToken>> levels,
+                                Encoding& out) const {
+  if (levels.empty()) {
+    encode_plain(text, begin, end, out);
+    return;
+  }
+  const std::vector<AddedToken>& added = levels.front();
+  std::size_t plain = begin;
+  for (std::size_t at = begin; at < end;) {
+    // The tokens that agree with the text from `at` on are a range of the sorted list, which
+    // narrows byte by byte.
+    auto low = added.begin();
+    auto high = added.end();
+    const AddedToken* longest = nullptr;
+    for (std::size_t depth = 0; low != high && at + depth < end; ++depth) {
+      const auto wanted = static_cast<unsigned char>(text[at + depth]);
+      const auto byte_at = [depth](const AddedToken& token) {
+        return depth < token.text.size()
+                   ? static_cast<int>(static_cast<unsigned char>(token.text[depth]))
+                   : -1;
+      };
+      low = std::lower_bound(low, high, static_cast<int>(wanted),
+                             [&](const AddedToken& t, int byte) { return byte_at(t) < byte; });
+      high = std::upper_bound(low, high, static_cast<int>(wanted),
+                              [&](int byte, const AddedToken& t) { return byte < byte_at(t); });
+      if (low != high && low->text.size() == depth + 1) longest = &*low;
+    }
+    if (longest == nullptr) {
+      ++at;
+      continue;
+    }
+    encode_added(text, plain, at, levels.subspan(1), out);
+    out.ids.push_back(longest->id);
+    out.offsets.push_back({at, at + longest->text.size()});
+    at += longest->text.size();
+    plain = at;
+  }
+  encode_added(text, plain, end, levels.subspan(1), out);
+}
+
+void ByteLevelBpe::encode_plain(std::string_view text, std::size_t begin, std::size_t end,
+                                Encoding& out) const {
+  for (const ByteSpan piece : split_bpe_pieces(text.substr(begin, end - begin), pattern_))
+    encode_piece(text, {begin + piece.begin, begin + piece.end}, out);
+}
+
+// Merges the best pair until none is left: a heap of candidate pairs over a linked list of symbols,
+// so a piece of n bytes takes n log n.
+void ByteLevelBpe::encode_piece(std::string_view text, ByteSpan piece, Encoding& out) const {
+  constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
+  struct Symbol {
+    std::int32_t id;  // -1: merged into the one before
+    ByteSpan span;
+    std::size_t previous;
+    std::size_t next;
+  };
+  std::vector<Symbol> symbols;
+  symbols.reserve(piece.end - piece.begin);
+  for (std::size_t at = piece.begin; at < piece.end; ++at) {
+    const std::int32_t id = byte_ids_[static_cast<std::uint8_t>(text[at])];
+    if (id < 0) continue;
+    const std::size_t position = symbols.size();
+    symbols.push_back({id, {at, at + 1}, position == 0 ? kNone : position - 1, position + 1});
+  }
+  if (symbols.empty()) return;
+  symbols.back().next = kNone;
+
+  struct Candidate {
+    std::uint32_t rank;
+    std::size_t position;  // of the left symbol
+    std::int32_t id;       // of the merged one
+    // The heap gives the largest: lowest rank, then leftmost.
+    bool operator<(const Candidate& other) const {
+      return rank != other.rank ? rank > other.rank : position > other.position;
+    }
+  };
+  std::vector<Candidate> heap;
+  const auto consider = [&](std::size_t left) {
+    if (left == kNone || symbols[left].next == kNone) return;
+    const auto merge = merges_.find(pair_key(symbols[left].id, symbols[symbols[left].next].id));
+    if (merge == merges_.end()) return;
+    heap.push_back({merge->second.rank, left, merge->second.id});
+    std::push_heap(heap.begin(), heap.end());
+  };
+  for (std::size_t i = 0; i + 1 < symbols.size(); ++i) consider(i);
+  while (!heap.empty()) {
+    std::pop_heap(heap.begin(), heap.end());
+    const Candidate best = heap.back();
+    heap.pop_back();
+    Symbol& left = symbols[best.position];
+    if (left.id < 0 || left.next == kNone) continue;
+    Symbol& right = symbols[left.next];
+    // The pair may have changed since it was considered.
+    const auto merge = merges_.find(pair_key(left.id, right.id));
+    if (merge == merges_.end() || merge->second.id != best.id) continue;
+    left.id = best.id;
+    left.span.end = right.span.end;
+    left.next = right.next;
+    right.id = -1;
+    if (left.next != kNone) symbols[left.next].previous = best.position;
+    consider(left.previous);
+    consider(best.position);
+  }
+  for (std::size_t i = 0; i != kNone; i = symbols[i].next) {
+    out.ids.push_back(symbols[i].id);
+    out.offsets.push_back(symbols[i].span);
+  }
+}
+
+Result<std::string> ByteLevelBpe::decode(std::span<const std::int32_t> ids,
+                                         bool skip_special_tokens) const {
+  std::string bytes;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || static_cast<std::size_t>(ids[i]) >= vocab_size())
+      return Status::invalid_argument("ids[" + std::to_string(i) + "]: " + std::to_string(ids[i]) +
+                                      " is outside the vocabulary of " +
+                                      std::to_string(vocab_size()));
+    if (!skip_special_tokens || !is_control(ids[i])) bytes += token_bytes(ids[i]);
+  }
+  return repair_utf8(bytes);
+}
+
+std::int32_t ByteLevelBpe::token_id(std::string_view token) const {
+  const auto position = ids_.find(token);
+  return position == ids_.end() ? -1 : position->second;
+}
+
+std::string_view ByteLevelBpe::token(std::int32_t id) const {
+  if (id < 0 || static_cast<std::size_t>(id) >= vocab_size()) return {};
+  return source_.tokens[static_cast<std::size_t>(id)];
+}
+
+bool ByteLevelBpe::is_control(std::int32_t id) const {
+  return source_.types[static_cast<std::size_t>(id)] == BpeTokenType::kControl;
+}
+
+Result<std::shared_ptr<const Tokenizer>> load_byte_level_bpe(const std::string& gguf_path) {
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto file, GgufFile::open(gguf_path));
+  COLLEGIUM_ASSIGN_OR_RETURN(auto bpe, ByteLevelBpe::from_gguf(file));
+  return std::shared_ptr<const Tokenizer>(std::move(bpe));
+}
+
+}  // namespace collegium::core

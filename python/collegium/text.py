@@ -1,0 +1,23 @@
+"""Tokenizers and passages. Offsets are bytes into the UTF-8 of the text, not characters."""
+
+from __future__ import annotations
+
+from ._core import (
+    Encoding,
+    PassageSpan,
+    Tokenizer,
+    load_sentencepiece,
+    load_wordpiece,
+    split_passages,
+    split_sentences,
+)
+
+__all__ = [
+    "Encoding",
+    "PassageSpan",
+    "Tokenizer",
+    "load_sentencepiece",
+    "load_wordpiece",
+    "split_passages",
+    "split_sentences",
+]

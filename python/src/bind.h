@@ -1,0 +1,15 @@
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace collegium::python {
+
+// One function for each folder the module shows, called once, in this order.
+void bind_core(pybind11::module_& module);        // threads, ISA, tokenizers, passages
+void bind_experts(pybind11::module_& module);     // Encoder, HeadAdapter and its training
+void bind_lm(pybind11::module_& module);          // LanguageModel
+void bind_routing(pybind11::module_& module);     // Route, gate and policy: parts of an Answer
+void bind_evaluation(pybind11::module_& module);  // metrics, Evaluation
+void bind_library(pybind11::module_& module);     // Library and its reports
+
+}  // namespace collegium::python

@@ -1,0 +1,198 @@
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+#include <pybind11/stl/filesystem.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "bind.h"
+#include "calls.h"
+#include "collegium/core/experts/encoder.h"
+#include "collegium/core/experts/head_adapter.h"
+
+namespace py = pybind11;
+
+namespace collegium::python {
+namespace {
+
+using core::Encoder;
+using core::HeadAdapter;
+using core::HeadAdapterOptions;
+using core::TrainedHeadAdapter;
+
+using Positives = std::vector<std::vector<std::uint32_t>>;
+
+core::TextKind parse_kind(const std::string& kind) {
+  if (kind == "query") return core::TextKind::kQuery;
+  if (kind == "document") return core::TextKind::kDocument;
+  throw StatusError(
+      Status::invalid_argument("kind is '" + kind + "', expected 'query' or 'document'"));
+}
+
+std::shared_ptr<Encoder> load_encoder(const std::filesystem::path& folder) {
+  return std::const_pointer_cast<Encoder>(
+      run_released([&] { return Encoder::load(folder.string()); }));
+}
+
+// (vectors (n, dim), num_tokens (n,), truncated (n,)); the vectors are not copied.
+py::tuple encode(const Encoder& encoder, const py::object& texts, const std::string& kind,
+                 py::object progress) {
+  const core::TextKind text_kind = parse_kind(kind);
+  const TextList list(texts, "texts");
+  Encoder::Embeddings out =
+      run_watched(std::move(progress), [&](const core::ProgressCallback& callback) {
+        return encoder.encode(list.views(), text_kind, callback);
+      });
+  const auto n = static_cast<py::ssize_t>(list.views().size());
+  std::vector<std::int64_t> num_tokens(out.num_tokens.begin(), out.num_tokens.end());
+  py::array_t<bool> truncated(n);
+  for (py::ssize_t i = 0; i < n; ++i) truncated.mutable_at(i) = out.truncated[i];
+  return py::make_tuple(
+      to_array(std::move(out.vectors), {n, static_cast<py::ssize_t>(encoder.dim())}),
+      to_array(std::move(num_tokens), {n}), truncated);
+}
+
+py::array_t<float> token_vectors(const Encoder& encoder, Utf8 text, const std::string& kind) {
+  const core::TextKind text_kind = parse_kind(kind);
+  std::vector<float> out =
+      run_released([&] { return encoder.token_vectors(text.view, text_kind); });
+  const auto dim = static_cast<py::ssize_t>(encoder.dim());
+  const auto tokens = static_cast<py::ssize_t>(out.size()) / dim;
+  return to_array(std::move(out), {tokens, dim});
+}
+
+HeadAdapter create_adapter(const py::array& weight, const py::array& bias) {
+  const Matrix w = matrix_of(weight, 0, "weight");
+  const Matrix b = matrix_of(py::array(bias.attr("reshape")(1, -1)), w.dim, "bias as (1, dim)");
+  return unwrap(HeadAdapter::create(w.dim, {w.values.begin(), w.values.end()},
+                                    {b.values.begin(), b.values.end()}));
+}
+
+// Read-only views into the adapter, which they keep alive.
+py::array_t<float> view(const std::vector<float>& values, std::vector<py::ssize_t> shape,
+                        const py::object& owner) {
+  py::array_t<float> array(std::move(shape), values.data(), owner);
+  array.attr("setflags")(py::arg("write") = false);
+  return array;
+}
+
+py::array_t<float> apply(const HeadAdapter& adapter, const py::array& queries) {
+  const Matrix in = matrix_of(queries, adapter.dim(), "queries");
+  std::vector<float> out(in.values.size());
+  {
+    py::gil_scoped_release release;
+    for (std::size_t i = 0; i < in.rows; ++i)
+      adapter.apply(in.values.data() + i * in.dim, out.data() + i * in.dim);
+  }
+  return to_array(std::move(out),
+                  {static_cast<py::ssize_t>(in.rows), static_cast<py::ssize_t>(in.dim)});
+}
+
+TrainedHeadAdapter train(const py::array& passages,
+                         const py::array_t<std::uint32_t, py::array::c_style>& row_document,
+                         const py::array& train_queries, const Positives& train_positives,
+                         const py::array& dev_queries, const Positives& dev_positives,
+                         const HeadAdapterOptions& options, py::object progress) {
+  const Matrix rows = matrix_of(passages, 0, "passages");
+  const Matrix train_matrix = matrix_of(train_queries, rows.dim, "train_queries");
+  const Matrix dev_matrix = matrix_of(dev_queries, rows.dim, "dev_queries");
+  const std::span<const std::uint32_t> documents(row_document.data(),
+                                                 static_cast<std::size_t>(row_document.size()));
+  return run_watched(std::move(progress), [&](const core::ProgressCallback& callback) {
+    return core::train_head_adapter(rows.values, documents, rows.dim,
+                                    {train_matrix.values, train_positives},
+                                    {dev_matrix.values, dev_positives}, options, callback);
+  });
+}
+
+}  // namespace
+
+void bind_experts(py::module_& m) {
+  py::class_<Encoder, std::shared_ptr<Encoder>>(m, "Encoder")
+      .def_static("load", &load_encoder, py::arg("folder"))
+      .def_property_readonly("dim", &Encoder::dim)
+      .def_property_readonly("max_tokens", &Encoder::max_tokens)
+      .def_property_readonly("tokenizer", &Encoder::tokenizer,
+                             py::return_value_policy::reference_internal)
+      .def_property_readonly("digest", &Encoder::digest)
+      .def_property_readonly("folder", &Encoder::folder)
+      .def_property_readonly("files", &Encoder::files)
+      .def("flops", &Encoder::flops, py::arg("tokens"))
+      .def("encode", &encode, py::arg("texts"), py::kw_only(), py::arg("kind") = "document",
+           py::arg("progress") = py::none())
+      .def("token_vectors", &token_vectors, py::arg("text"), py::kw_only(),
+           py::arg("kind") = "document");
+
+  const HeadAdapterOptions defaults;
+  py::class_<HeadAdapterOptions>(m, "HeadAdapterOptions")
+      .def(py::init([](float temperature, std::size_t max_negatives, std::size_t batch_size,
+                       std::size_t max_epochs, float learning_rate, float identity_decay,
+                       std::uint64_t seed) {
+             HeadAdapterOptions options{temperature,   max_negatives,  batch_size, max_epochs,
+                                        learning_rate, identity_decay, seed};
+             unwrap(options.validate());
+             return options;
+           }),
+           py::kw_only(), py::arg("temperature") = defaults.temperature,
+           py::arg("max_negatives") = defaults.max_negatives,
+           py::arg("batch_size") = defaults.batch_size, py::arg("max_epochs") = defaults.max_epochs,
+           py::arg("learning_rate") = defaults.learning_rate,
+           py::arg("identity_decay") = defaults.identity_decay, py::arg("seed") = defaults.seed)
+      .def_readonly("temperature", &HeadAdapterOptions::temperature)
+      .def_readonly("max_negatives", &HeadAdapterOptions::max_negatives)
+      .def_readonly("batch_size", &HeadAdapterOptions::batch_size)
+      .def_readonly("max_epochs", &HeadAdapterOptions::max_epochs)
+      .def_readonly("learning_rate", &HeadAdapterOptions::learning_rate)
+      .def_readonly("identity_decay", &HeadAdapterOptions::identity_decay)
+      .def_readonly("seed", &HeadAdapterOptions::seed);
+
+  py::class_<HeadAdapter>(m, "HeadAdapter")
+      .def_static("identity", &HeadAdapter::identity, py::arg("dim"))
+      .def_static("create", &create_adapter, py::arg("weight"), py::arg("bias"))
+      .def_static(
+          "load",
+          [](const std::filesystem::path& path) {
+            return run_released([&] { return HeadAdapter::load(path.string()); });
+          },
+          py::arg("path"))
+      .def(
+          "save",
+          [](const HeadAdapter& self, const std::filesystem::path& path) {
+            run_released([&] { return self.save(path.string()); });
+          },
+          py::arg("path"))
+      .def_property_readonly("dim", &HeadAdapter::dim)
+      .def_property_readonly("weight",
+                             [](const py::object& self) {
+                               const auto& adapter = self.cast<const HeadAdapter&>();
+                               const auto dim = static_cast<py::ssize_t>(adapter.dim());
+                               return view(adapter.weight(), {dim, dim}, self);
+                             })
+      .def_property_readonly("bias",
+                             [](const py::object& self) {
+                               const auto& adapter = self.cast<const HeadAdapter&>();
+                               return view(adapter.bias(),
+                                           {static_cast<py::ssize_t>(adapter.dim())}, self);
+                             })
+      .def("apply", &apply, py::arg("queries"))
+      .def("interpolated", &HeadAdapter::interpolated, py::arg("strength"))
+      .def_property_readonly("digest", &HeadAdapter::digest);
+
+  py::class_<TrainedHeadAdapter>(m, "TrainedHeadAdapter")
+      .def_readonly("adapter", &TrainedHeadAdapter::adapter)
+      .def_readonly("strength", &TrainedHeadAdapter::strength)
+      .def_readonly("epochs", &TrainedHeadAdapter::epochs)
+      .def_readonly("dev_ndcg_plain", &TrainedHeadAdapter::dev_ndcg_plain)
+      .def_readonly("dev_ndcg", &TrainedHeadAdapter::dev_ndcg)
+      .def_readonly("loss", &TrainedHeadAdapter::loss);
+
+  m.def("train_head_adapter", &train, py::arg("passages"), py::arg("row_document"),
+        py::arg("train_queries"), py::arg("train_positives"), py::arg("dev_queries"),
+        py::arg("dev_positives"), py::kw_only(), py::arg("options"),
+        py::arg("progress") = py::none());
+}
+
+}  // namespace collegium::python

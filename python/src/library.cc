@@ -1,0 +1,345 @@
+#include "collegium/router/library.h"
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+#include <pybind11/stl/filesystem.h>
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "bind.h"
+#include "calls.h"
+#include "display.h"
+#include "splits.h"
+
+namespace py = pybind11;
+
+namespace collegium::python {
+namespace {
+
+using router::AddReport;
+using router::Answer;
+using router::AskOptions;
+using router::CitedPassage;
+using router::Document;
+using router::FitReport;
+using router::Library;
+using router::LibraryInfo;
+using router::Pair;
+using router::StageCost;
+
+router::ReadMode parse_read(const std::string& read) {
+  if (read == "extractive") return router::ReadMode::kExtractive;
+  if (read == "generative") return router::ReadMode::kGenerative;
+  throw StatusError(
+      Status::invalid_argument("read is '" + read + "', expected 'extractive' or 'generative'"));
+}
+
+router::GateDecision parse_gate(const std::string& name) {
+  for (const router::GateDecision decision :
+       {router::GateDecision::kRetrieve, router::GateDecision::kInternal,
+        router::GateDecision::kBoth, router::GateDecision::kRefuse}) {
+    if (name == router::gate_decision_name(decision)) return decision;
+  }
+  throw StatusError(Status::invalid_argument(
+      "gate is '" + name + "', expected 'retrieve', 'internal', 'both' or 'refuse'"));
+}
+
+AskOptions ask_options(std::vector<std::string> collections,
+                       const std::optional<std::string>& policy, std::size_t k,
+                       const std::string& read, const std::optional<std::string>& gate,
+                       const core::GenerateOptions& generate) {
+  AskOptions options;
+  options.collections = std::move(collections);
+  if (policy) options.policy = unwrap(router::parse_policy(*policy));
+  options.k = k;
+  options.read = parse_read(read);
+  if (gate) options.gate = parse_gate(*gate);
+  options.generate = generate;
+  return options;
+}
+
+void bind_inputs(py::module_& m) {
+  py::class_<Document>(m, "Document")
+      .def(py::init([](Utf8 id, Utf8 title, Utf8 text, Utf8 metadata) {
+             return Document{id, title, text, metadata};
+           }),
+           py::kw_only(), py::arg("id"), py::arg("title") = "", py::arg("text"),
+           py::arg("metadata") = "")
+      .def_readonly("id", &Document::id)
+      .def_readonly("title", &Document::title)
+      .def_readonly("text", &Document::text)
+      .def_readonly("metadata", &Document::metadata)
+      .def("__repr__", [](const Document& self) { return "<Document " + self.id + ">"; });
+  py::class_<Pair>(m, "Pair")
+      .def(py::init([](Utf8 query, Utf8 document_id, const std::optional<std::string>& split,
+                       float gain) {
+             Pair pair{query, document_id, std::nullopt, gain};
+             if (split) pair.split = parse_split(*split);
+             return pair;
+           }),
+           py::kw_only(), py::arg("query"), py::arg("document_id"), py::arg("split") = py::none(),
+           py::arg("gain") = 1.0f)
+      .def_readonly("query", &Pair::query)
+      .def_readonly("document_id", &Pair::document_id)
+      .def_property_readonly("split",
+                             [](const Pair& self) -> std::optional<std::string> {
+                               if (!self.split) return std::nullopt;
+                               return split_name(*self.split);
+                             })
+      .def_readonly("gain", &Pair::gain);
+}
+
+void bind_reports(py::module_& m) {
+  py::class_<AddReport>(m, "AddReport")
+      .def_readonly("documents", &AddReport::documents)
+      .def_readonly("unchanged", &AddReport::unchanged)
+      .def_readonly("replaced", &AddReport::replaced)
+      .def_readonly("passages", &AddReport::passages)
+      .def_readonly("truncated", &AddReport::truncated)
+      .def_property_readonly("pairs",
+                             [](const AddReport& self) { return split_counts(self.pairs); })
+      .def_readonly("seconds", &AddReport::seconds)
+      .def("__repr__", [](const AddReport& self) {
+        return "<AddReport " + std::to_string(self.documents) + " documents (" +
+               std::to_string(self.unchanged) + " unchanged, " + std::to_string(self.replaced) +
+               " replaced), " + std::to_string(self.passages) + " passages embedded, " +
+               std::to_string(self.pairs[0] + self.pairs[1] + self.pairs[2]) + " pairs, " +
+               fixed(self.seconds, 1) + " s>";
+      });
+
+  py::class_<FitReport::Expert>(m, "FitReportExpert")
+      .def_readonly("collection", &FitReport::Expert::collection)
+      .def_readonly("train", &FitReport::Expert::train)
+      .def_readonly("dev", &FitReport::Expert::dev)
+      .def_readonly("test", &FitReport::Expert::test)
+      .def_readonly("strength", &FitReport::Expert::strength)
+      .def_readonly("epochs", &FitReport::Expert::epochs)
+      .def_readonly("dev_ndcg_plain", &FitReport::Expert::dev_ndcg_plain)
+      .def_readonly("dev_ndcg", &FitReport::Expert::dev_ndcg)
+      .def_readonly("kept", &FitReport::Expert::kept)
+      .def_readonly("note", &FitReport::Expert::note);
+  py::class_<FitReport>(m, "FitReport")
+      .def_readonly("generation", &FitReport::generation)
+      .def_readonly("experts", &FitReport::experts)
+      .def_readonly("router", &FitReport::router)
+      .def_readonly("router_dev_accuracy", &FitReport::router_dev_accuracy)
+      .def_readonly("policy", &FitReport::policy)
+      .def_readonly("gate_note", &FitReport::gate_note)
+      .def_readonly("seconds", &FitReport::seconds)
+      .def("to_text", &FitReport::to_text)
+      .def("to_json", &FitReport::to_json)
+      .def("to_html", &FitReport::to_html)
+      .def("__str__", &FitReport::to_text)
+      .def("_repr_html_", &FitReport::to_html);
+
+  py::class_<LibraryInfo::Collection>(m, "LibraryInfoCollection")
+      .def_property_readonly("name",
+                             [](const LibraryInfo::Collection& self) { return self.index.name; })
+      .def_property_readonly(
+          "documents", [](const LibraryInfo::Collection& self) { return self.index.documents; })
+      .def_property_readonly(
+          "passages", [](const LibraryInfo::Collection& self) { return self.index.passages; })
+      .def_property_readonly(
+          "index_kind", [](const LibraryInfo::Collection& self) { return self.index.index_kind; })
+      .def_property_readonly(
+          "index_rebuilt",
+          [](const LibraryInfo::Collection& self) { return self.index.index_rebuilt; })
+      .def_property_readonly(
+          "index_note", [](const LibraryInfo::Collection& self) { return self.index.index_note; })
+      .def_property_readonly(
+          "pairs", [](const LibraryInfo::Collection& self) { return split_counts(self.pairs); })
+      .def_readonly("expert", &LibraryInfo::Collection::expert);
+  py::class_<LibraryInfo>(m, "LibraryInfo")
+      .def_readonly("path", &LibraryInfo::path)
+      .def_readonly("version", &LibraryInfo::version)
+      .def_readonly("isa", &LibraryInfo::isa)
+      .def_readonly("format_version", &LibraryInfo::format_version)
+      .def_readonly("commit_seq", &LibraryInfo::commit_seq)
+      .def_readonly("encoder_folder", &LibraryInfo::encoder_folder)
+      .def_readonly("encoder_digest", &LibraryInfo::encoder_digest)
+      .def_readonly("dim", &LibraryInfo::dim)
+      .def_readonly("max_tokens", &LibraryInfo::max_tokens)
+      .def_readonly("language_model", &LibraryInfo::language_model)
+      .def_readonly("generation", &LibraryInfo::generation)
+      .def_readonly("router", &LibraryInfo::router)
+      .def_readonly("gate_note", &LibraryInfo::gate_note)
+      .def_readonly("policy", &LibraryInfo::policy)
+      .def_readonly("collections", &LibraryInfo::collections)
+      .def_readonly("negatives", &LibraryInfo::negatives)
+      .def("to_text", &LibraryInfo::to_text)
+      .def("to_json", &LibraryInfo::to_json)
+      .def("__str__", &LibraryInfo::to_text)
+      .def("_repr_html_", [](const py::object& self) { return draw("text_html", self); });
+}
+
+void bind_answer(py::module_& m) {
+  py::class_<CitedPassage>(m, "CitedPassage")
+      .def_readonly("number", &CitedPassage::number)
+      .def_readonly("collection", &CitedPassage::collection)
+      .def_readonly("document_id", &CitedPassage::document_id)
+      .def_readonly("title", &CitedPassage::title)
+      .def_readonly("section", &CitedPassage::section)
+      .def_property_readonly(
+          "bytes",
+          [](const CitedPassage& self) { return std::pair(self.bytes.begin, self.bytes.end); })
+      .def_readonly("text", &CitedPassage::text)
+      .def_readonly("score", &CitedPassage::score)
+      .def_readonly("similarity", &CitedPassage::similarity)
+      .def("__repr__", [](const CitedPassage& self) {
+        return "<CitedPassage [" + std::to_string(self.number) + "] " + self.collection + "/" +
+               self.document_id + " score " + fixed(self.score, 2) + ">";
+      });
+  py::class_<StageCost>(m, "StageCost")
+      .def_readonly("stage", &StageCost::stage)
+      .def_readonly("ms", &StageCost::ms)
+      .def_readonly("flops", &StageCost::flops)
+      .def("__repr__", [](const StageCost& self) {
+        return "<StageCost " + self.stage + " " + fixed(self.ms, 1) + " ms>";
+      });
+  py::class_<Answer>(m, "Answer")
+      .def_readonly("question", &Answer::question)
+      .def_readonly("text", &Answer::text)
+      .def_readonly("reader", &Answer::reader)
+      .def_readonly("note", &Answer::note)
+      .def_readonly("route", &Answer::route)
+      .def_readonly("gate", &Answer::gate)
+      .def_readonly("passages", &Answer::passages)
+      .def_readonly("cost", &Answer::cost)
+      .def_readonly("generation", &Answer::generation)
+      .def_readonly("commit_seq", &Answer::commit_seq)
+      .def("to_text", &Answer::to_text)
+      .def("to_json", &Answer::to_json)
+      .def("to_html", &Answer::to_html)
+      .def("__str__", &Answer::to_text)
+      .def("_repr_html_", &Answer::to_html);
+}
+
+}  // namespace
+
+void bind_library(py::module_& m) {
+  bind_inputs(m);
+  bind_reports(m);
+  bind_answer(m);
+
+  const router::LearnOptions learn_defaults;
+  py::class_<Library, std::shared_ptr<Library>>(m, "Library")
+      .def_static(
+          "create",
+          [](const std::filesystem::path& path, const std::filesystem::path& encoder,
+             const std::filesystem::path& language_model, bool link, std::uint64_t hnsw_threshold) {
+            const router::CreateOptions options{encoder.string(), language_model.string(), link,
+                                                hnsw_threshold};
+            return run_released([&] { return Library::create(path.string(), options); });
+          },
+          py::arg("path"), py::kw_only(), py::arg("encoder"), py::arg("language_model") = "",
+          py::arg("link") = false,
+          py::arg("hnsw_threshold") = router::CreateOptions{}.hnsw_threshold)
+      .def_static(
+          "open",
+          [](const std::filesystem::path& path, const std::filesystem::path& encoder,
+             const std::filesystem::path& language_model, bool ignore_learned) {
+            const router::OpenOptions options{encoder.string(), language_model.string(),
+                                              ignore_learned};
+            return run_released([&] { return Library::open(path.string(), options); });
+          },
+          py::arg("path"), py::kw_only(), py::arg("encoder") = "", py::arg("language_model") = "",
+          py::arg("ignore_learned") = false)
+      .def(
+          "add",
+          [](Library& self, const std::string& collection, const std::vector<Document>& documents,
+             const std::vector<Pair>& pairs, py::object progress) {
+            return run_watched(std::move(progress), [&](const core::ProgressCallback& callback) {
+              return self.add(collection, documents, pairs, callback);
+            });
+          },
+          py::arg("collection"), py::arg("documents"), py::arg("pairs"), py::kw_only(),
+          py::arg("progress") = py::none())
+      .def(
+          "remove",
+          [](Library& self, const std::string& collection, const py::object& ids) {
+            const std::vector<std::string> list = TextList(ids, "ids").strings();
+            run_released([&] { return self.remove(collection, list); });
+          },
+          py::arg("collection"), py::arg("ids"))
+      .def(
+          "add_negatives",
+          [](Library& self, const py::object& queries) {
+            const std::vector<std::string> list = TextList(queries, "queries").strings();
+            run_released([&] { return self.add_negatives(list); });
+          },
+          py::arg("queries"))
+      .def(
+          "fit",
+          [](Library& self, const core::HeadAdapterOptions& adapter, bool multi_task,
+             const std::string& router_kind, const router::GateOptions& gate, std::uint64_t seed,
+             bool refit, py::object progress) {
+            const router::FitOptions options{{adapter, multi_task, router_kind, gate, seed}, refit};
+            return run_watched(std::move(progress), [&](const core::ProgressCallback& callback) {
+              return self.fit(options, callback);
+            });
+          },
+          py::kw_only(), py::arg("adapter"), py::arg("multi_task") = learn_defaults.multi_task,
+          py::arg("router") = learn_defaults.router, py::arg("gate"),
+          py::arg("seed") = learn_defaults.seed, py::arg("refit") = false,
+          py::arg("progress") = py::none())
+      .def(
+          "ask",
+          [](const Library& self, Utf8 question, std::vector<std::string> collections,
+             const std::optional<std::string>& policy, std::size_t k, const std::string& read,
+             const std::optional<std::string>& gate, const core::GenerateOptions& generate,
+             const py::object& on_token) {
+            const AskOptions options =
+                ask_options(std::move(collections), policy, k, read, gate, generate);
+            Watch watch{py::none()};
+            auto result = [&] {
+              py::gil_scoped_release release;
+              return self.ask(question.view, options, [&](std::string_view piece) {
+                return watch.on_token(on_token, piece);
+              });
+            }();
+            watch.rethrow();
+            return unwrap(std::move(result));
+          },
+          py::arg("question"), py::kw_only(), py::arg("collections"),
+          py::arg("policy") = py::none(), py::arg("k") = AskOptions{}.k,
+          py::arg("read") = "extractive", py::arg("gate") = py::none(), py::arg("generate"),
+          py::arg("on_token") = py::none())
+      .def(
+          "search",
+          [](const Library& self, Utf8 query, std::vector<std::string> collections,
+             const std::optional<std::string>& policy, std::size_t k) {
+            const AskOptions options =
+                ask_options(std::move(collections), policy, k, "extractive", std::nullopt, {});
+            return run_released([&] { return self.search(query.view, options); });
+          },
+          py::arg("query"), py::kw_only(), py::arg("collections"), py::arg("policy") = py::none(),
+          py::arg("k") = AskOptions{}.k)
+      .def(
+          "evaluate",
+          [](const Library& self, const std::string& split, std::uint64_t seed,
+             py::object progress) {
+            const router::EvaluateOptions options{parse_split(split), seed};
+            return run_watched(std::move(progress), [&](const core::ProgressCallback& callback) {
+              return self.evaluate(options, callback);
+            });
+          },
+          py::kw_only(), py::arg("split") = "dev", py::arg("seed") = router::EvaluateOptions{}.seed,
+          py::arg("progress") = py::none())
+      .def(
+          "document",
+          [](const Library& self, Utf8 collection, Utf8 id) {
+            return run_released([&] { return self.document(collection.view, id.view); });
+          },
+          py::arg("collection"), py::arg("id"))
+      .def("info", [](const Library& self) { return run_released([&] { return self.info(); }); })
+      .def_property_readonly(
+          "encoder", [](const Library& self) -> const core::Encoder& { return self.encoder(); },
+          py::return_value_policy::reference_internal)
+      .def("close", [](Library& self) { run_released([&] { return self.close(); }); });
+}
+
+}  // namespace collegium::python

@@ -1,0 +1,84 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "collegium/core/experts/head_adapter.h"
+#include "collegium/core/export.h"
+#include "collegium/core/progress.h"
+#include "collegium/core/status.h"
+#include "collegium/router/gate.h"
+#include "collegium/router/policy.h"
+#include "collegium/router/router.h"
+
+namespace collegium::router {
+
+enum class Split : std::uint8_t { kTrain = 0, kDev = 1, kTest = 2 };
+
+// 80/10/10 by a hash of the document, so that no document's pairs straddle splits.
+COLLEGIUM_API Split split_of_document(std::string_view document_id) noexcept;
+
+// Queries of one split with the documents that are relevant to them.
+struct QuerySet {
+  std::vector<std::string> ids;                      // (n,) for runs; unique within a collection
+  std::vector<float> vectors;                        // (n, dim), the plain encoder's
+  std::vector<std::vector<std::uint32_t>> relevant;  // (n,) document numbers; never empty
+  std::vector<std::vector<float>> gains;             // (n,) parallel to `relevant`; > 0
+  std::size_t size() const noexcept { return relevant.size(); }
+};
+
+// One collection as learning and evaluation see it. Spans are borrowed.
+struct CollectionData {
+  std::string name;
+  std::span<const float> vectors;                   // (passages, dim)
+  std::span<const std::uint32_t> passage_document;  // (passages,)
+  std::vector<std::string> document_ids;            // (documents,) bytewise ascending
+  std::array<QuerySet, 3> splits;                   // by Split
+};
+
+struct LearningData {
+  std::size_t dim = 0;
+  std::vector<CollectionData> collections;  // bytewise ascending by name
+  // Queries that need no corpus, by split: vectors (n, dim).
+  std::array<std::vector<float>, 3> negatives;
+};
+
+struct COLLEGIUM_API LearnOptions {
+  core::HeadAdapterOptions adapter;
+  bool multi_task = true;       // also train the one-adapter-for-all baseline that reports show
+  std::string router = "auto";  // "linear", "pilots-source", "pilots-winner", or dev chooses
+  GateOptions gate;
+  std::uint64_t seed = 1;
+  Status validate() const;
+};
+
+// What fit learned: truth, kept in files named by digest.
+struct Learned {
+  std::map<std::string, core::TrainedHeadAdapter> adapters;  // by collection; absent: none trained
+  std::optional<core::TrainedHeadAdapter> multi_task;        // the baseline; if asked for
+  std::vector<std::shared_ptr<const Router>> routers;        // every one fitted
+  std::shared_ptr<const Router> router;                      // the one dev chose
+  std::map<std::string, double> router_dev_accuracy;         // by Router::kind()
+  PolicyParameters policy;                                   // chosen on dev
+  Gate gate;
+};
+
+// Fits on train, chooses on dev (promise 7); test is never looked at. Adapters in `kept` (of
+// collections whose data did not change) are taken bit for bit, so adding a collection retrains no
+// other expert. A collection without training queries gets no adapter; without dev queries, a
+// cautious one. Deterministic for a seed, whatever the number of threads. invalid_argument on data
+// that disagrees with itself or is not finite; cancelled.
+COLLEGIUM_API Result<Learned> learn(
+    const LearningData& data, const LearnOptions& options,
+    const std::map<std::string, core::TrainedHeadAdapter>& kept = {},
+    const core::ProgressCallback& progress = {});
+
+}  // namespace collegium::router

@@ -1,0 +1,190 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "collegium/core/experts/encoder.h"
+#include "collegium/core/export.h"
+#include "collegium/core/lm/language_model.h"
+#include "collegium/core/progress.h"
+#include "collegium/core/status.h"
+#include "collegium/index/corpus.h"
+#include "collegium/router/evaluation.h"
+#include "collegium/router/gate.h"
+#include "collegium/router/learning.h"
+#include "collegium/router/policy.h"
+
+namespace collegium::router {
+
+using index::Document;
+
+// A question whose answer is in a document of the collection it is added with. A document may have
+// many, and a query many documents.
+struct Pair {
+  std::string query;
+  std::string document_id;
+  std::optional<Split> split;  // none: split_of_document(document_id)
+  float gain = 1.0f;           // > 0; graded judgments
+};
+
+struct CreateOptions {
+  std::string encoder;         // folder of a Hugging Face encoder
+  std::string language_model;  // a GGUF file for the internal expert; empty: none
+  bool link = false;           // refer to the models where they are instead of copying them
+  std::uint64_t hnsw_threshold = 100000;
+};
+
+struct OpenOptions {
+  std::string encoder;  // where a linked encoder now is, if it moved; its digest must match
+  std::string language_model;
+  // Open as if nothing had been learned: the way to the documents when a learned file is damaged.
+  // fit() then learns anew.
+  bool ignore_learned = false;
+};
+
+struct AddReport {
+  std::size_t documents = 0;  // given
+  std::size_t unchanged = 0;  // of them, kept with their vectors
+  std::size_t replaced = 0;
+  std::size_t passages = 0;          // embedded now
+  std::size_t truncated = 0;         // of them, cut by the encoder: a title longer than it reads
+  std::size_t pairs[3] = {0, 0, 0};  // by Split
+  double seconds = 0.0;
+};
+
+struct FitOptions {
+  LearnOptions learn;
+  bool refit = false;  // train every adapter again, also where a collection's data did not change
+};
+
+struct COLLEGIUM_API FitReport {
+  std::string generation;  // digest of what was learned
+  struct Expert {
+    std::string collection;
+    std::size_t train = 0, dev = 0, test = 0;  // queries
+    float strength = 0.0f;                     // 0: dev chose no adapter
+    std::size_t epochs = 0;
+    double dev_ndcg_plain = 0.0, dev_ndcg = 0.0;
+    bool kept = false;  // unchanged data: not trained again
+    std::string note;
+  };
+  std::vector<Expert> experts;
+  std::string router;
+  std::map<std::string, double> router_dev_accuracy;
+  PolicyParameters policy;
+  std::string gate_note;
+  double seconds = 0.0;
+  std::string to_text() const;
+  std::string to_json() const;
+  std::string to_html() const;
+};
+
+enum class ReadMode { kExtractive, kGenerative };
+
+struct AskOptions {
+  std::vector<std::string> collections;  // restrict to these; empty: all
+  std::optional<Policy> policy;          // default: what fit chose
+  std::size_t k = 5;                     // passages in the answer. Range [1, 1000]
+  ReadMode read = ReadMode::kExtractive;
+  std::optional<GateDecision> gate;  // force a decision
+  core::GenerateOptions generate;
+};
+
+struct CitedPassage {
+  std::size_t number = 0;  // as cited in the text: [1], [2], ...
+  std::string collection, document_id, title, section;
+  core::ByteSpan bytes;  // in the document's text
+  std::string text;
+  double score = 0.0;       // as ranked (with shift and prior)
+  double similarity = 0.0;  // plain cosine
+};
+
+struct StageCost {
+  std::string stage;  // "encode", "gate", "search", "read", "answer"
+  double ms = 0.0;
+  double flops = 0.0;
+};
+
+struct COLLEGIUM_API Answer {
+  std::string question;
+  std::string text;    // with [n] after each sentence that cites passage n
+  std::string reader;  // "extractive", "generative", "internal", "none"
+  std::string note;    // e.g. why generative fell back to extractive
+  Route route;
+  GateOutcome gate;
+  std::vector<CitedPassage> passages;
+  std::vector<StageCost> cost;
+  std::string generation;        // digest of what was learned; empty before fit
+  std::uint64_t commit_seq = 0;  // of the store the answer was read from
+  std::string to_text() const;   // as `collegium ask` prints it
+  std::string to_json() const;
+  std::string to_html() const;
+};
+
+struct COLLEGIUM_API LibraryInfo {
+  std::string path, version, isa;
+  std::uint32_t format_version = 0;
+  std::uint64_t commit_seq = 0;
+  std::string encoder_folder, encoder_digest;
+  std::size_t dim = 0, max_tokens = 0;
+  std::string language_model, generation, router, gate_note;
+  PolicyParameters policy;
+  struct Collection {
+    index::CollectionInfo index;
+    std::size_t pairs[3] = {0, 0, 0};
+    std::string expert;  // "none", or its strength and digest
+  };
+  std::vector<Collection> collections;
+  std::size_t negatives = 0;
+  std::string to_text() const;
+  std::string to_json() const;
+};
+
+// What a user opens: encoder, experts, collections, router, gate and LM experts in one folder.
+// Any number of threads may ask, search and read; add, remove and fit are serialised, and readers
+// go on with the state they began with. One process holds a library: a second open is `busy`.
+class COLLEGIUM_API Library {
+ public:
+  // already_exists if the folder holds a library; nothing is left behind on failure.
+  static Result<std::shared_ptr<Library>> create(const std::string& path,
+                                                 const CreateOptions& options);
+  static Result<std::shared_ptr<Library>> open(const std::string& path,
+                                               const OpenOptions& options = {});
+  virtual ~Library() = default;
+
+  // Adds or replaces documents, and judged pairs, in `collection` (made if new). All arguments are
+  // checked before anything is written: duplicate ids, an empty document or id, text that is not
+  // UTF-8, a pair with an unknown id are invalid_argument and nothing is added. Then whole
+  // documents are committed in batches: cancelled or killed midway, the acknowledged ones stay, and
+  // adding again skips them.
+  virtual Result<AddReport> add(const std::string& collection, std::span<const Document> documents,
+                                std::span<const Pair> pairs = {},
+                                const core::ProgressCallback& progress = {}) = 0;
+  // Removes documents and their pairs. Ids that are not there are not_found and nothing is removed.
+  virtual Status remove(const std::string& collection, std::span<const std::string> ids) = 0;
+  // Questions that need no corpus: what the gate learns from. Split 80/10/10 by their text.
+  virtual Status add_negatives(std::span<const std::string> queries) = 0;
+
+  virtual Result<FitReport> fit(const FitOptions& options = {},
+                                const core::ProgressCallback& progress = {}) = 0;
+  virtual Result<Answer> ask(std::string_view question, const AskOptions& options = {},
+                             const core::LanguageModel::TokenCallback& on_token = {}) const = 0;
+  // Retrieval alone: route and passages without gate and reading (Answer::text is empty).
+  virtual Result<Answer> search(std::string_view query, const AskOptions& options = {}) const = 0;
+  virtual Result<Evaluation> evaluate(const EvaluateOptions& options = {},
+                                      const core::ProgressCallback& progress = {}) const = 0;
+
+  virtual Result<Document> document(std::string_view collection, std::string_view id) const = 0;
+  virtual Result<LibraryInfo> info() const = 0;
+  virtual const core::Encoder& encoder() const = 0;
+  virtual Status close() = 0;
+};
+
+}  // namespace collegium::router

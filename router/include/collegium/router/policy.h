@@ -1,0 +1,84 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "collegium/core/experts/head_adapter.h"
+#include "collegium/core/export.h"
+#include "collegium/core/status.h"
+#include "collegium/index/corpus.h"
+#include "collegium/router/router.h"
+
+namespace collegium::router {
+
+enum class Policy { kBound, kRouted };
+COLLEGIUM_API std::string_view policy_name(Policy policy) noexcept;
+COLLEGIUM_API Result<Policy> parse_policy(std::string_view name);
+
+// Chosen on dev by learn(); recorded with the generation.
+struct COLLEGIUM_API PolicyParameters {
+  Policy policy = Policy::kBound;
+  // bound: how many collections are searched again under their own expert. Each costs one search.
+  std::size_t research = 2;
+  // bound: weight of log P(collection | query) in a passage's score. Range [0, 100]. 0: no prior.
+  double prior_weight = 0.0;
+  // bound: hits whose mean score the shift equalises. Range [0, 10000]. 0: no shift.
+  std::size_t shift_depth = 100;
+  // routed: the same weight for it. Range [0, 100].
+  double routed_prior_weight = 0.0;
+  // routed: abstain to the plain encoder below either. Range [0, 1]. 0: never.
+  double min_margin = 0.0;
+  double min_familiarity = 0.0;
+  Status validate() const;
+};
+
+// Probabilities below this count as this: one wrong route must not hide a collection for ever.
+inline constexpr double kMinProbability = 1e-6;
+
+// The `k` best documents of one collection for a query vector, by (score descending, id bytewise
+// ascending).
+using CollectionSearch = std::function<Result<std::vector<index::Hit>>(
+    std::string_view collection, std::span<const float> query, std::size_t k)>;
+
+struct PolicyInput {
+  std::span<const std::string> collections;  // those allowed, bytewise ascending
+  // By collection; one without an adapter (or with strength 0) is searched plainly.
+  const std::map<std::string, core::TrainedHeadAdapter>* adapters = nullptr;
+  const Router* router = nullptr;  // null: no prior, routed abstains
+  std::span<const float> query;    // (dim,), the plain encoder's
+  std::size_t k = 10;
+};
+
+struct PolicyResult {
+  Route route;
+  // Merged by (score descending, document id, collection ascending), at most k. Scores include
+  // shift and prior.
+  std::vector<index::Hit> hits;
+  // The plain search of everything, merged without prior, at most max(k, kGateDepth): what the gate
+  // looks at, whatever the policy.
+  std::vector<index::Hit> plain_hits;
+  std::size_t searches = 0;  // collection searches made
+};
+inline constexpr std::size_t kGateDepth = 10;
+
+// Runs one query under `parameters`:
+//   bound   a plain search of every collection; the `research` first by (best plain hit + prior)
+//           are searched again under their own experts, their scores shifted so that the mean of
+//           the best `shift_depth` is that of the plain ones; everything gets its prior. No
+//           collection without expert can be harmed by another one's.
+//   routed  (RouterRetriever, arXiv 2409.02685) the likeliest collection's expert maps the query
+//           for every collection; abstains below min_margin or min_familiarity.
+// Results are a function of the arguments alone. invalid_argument: no collections, or not
+// ascending; a query that is not finite or of another dim than router or adapters; k 0; parameters
+// out of range. Failures of `search` are passed on.
+COLLEGIUM_API Result<PolicyResult> run_policy(const PolicyParameters& parameters,
+                                              const PolicyInput& input,
+                                              const CollectionSearch& search);
+
+}  // namespace collegium::router

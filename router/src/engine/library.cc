@@ -1,0 +1,279 @@
+#include "collegium/router/library.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+
+#include "collegium/core/isa.h"
+#include "collegium/core/version.h"
+#include "engine/library_impl.h"
+#include "engine/model_files.h"
+
+namespace collegium::router {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kEncoderFolder[] = "encoder";
+constexpr char kLanguageModelFolder[] = "language-model";
+
+// Removes a half-made library unless it was finished.
+class RemoveOnExit {
+ public:
+  explicit RemoveOnExit(std::string path) : path_(std::move(path)) {}
+  ~RemoveOnExit() {
+    std::error_code ignored;
+    if (!path_.empty()) fs::remove_all(path_, ignored);
+  }
+  RemoveOnExit(const RemoveOnExit&) = delete;
+  RemoveOnExit& operator=(const RemoveOnExit&) = delete;
+  void dismiss() { path_.clear(); }
+
+ private:
+  std::string path_;
+};
+
+// ok if a library may be made at `path`: nothing there, or an empty folder.
+Status check_vacant(const std::string& path) {
+  if (path.empty()) return Status::invalid_argument("the library's path is empty");
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (status.type() == fs::file_type::not_found) return {};
+  if (error) return Status::from_errno(error.value(), path);
+  if (status.type() != fs::file_type::directory)
+    return Status::invalid_argument(path + " is a file; a library is a folder");
+  if (fs::exists(fs::path(path) / "store", error))
+    return Status::already_exists(path + " holds a library already; open it instead");
+  if (!fs::is_empty(path, error))
+    return Status::already_exists(path + " is not empty; a new library needs a folder of its own");
+  return {};
+}
+
+Result<ModelReference> place_encoder(const CreateOptions& options, const core::Encoder& encoder,
+                                     const std::string& folder) {
+  ModelReference reference{encoder.digest(), kEncoderFolder, options.link};
+  if (options.link) {
+    std::error_code error;
+    reference.path = fs::absolute(options.encoder, error).lexically_normal().string();
+    if (error) return Status::from_errno(error.value(), options.encoder);
+    return reference;
+  }
+  COLLEGIUM_RETURN_IF_ERROR(
+      copy_files(encoder.folder(), encoder.files(), (fs::path(folder) / kEncoderFolder).string())
+          .with_context("copying the encoder"));
+  return reference;
+}
+
+Result<ModelReference> place_language_model(const CreateOptions& options,
+                                            const std::string& folder) {
+  ModelReference reference;
+  if (options.language_model.empty()) return reference;
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto model, core::LanguageModel::load(options.language_model));
+  reference.digest = model->digest();
+  reference.linked = options.link;
+  std::error_code error;
+  const fs::path source = fs::absolute(options.language_model, error).lexically_normal();
+  if (error) return Status::from_errno(error.value(), options.language_model);
+  if (options.link) {
+    reference.path = source.string();
+    return reference;
+  }
+  const std::string name = source.filename().string();
+  reference.path = (fs::path(kLanguageModelFolder) / name).string();
+  COLLEGIUM_RETURN_IF_ERROR(copy_files(source.parent_path().string(), {name},
+                                       (fs::path(folder) / kLanguageModelFolder).string())
+                                .with_context("copying the language model"));
+  return reference;
+}
+
+std::string holder_path(const std::string& path) {
+  fs::path whole(path);
+  if (!whole.has_filename()) whole = whole.parent_path();  // "mylib/" is "mylib"
+  return whole.string();
+}
+
+}  // namespace
+
+Result<std::shared_ptr<Library>> Library::create(const std::string& given,
+                                                 const CreateOptions& options) {
+  const std::string path = holder_path(given);
+  COLLEGIUM_RETURN_IF_ERROR(check_vacant(path));
+  if (options.encoder.empty())
+    return Status::invalid_argument("CreateOptions::encoder is empty: a library needs an encoder");
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto encoder, core::Encoder::load(options.encoder));
+
+  // Everything is made beside `path` and renamed when it is whole, so that a failure, or a kill,
+  // never leaves half a library under the name.
+  const std::string making = path + ".creating-" + std::to_string(::getpid());
+  std::error_code error;
+  fs::remove_all(making, error);
+  RemoveOnExit cleanup(making);
+  {
+    index::CorpusOptions corpus_options;
+    corpus_options.dim = encoder->dim();
+    corpus_options.encoder_digest = encoder->digest();
+    corpus_options.hnsw_threshold = options.hnsw_threshold;
+    COLLEGIUM_ASSIGN_OR_RETURN(auto corpus, index::Corpus::create(making, corpus_options));
+    LibrarySettings settings;
+    COLLEGIUM_ASSIGN_OR_RETURN(settings.encoder, place_encoder(options, *encoder, making));
+    COLLEGIUM_ASSIGN_OR_RETURN(settings.language_model, place_language_model(options, making));
+    COLLEGIUM_RETURN_IF_ERROR(sync_folder(making));
+    index::WriteSet writes;
+    writes.put_record(std::string(kLibraryKey), settings.to_json());
+    COLLEGIUM_RETURN_IF_ERROR(corpus->commit(std::move(writes)));
+    COLLEGIUM_RETURN_IF_ERROR(corpus->close());
+  }
+  if (::rename(making.c_str(), path.c_str()) != 0) {
+    if (errno == ENOTEMPTY || errno == EEXIST)
+      return Status::already_exists(path + " was made by someone else meanwhile");
+    return Status::from_errno(errno, path);
+  }
+  cleanup.dismiss();
+  const fs::path parent = fs::path(path).parent_path();
+  COLLEGIUM_RETURN_IF_ERROR(sync_folder(parent.empty() ? "." : parent.string()));
+  return open(path);
+}
+
+Result<std::shared_ptr<Library>> Library::open(const std::string& path,
+                                               const OpenOptions& options) {
+  return LibraryImpl::open_library(holder_path(path), options);
+}
+
+Result<std::shared_ptr<Library>> LibraryImpl::open_library(const std::string& path,
+                                                           const OpenOptions& options) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (status.type() == fs::file_type::not_found)
+    return Status::not_found("no library at '" + path + "': there is no such folder");
+  if (error) return Status::from_errno(error.value(), path);
+  if (status.type() != fs::file_type::directory)
+    return Status::invalid_argument(path + " is a file; a library is a folder");
+
+  std::shared_ptr<LibraryImpl> library(new LibraryImpl());
+  library->path_ = path;
+  auto corpus = index::Corpus::open(path);
+  if (!corpus.ok()) {
+    if (corpus.status().code() == StatusCode::kNotFound)
+      return Status::not_found(path + " is not a library: " + corpus.status().message());
+    return corpus.status();
+  }
+  library->corpus_ = std::move(*corpus);
+  const auto settings = library->corpus_->record(kLibraryKey);
+  if (!settings.ok()) {
+    if (settings.status().code() != StatusCode::kNotFound) return settings.status();
+    return Status::corruption(path + " holds a corpus without the settings of a library");
+  }
+  COLLEGIUM_ASSIGN_OR_RETURN(library->settings_, LibrarySettings::parse(*settings));
+
+  const LibrarySettings& models = library->settings_;
+  COLLEGIUM_ASSIGN_OR_RETURN(library->encoder_,
+                             load_encoder(path, models.encoder, options.encoder));
+  library->encoder_folder_ = library->encoder_->folder();
+  const index::CorpusOptions& stored = library->corpus_->options();
+  if (stored.dim != library->encoder_->dim() ||
+      stored.encoder_digest != library->encoder_->digest())
+    return Status::corruption(
+        path + ": the store's vectors have dimension " + std::to_string(stored.dim) +
+        " and encoder " + stored.encoder_digest + ", the library's encoder has " +
+        std::to_string(library->encoder_->dim()) + " and " + library->encoder_->digest());
+  COLLEGIUM_ASSIGN_OR_RETURN(
+      library->language_model_,
+      load_language_model(path, models.language_model, options.language_model));
+  if (library->language_model_)
+    library->language_model_path_ = model_path(path, models.language_model, options.language_model);
+
+  auto generation = std::make_shared<Generation>();
+  const auto record = library->corpus_->record(kGenerationKey);
+  if (record.ok() && !options.ignore_learned) {
+    auto read = read_learned_files(path, *record, stored.dim);
+    if (!read.ok())
+      return read.status().with_context(
+          "what fit learned cannot be read (the documents are safe; OpenOptions::ignore_learned "
+          "opens the library as before fit)");
+    *generation = std::move(*read);
+    // What a fit that was killed before it switched has left. The lock is ours.
+    remove_leftovers(path, generation->files);
+  } else if (!record.ok() && record.status().code() != StatusCode::kNotFound) {
+    return record.status();
+  }
+  library->set_generation(std::move(generation));
+  return std::shared_ptr<Library>(std::move(library));
+}
+
+LibraryImpl::~LibraryImpl() { (void)close(); }
+
+Status LibraryImpl::check_open() const {
+  if (closed_) return Status::failed_precondition("the library at " + path_ + " is closed");
+  return {};
+}
+
+std::shared_ptr<const Generation> LibraryImpl::generation() const {
+  const std::lock_guard lock(generation_mutex_);
+  return generation_;
+}
+
+void LibraryImpl::set_generation(std::shared_ptr<const Generation> generation) {
+  const std::lock_guard lock(generation_mutex_);
+  generation_ = std::move(generation);
+}
+
+Status LibraryImpl::close() {
+  // From here on new calls are refused, so that those under way come to an end.
+  closed_ = true;
+  const std::unique_lock lock(lifetime_);
+  return corpus_ ? corpus_->close() : Status();
+}
+
+Result<Document> LibraryImpl::document(std::string_view collection, std::string_view id) const {
+  const std::shared_lock lock(lifetime_);
+  COLLEGIUM_RETURN_IF_ERROR(check_open());
+  return corpus_->document(collection, id);
+}
+
+Result<LibraryInfo> LibraryImpl::info() const {
+  const std::shared_lock lock(lifetime_);
+  COLLEGIUM_RETURN_IF_ERROR(check_open());
+  const auto current = generation();
+  LibraryInfo info;
+  info.path = path_;
+  info.version = std::string(core::version());
+  info.isa = std::string(core::isa_name(core::active_isa()));
+  info.format_version = corpus_->format_version();
+  info.commit_seq = corpus_->commit_seq();
+  info.encoder_folder = encoder_folder_;
+  info.encoder_digest = encoder_->digest();
+  info.dim = encoder_->dim();
+  info.max_tokens = encoder_->max_tokens();
+  info.language_model = language_model_path_;
+  info.generation = current->digest;
+  info.router = current->learned.router ? std::string(current->learned.router->kind()) : "none";
+  info.gate_note =
+      current->digest.empty() ? "not fitted yet: always retrieves" : current->learned.gate.note();
+  info.policy = current->learned.policy;
+  for (const std::string& name : corpus_->collections()) {
+    LibraryInfo::Collection collection;
+    COLLEGIUM_ASSIGN_OR_RETURN(collection.index, corpus_->collection_info(name));
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto pairs, corpus_->records(pair_prefix(name)));
+    for (const auto& [key, value] : pairs) {
+      COLLEGIUM_ASSIGN_OR_RETURN(const auto pair, StoredPair::parse(value, encoder_->dim()));
+      ++collection.pairs[static_cast<std::size_t>(pair.split)];
+    }
+    collection.expert = "none";
+    if (const auto digest = current->adapter_digest.find(name);
+        digest != current->adapter_digest.end()) {
+      char strength[32];
+      std::snprintf(strength, sizeof strength, "%.2f",
+                    static_cast<double>(current->learned.adapters.at(name).strength));
+      collection.expert = "strength " + std::string(strength) + ", " + digest->second;
+    }
+    info.collections.push_back(std::move(collection));
+  }
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto negatives, corpus_->records(kNegativePrefix));
+  info.negatives = negatives.size();
+  return info;
+}
+
+}  // namespace collegium::router

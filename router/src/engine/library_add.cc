@@ -1,0 +1,361 @@
+#include <simdjson.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
+#include <set>
+#include <unordered_map>
+
+#include "collegium/core/text/passages.h"
+#include "engine/library_impl.h"
+
+namespace collegium::router {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kMaxIdBytes = 1024;
+// One commit holds whole documents up to about this much.
+constexpr std::size_t kBatchPassages = 512;
+constexpr std::size_t kBatchPairs = 2048;
+constexpr std::size_t kBatchBytes = 64u << 20;
+
+bool is_blank(std::string_view text) {
+  return text.find_first_not_of(" \t\r\n\f\v") == std::string_view::npos;
+}
+
+std::string short_quote(std::string_view text) {
+  std::string result = "'" + std::string(text.substr(0, 60));
+  return result + (text.size() > 60 ? "...'" : "'");
+}
+
+Status check_metadata(const std::string& metadata, const std::string& where) {
+  if (metadata.empty()) return {};
+  simdjson::dom::parser parser;
+  simdjson::dom::element element;
+  if (const auto error = parser.parse(metadata).get(element); error)
+    return Status::invalid_argument(where +
+                                    ": metadata is not JSON: " + simdjson::error_message(error));
+  if (!element.is_object())
+    return Status::invalid_argument(where + ": metadata is not a JSON object");
+  return {};
+}
+
+Status check_documents(std::span<const Document> documents) {
+  std::unordered_map<std::string_view, std::size_t> seen;
+  for (std::size_t i = 0; i < documents.size(); ++i) {
+    const Document& document = documents[i];
+    const std::string number = "document " + std::to_string(i);
+    if (document.id.empty()) return Status::invalid_argument(number + " has an empty id");
+    if (document.id.size() > kMaxIdBytes)
+      return Status::invalid_argument(number + ": its id has " +
+                                      std::to_string(document.id.size()) + " bytes; allowed are " +
+                                      std::to_string(kMaxIdBytes));
+    COLLEGIUM_RETURN_IF_ERROR(core::check_utf8(document.id, "the id of " + number));
+    const std::string where = number + " (" + short_quote(document.id) + ")";
+    if (const auto [first, added] = seen.emplace(document.id, i); !added)
+      return Status::invalid_argument(where + " has the same id as document " +
+                                      std::to_string(first->second));
+    COLLEGIUM_RETURN_IF_ERROR(core::check_utf8(document.title, "the title of " + where));
+    COLLEGIUM_RETURN_IF_ERROR(core::check_utf8(document.text, "the text of " + where));
+    if (is_blank(document.text) && is_blank(document.title))
+      return Status::invalid_argument(where + " is empty: it has neither title nor text");
+    COLLEGIUM_RETURN_IF_ERROR(check_metadata(document.metadata, where));
+  }
+  return {};
+}
+
+Status check_query(std::string_view query, const std::string& where) {
+  COLLEGIUM_RETURN_IF_ERROR(core::check_utf8(query, "the query of " + where));
+  if (is_blank(query)) return Status::invalid_argument(where + " has an empty query");
+  return {};
+}
+
+}  // namespace
+
+Result<std::map<std::string, std::vector<float>>> LibraryImpl::encode_queries(
+    const std::vector<std::string>& queries, const core::ProgressCallback& progress) const {
+  const std::vector<std::string_view> texts(queries.begin(), queries.end());
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto embeddings,
+                             encoder_->encode(texts, core::TextKind::kQuery, progress));
+  std::map<std::string, std::vector<float>> vectors;
+  const std::size_t dim = encoder_->dim();
+  for (std::size_t i = 0; i < queries.size(); ++i) {
+    const auto begin = embeddings.vectors.begin() + static_cast<std::ptrdiff_t>(i * dim);
+    vectors[queries[i]].assign(begin, begin + static_cast<std::ptrdiff_t>(dim));
+  }
+  return vectors;
+}
+
+namespace {
+
+// Gathers documents and pairs until a batch is full, then embeds and commits it.
+class Batch {
+ public:
+  Batch(const core::Encoder& encoder, index::Corpus& corpus, std::string collection, bool is_new,
+        const core::ProgressCallback& progress, std::size_t total_units, AddReport& report)
+      : encoder_(encoder),
+        corpus_(corpus),
+        collection_(std::move(collection)),
+        create_(is_new),
+        progress_(progress),
+        total_units_(total_units),
+        report_(report) {}
+
+  Status add_document(const Document& document) {
+    ++units_;
+    index::NewDocument fresh;
+    bool known = false;
+    if (!create_) {
+      auto stored = corpus_.stored_document(collection_, document.id);
+      if (!stored.ok() && stored.status().code() != StatusCode::kNotFound) return stored.status();
+      known = stored.ok();
+      if (known && stored->document.title == document.title &&
+          stored->document.text == document.text) {
+        if (stored->document.metadata == document.metadata) {
+          ++report_.unchanged;
+          return {};
+        }
+        // Only the metadata differ: the vectors stay.
+        ++report_.replaced;
+        stored->document = document;
+        bytes_ += document.text.size();
+        documents_.push_back({std::move(*stored), 0});
+        return flush_if_full();
+      }
+    }
+    if (known) ++report_.replaced;
+    fresh.document = document;
+    core::PassageOptions options;
+    options.max_tokens = std::max<std::size_t>(16, encoder_.max_tokens());
+    COLLEGIUM_ASSIGN_OR_RETURN(fresh.passages, core::split_passages(document.title, document.text,
+                                                                    encoder_.tokenizer(), options));
+    // A title without text is still found by its title.
+    if (fresh.passages.empty()) fresh.passages.push_back({});
+    for (const core::PassageSpan& passage : fresh.passages)
+      inputs_.push_back(core::passage_input(
+          document.title,
+          std::string_view(document.text)
+              .substr(passage.bytes.begin, passage.bytes.end - passage.bytes.begin)));
+    bytes_ += document.text.size() + document.title.size();
+    const std::size_t count = fresh.passages.size();
+    documents_.push_back({std::move(fresh), count});
+    return flush_if_full();
+  }
+
+  Status add_pair(const Pair& pair) {
+    ++units_;
+    StoredPair stored;
+    stored.document_id = pair.document_id;
+    stored.query = pair.query;
+    stored.split = pair.split.value_or(split_of_document(pair.document_id));
+    stored.gain = pair.gain;
+    const std::string key = pair_key(collection_, pair.document_id, pair.query);
+    if (!create_) {
+      const auto before = corpus_.record(key);
+      if (before.ok()) {
+        COLLEGIUM_ASSIGN_OR_RETURN(auto old, StoredPair::parse(*before, encoder_.dim()));
+        if (old.split == stored.split && old.gain == stored.gain) return {};
+        stored.vector = std::move(old.vector);
+      } else if (before.status().code() != StatusCode::kNotFound) {
+        return before.status();
+      }
+    }
+    pairs_[key] = std::move(stored);  // the last of two equal pairs counts
+    return pairs_.size() >= kBatchPairs ? flush() : Status();
+  }
+
+  // Embeds and commits what was gathered. A new collection is made even if it is empty.
+  Status flush() {
+    if (documents_.empty() && pairs_.empty() && !create_) return {};
+    COLLEGIUM_RETURN_IF_ERROR(embed());
+    index::WriteSet writes;
+    if (create_) writes.create_collection(collection_);
+    for (auto& [document, passages] : documents_)
+      writes.put_document(collection_, std::move(document));
+    for (const auto& [key, pair] : pairs_) writes.put_record(key, pair.serialize());
+    COLLEGIUM_RETURN_IF_ERROR(corpus_.commit(std::move(writes)));
+    create_ = false;
+    report_.passages += inputs_.size();
+    documents_.clear();
+    pairs_.clear();
+    inputs_.clear();
+    bytes_ = 0;
+    committed_units_ = units_;
+    if (!core::report(progress_, "encode", units_, total_units_))
+      return Status::cancelled("asked to stop after " + std::to_string(units_) + " of " +
+                               std::to_string(total_units_) +
+                               " documents and pairs; these are in the library");
+    return {};
+  }
+
+ private:
+  Status flush_if_full() {
+    const bool full = inputs_.size() >= kBatchPassages || bytes_ >= kBatchBytes ||
+                      documents_.size() >= kBatchPassages;
+    return full ? flush() : Status();
+  }
+
+  Status embed() {
+    std::vector<std::string_view> texts(inputs_.begin(), inputs_.end());
+    std::vector<StoredPair*> waiting;
+    std::vector<std::string_view> queries;
+    std::map<std::string_view, std::size_t> row_of;  // equal queries are embedded once
+    std::vector<std::size_t> rows;
+    for (auto& [key, pair] : pairs_) {
+      if (!pair.vector.empty()) continue;
+      const auto [row, added] = row_of.emplace(pair.query, queries.size());
+      if (added) queries.push_back(pair.query);
+      waiting.push_back(&pair);
+      rows.push_back(row->second);
+    }
+    const std::size_t work = texts.size() + queries.size();
+    std::size_t before = 0;
+    const core::ProgressCallback inner = [&](const core::Progress& progress) {
+      const std::size_t batch_units = units_ - committed_units_;
+      const std::size_t done = before + static_cast<std::size_t>(progress.done);
+      return core::report(progress_, "encode", committed_units_ + batch_units * done / work,
+                          total_units_);
+    };
+    const std::size_t dim = encoder_.dim();
+    if (!texts.empty()) {
+      COLLEGIUM_ASSIGN_OR_RETURN(
+          const auto embeddings,
+          encoder_.encode(texts, core::TextKind::kDocument, progress_ ? inner : progress_));
+      report_.truncated += static_cast<std::size_t>(
+          std::count(embeddings.truncated.begin(), embeddings.truncated.end(), true));
+      auto from = embeddings.vectors.begin();
+      for (auto& [document, passages] : documents_) {
+        if (passages == 0) continue;
+        const auto to = from + static_cast<std::ptrdiff_t>(passages * dim);
+        document.vectors.assign(from, to);
+        from = to;
+      }
+    }
+    before = texts.size();
+    if (!queries.empty()) {
+      COLLEGIUM_ASSIGN_OR_RETURN(
+          const auto embeddings,
+          encoder_.encode(queries, core::TextKind::kQuery, progress_ ? inner : progress_));
+      for (std::size_t i = 0; i < waiting.size(); ++i) {
+        const auto from = embeddings.vectors.begin() + static_cast<std::ptrdiff_t>(rows[i] * dim);
+        waiting[i]->vector.assign(from, from + static_cast<std::ptrdiff_t>(dim));
+      }
+    }
+    return {};
+  }
+
+  const core::Encoder& encoder_;
+  index::Corpus& corpus_;
+  const std::string collection_;
+  bool create_;
+  const core::ProgressCallback& progress_;
+  const std::size_t total_units_;
+  AddReport& report_;
+  struct Waiting {
+    index::NewDocument document;
+    std::size_t passages = 0;  // to embed; 0: its vectors are there
+  };
+  std::vector<Waiting> documents_;
+  std::vector<std::string> inputs_;
+  std::map<std::string, StoredPair> pairs_;
+  std::size_t bytes_ = 0, units_ = 0, committed_units_ = 0;
+};
+
+}  // namespace
+
+Result<AddReport> LibraryImpl::add(const std::string& collection,
+                                   std::span<const Document> documents, std::span<const Pair> pairs,
+                                   const core::ProgressCallback& progress) {
+  const std::shared_lock lifetime(lifetime_);
+  COLLEGIUM_RETURN_IF_ERROR(check_open());
+  const auto start = Clock::now();
+  COLLEGIUM_RETURN_IF_ERROR(check_collection_name(collection));
+  COLLEGIUM_RETURN_IF_ERROR(check_documents(documents));
+
+  const std::lock_guard writing(writer_);
+  const std::vector<std::string> known = corpus_->collections();
+  const bool is_new = !std::binary_search(known.begin(), known.end(), collection);
+  std::shared_ptr<const index::CollectionView> view;
+  if (!is_new) {
+    COLLEGIUM_ASSIGN_OR_RETURN(view, corpus_->view(collection));
+  }
+  std::unordered_map<std::string_view, std::vector<std::size_t>> pairs_of;
+  std::vector<std::size_t> pairs_of_others;  // whose documents are in the library already
+  for (const Document& document : documents) pairs_of[document.id];
+  for (std::size_t i = 0; i < pairs.size(); ++i) {
+    const std::string where = "pair " + std::to_string(i);
+    COLLEGIUM_RETURN_IF_ERROR(check_query(pairs[i].query, where));
+    if (!std::isfinite(pairs[i].gain) || pairs[i].gain <= 0.0f)
+      return Status::invalid_argument(where + ": gain " + std::to_string(pairs[i].gain) +
+                                      " is not a positive number");
+    if (const auto here = pairs_of.find(pairs[i].document_id); here != pairs_of.end()) {
+      here->second.push_back(i);
+    } else if (view && view->find_document(pairs[i].document_id)) {
+      pairs_of_others.push_back(i);
+    } else {
+      return Status::invalid_argument(where + ": no document " + short_quote(pairs[i].document_id) +
+                                      " among those given nor in collection '" + collection + "'");
+    }
+  }
+
+  AddReport report;
+  report.documents = documents.size();
+  for (const Pair& pair : pairs)
+    ++report.pairs[static_cast<std::size_t>(
+        pair.split.value_or(split_of_document(pair.document_id)))];
+  Batch batch(*encoder_, *corpus_, collection, is_new, progress, documents.size() + pairs.size(),
+              report);
+  for (const Document& document : documents) {
+    COLLEGIUM_RETURN_IF_ERROR(batch.add_document(document));
+    for (const std::size_t i : pairs_of[document.id])
+      COLLEGIUM_RETURN_IF_ERROR(batch.add_pair(pairs[i]));
+  }
+  for (const std::size_t i : pairs_of_others) COLLEGIUM_RETURN_IF_ERROR(batch.add_pair(pairs[i]));
+  COLLEGIUM_RETURN_IF_ERROR(batch.flush());
+  report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  return report;
+}
+
+Status LibraryImpl::remove(const std::string& collection, std::span<const std::string> ids) {
+  const std::shared_lock lifetime(lifetime_);
+  COLLEGIUM_RETURN_IF_ERROR(check_open());
+  const std::lock_guard writing(writer_);
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto view, corpus_->view(collection));
+  const std::set<std::string> unique(ids.begin(), ids.end());
+  index::WriteSet writes;
+  for (const std::string& id : unique) {
+    if (!view->find_document(id))
+      return Status::not_found("no document " + short_quote(id) + " in collection '" + collection +
+                               "'; nothing was removed");
+    writes.remove_document(collection, id);
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto pairs, corpus_->records(pair_prefix(collection, id)));
+    for (const auto& [key, value] : pairs) writes.remove_record(key);
+  }
+  return corpus_->commit(std::move(writes)).status();
+}
+
+Status LibraryImpl::add_negatives(std::span<const std::string> queries) {
+  const std::shared_lock lifetime(lifetime_);
+  COLLEGIUM_RETURN_IF_ERROR(check_open());
+  for (std::size_t i = 0; i < queries.size(); ++i)
+    COLLEGIUM_RETURN_IF_ERROR(check_query(queries[i], "negative " + std::to_string(i)));
+  const std::lock_guard writing(writer_);
+  std::set<std::string> fresh;
+  for (const std::string& query : queries) {
+    const auto record = corpus_->record(negative_key(query));
+    if (record.ok()) continue;
+    if (record.status().code() != StatusCode::kNotFound) return record.status();
+    fresh.insert(query);
+  }
+  if (fresh.empty()) return {};
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto vectors, encode_queries({fresh.begin(), fresh.end()}, {}));
+  index::WriteSet writes;
+  for (const auto& [query, vector] : vectors)
+    writes.put_record(negative_key(query),
+                      StoredNegative{query, split_of_document(query), vector}.serialize());
+  return corpus_->commit(std::move(writes)).status();
+}
+
+}  // namespace collegium::router

@@ -1,0 +1,318 @@
+#include <algorithm>
+#include <chrono>
+
+#include "collegium/core/text/tokenizer.h"
+#include "engine/library_impl.h"
+#include "engine/reader.h"
+
+namespace collegium::router {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kMaxPassages = 1000;
+// A write between two steps of one question starts it again, so that an answer is of one commit;
+// under constant writes the last attempt stands.
+constexpr int kAttempts = 3;
+
+double elapsed_ms(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+void add_note(Answer& answer, const std::string& note) {
+  if (note.empty()) return;
+  if (!answer.note.empty()) answer.note += "; ";
+  answer.note += note;
+}
+
+GateOutcome forced(GateDecision decision) {
+  GateOutcome outcome;
+  outcome.decision = decision;
+  outcome.stage = GateStage::kAlways;
+  outcome.probability =
+      decision == GateDecision::kRetrieve || decision == GateDecision::kBoth ? 1.0 : 0.0;
+  outcome.reason = "asked for by the caller";
+  return outcome;
+}
+
+bool retrieves(GateDecision decision) {
+  return decision == GateDecision::kRetrieve || decision == GateDecision::kBoth;
+}
+
+std::string join(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "'" : ", '") + name + "'";
+  return text.empty() ? "none" : text;
+}
+
+}  // namespace
+
+// One question on its way to an answer.
+struct LibraryImpl::Question {
+  std::shared_ptr<const Generation> generation;
+  std::vector<std::string> collections;  // allowed, not empty, ascending
+  std::vector<float> vector;             // (dim,)
+  PolicyParameters policy;
+  std::optional<PolicyResult> searched;
+  Answer answer;
+
+  PolicyInput policy_input(std::size_t k) const {
+    PolicyInput input;
+    input.collections = collections;
+    input.adapters = &generation->learned.adapters;
+    input.router = generation->learned.router.get();
+    input.query = vector;
+    input.k = k;
+    return input;
+  }
+  void charge(std::string_view stage, double ms, double flops) {
+    for (StageCost& cost : answer.cost) {
+      if (cost.stage != stage) continue;
+      cost.ms += ms;
+      cost.flops += flops;
+      return;
+    }
+    answer.cost.push_back({std::string(stage), ms, flops});
+  }
+};
+
+Result<LibraryImpl::Question> LibraryImpl::prepare(std::string_view text,
+                                                   const AskOptions& options) const {
+  COLLEGIUM_RETURN_IF_ERROR(core::check_utf8(text, "the question"));
+  if (text.find_first_not_of(" \t\r\n\f\v") == std::string_view::npos)
+    return Status::invalid_argument("the question is empty");
+  if (options.k == 0 || options.k > kMaxPassages)
+    return Status::invalid_argument("AskOptions::k is " + std::to_string(options.k) +
+                                    "; allowed are 1 to " + std::to_string(kMaxPassages));
+  COLLEGIUM_RETURN_IF_ERROR(options.generate.validate());
+
+  Question question;
+  question.generation = generation();
+  question.answer.question = std::string(text);
+  question.answer.generation = question.generation->digest;
+  question.answer.commit_seq = corpus_->commit_seq();
+  question.policy = question.generation->learned.policy;
+  if (options.policy) question.policy.policy = *options.policy;
+
+  const std::vector<std::string> known = corpus_->collections();
+  std::vector<std::string> wanted = options.collections.empty() ? known : options.collections;
+  std::sort(wanted.begin(), wanted.end());
+  wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
+  for (const std::string& name : wanted) {
+    if (!std::binary_search(known.begin(), known.end(), name))
+      return Status::not_found("no collection '" + name + "' in " + path_ +
+                               "; there are: " + join(known));
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto info, corpus_->collection_info(name));
+    if (info.passages > 0) question.collections.push_back(name);
+  }
+
+  const auto start = Clock::now();
+  const std::string_view texts[] = {text};
+  COLLEGIUM_ASSIGN_OR_RETURN(auto embeddings, encoder_->encode(texts, core::TextKind::kQuery));
+  question.vector = std::move(embeddings.vectors);
+  question.charge("encode", elapsed_ms(start), encoder_->flops(embeddings.num_tokens[0]));
+  if (embeddings.truncated[0])
+    add_note(question.answer, "the question is longer than the encoder reads: only its first " +
+                                  std::to_string(embeddings.num_tokens[0]) + " tokens count");
+  return question;
+}
+
+Status LibraryImpl::retrieve(Question& question, const AskOptions& options) const {
+  const auto start = Clock::now();
+  double flops = 0.0;
+  const double dim = static_cast<double>(encoder_->dim());
+  const CollectionSearch search = [&](std::string_view collection, std::span<const float> query,
+                                      std::size_t k) -> Result<std::vector<index::Hit>> {
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto info, corpus_->collection_info(collection));
+    // An upper bound where a graph is searched: it visits fewer rows than there are.
+    flops += 2.0 * dim * static_cast<double>(info.passages);
+    return corpus_->search(collection, query, k);
+  };
+  COLLEGIUM_ASSIGN_OR_RETURN(question.searched,
+                             run_policy(question.policy, question.policy_input(options.k), search));
+  question.answer.route = question.searched->route;
+  for (const RouteEntry& entry : question.answer.route.entries)
+    if (entry.searched_again) flops += 2.0 * dim * dim;
+  question.charge("search", elapsed_ms(start), flops);
+  return {};
+}
+
+Status LibraryImpl::collect_passages(Question& question,
+                                     const std::vector<index::Hit>& hits) const {
+  const auto start = Clock::now();
+  const std::size_t dim = encoder_->dim();
+  for (const index::Hit& hit : hits) {
+    auto stored = corpus_->stored_document(hit.collection, hit.document_id);
+    if (!stored.ok()) {
+      if (stored.status().code() == StatusCode::kNotFound) continue;  // removed meanwhile
+      return stored.status();
+    }
+    const std::string& text = stored->document.text;
+    if (hit.bytes.end > text.size() || hit.bytes.begin > hit.bytes.end ||
+        (hit.passage + std::size_t{1}) * dim > stored->vectors.size())
+      continue;  // replaced meanwhile by a shorter one
+    CitedPassage passage;
+    passage.number = question.answer.passages.size() + 1;
+    passage.collection = hit.collection;
+    passage.document_id = hit.document_id;
+    passage.title = std::move(stored->document.title);
+    passage.section = hit.section;
+    passage.bytes = hit.bytes;
+    passage.text = text.substr(hit.bytes.begin, hit.bytes.end - hit.bytes.begin);
+    passage.score = static_cast<double>(hit.score);
+    const float* vector = stored->vectors.data() + hit.passage * dim;
+    for (std::size_t i = 0; i < dim; ++i)
+      passage.similarity += double{question.vector[i]} * double{vector[i]};
+    question.answer.passages.push_back(std::move(passage));
+  }
+  question.charge("search", elapsed_ms(start), 0.0);
+  return {};
+}
+
+Status LibraryImpl::answer_internally(Question& question, const AskOptions& options,
+                                      const core::LanguageModel::TokenCallback& on_token) const {
+  Answer& answer = question.answer;
+  if (!language_model_) {
+    if (answer.gate.decision == GateDecision::kBoth) {
+      add_note(answer, "the library has no language model for the internal answer");
+      return {};
+    }
+    answer.gate.decision = GateDecision::kRefuse;
+    answer.gate.reason += (answer.gate.reason.empty() ? "" : "; ") +
+                          std::string("the library has no language model to answer by itself");
+    answer.reader = "none";
+    return {};
+  }
+  const auto start = Clock::now();
+  const std::vector<core::ChatMessage> messages = {{"user", answer.question}};
+  const bool both = answer.gate.decision == GateDecision::kBoth;
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto generation,
+                             language_model_->chat(messages, options.generate, on_token));
+  if (both) {
+    answer.text +=
+        (answer.text.empty() ? "" : "\n") + std::string("Without the passages: ") + generation.text;
+    answer.reader += "+internal";
+  } else {
+    answer.text = generation.text;
+    answer.reader = "internal";
+  }
+  question.charge("answer", elapsed_ms(start), generation.flops);
+  return {};
+}
+
+Status LibraryImpl::read(Question& question, const AskOptions& options,
+                         const core::LanguageModel::TokenCallback& on_token) const {
+  Answer& answer = question.answer;
+  const auto start = Clock::now();
+  Result<Reading> reading = Reading{};
+  if (options.read == ReadMode::kGenerative && language_model_) {
+    reading = read_generative(*encoder_, *language_model_, answer.question, question.vector,
+                              answer.passages, options.generate, on_token);
+  } else {
+    if (options.read == ReadMode::kGenerative)
+      add_note(answer, "the library has no language model: read extractively");
+    reading = read_extractive(*encoder_, question.vector, answer.passages);
+  }
+  if (!reading.ok()) return reading.status();
+  answer.text = std::move(reading->text);
+  answer.reader = std::move(reading->reader);
+  add_note(answer, reading->note);
+  question.charge("read", elapsed_ms(start), reading->read_flops);
+  if (reading->answer_flops > 0.0) question.charge("answer", 0.0, reading->answer_flops);
+  return {};
+}
+
+Result<Answer> LibraryImpl::ask_once(std::string_view text, const AskOptions& options,
+                                     const core::LanguageModel::TokenCallback& on_token) const {
+  COLLEGIUM_ASSIGN_OR_RETURN(Question question, prepare(text, options));
+  Answer& answer = question.answer;
+  const Learned& learned = question.generation->learned;
+  if (question.collections.empty() && (!options.gate || retrieves(*options.gate))) {
+    answer.gate = forced(GateDecision::kRefuse);
+    answer.gate.reason = "there are no documents to answer from";
+    answer.reader = "none";
+    answer.route.router = "none";
+    answer.route.policy = std::string(policy_name(question.policy.policy));
+    return std::move(answer);
+  }
+
+  // The first gate: may the search be saved?
+  auto start = Clock::now();
+  std::vector<GateFeature> before;
+  std::optional<GateOutcome> outcome;
+  if (options.gate) {
+    outcome = forced(*options.gate);
+  } else {
+    before = learned.gate.features_before(learned.router.get(), question.vector);
+    outcome = learned.gate.decide_before(before);
+  }
+  question.charge("gate", elapsed_ms(start), 0.0);
+
+  if (!outcome || retrieves(outcome->decision)) {
+    COLLEGIUM_RETURN_IF_ERROR(retrieve(question, options));
+    if (!outcome) {  // the second gate
+      start = Clock::now();
+      outcome = learned.gate.decide_after(gate_features_after(before, *question.searched));
+      question.charge("gate", elapsed_ms(start), 0.0);
+    }
+  } else if (!question.collections.empty()) {
+    // The route is shown even where it was not taken.
+    const CollectionSearch nothing = [](std::string_view, std::span<const float>, std::size_t) {
+      return Result<std::vector<index::Hit>>(std::vector<index::Hit>());
+    };
+    COLLEGIUM_ASSIGN_OR_RETURN(
+        PolicyResult unsearched,
+        run_policy(question.policy, question.policy_input(options.k), nothing));
+    answer.route = std::move(unsearched.route);
+    answer.route.reason = "not searched: the gate decided before";
+    for (RouteEntry& entry : answer.route.entries) entry.searched_again = false;
+  }
+  answer.gate = std::move(*outcome);
+
+  if (retrieves(answer.gate.decision)) {
+    COLLEGIUM_RETURN_IF_ERROR(collect_passages(question, question.searched->hits));
+    COLLEGIUM_RETURN_IF_ERROR(read(question, options, on_token));
+  }
+  if (answer.gate.decision == GateDecision::kInternal ||
+      answer.gate.decision == GateDecision::kBoth)
+    COLLEGIUM_RETURN_IF_ERROR(answer_internally(question, options, on_token));
+  if (answer.gate.decision == GateDecision::kRefuse) answer.reader = "none";
+  return std::move(answer);
+}
+
+Result<Answer> LibraryImpl::ask(std::string_view question, const AskOptions& options,
+                                const core::LanguageModel::TokenCallback& on_token) const {
+  const std::shared_lock lock(lifetime_);
+  COLLEGIUM_RETURN_IF_ERROR(check_open());
+  for (int attempt = 1;; ++attempt) {
+    COLLEGIUM_ASSIGN_OR_RETURN(Answer answer, ask_once(question, options, on_token));
+    // What a caller has already been shown is not said twice.
+    const bool streamed = on_token && answer.reader != "extractive" && answer.reader != "none";
+    if (streamed || attempt == kAttempts || answer.commit_seq == corpus_->commit_seq())
+      return answer;
+  }
+}
+
+Result<Answer> LibraryImpl::search(std::string_view query, const AskOptions& options) const {
+  const std::shared_lock lock(lifetime_);
+  COLLEGIUM_RETURN_IF_ERROR(check_open());
+  for (int attempt = 1;; ++attempt) {
+    COLLEGIUM_ASSIGN_OR_RETURN(Question question, prepare(query, options));
+    Answer& answer = question.answer;
+    answer.gate = forced(GateDecision::kRetrieve);
+    answer.gate.reason = "a search";
+    answer.reader = "none";
+    if (!question.collections.empty()) {
+      COLLEGIUM_RETURN_IF_ERROR(retrieve(question, options));
+      COLLEGIUM_RETURN_IF_ERROR(collect_passages(question, question.searched->hits));
+    } else {
+      answer.route.router = "none";
+      answer.route.policy = std::string(policy_name(question.policy.policy));
+      answer.route.reason = "there are no documents";
+    }
+    if (attempt == kAttempts || answer.commit_seq == corpus_->commit_seq())
+      return std::move(answer);
+  }
+}
+
+}  // namespace collegium::router

@@ -1,0 +1,192 @@
+#include <algorithm>
+#include <chrono>
+#include <map>
+
+#include "collegium/core/file_envelope.h"
+#include "engine/library_impl.h"
+
+namespace collegium::router {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+template <typename T>
+std::string digest_of(std::span<const T> values) {
+  return core::digest_hex(std::as_bytes(values));
+}
+
+// What else decides what an adapter becomes, besides its collection's data.
+std::string adapter_settings(const LearnOptions& options) {
+  const core::HeadAdapterOptions& adapter = options.adapter;
+  std::string text;
+  for (const double value :
+       {double{adapter.temperature}, double(adapter.max_negatives), double(adapter.batch_size),
+        double(adapter.max_epochs), double{adapter.learning_rate}, double{adapter.identity_decay},
+        double(adapter.seed), double(options.seed)})
+    text += std::to_string(value) + " ";
+  return text;
+}
+
+// Queries of one collection by split. A query whose pairs fall into several splits is used in the
+// last of them alone (test, then dev), so that nothing is measured on a query that was trained on.
+void place_pairs(const std::vector<StoredPair>& pairs, const index::CollectionView& view,
+                 CollectionData& collection) {
+  std::map<std::string_view, Split> last;
+  for (const StoredPair& pair : pairs) {
+    const auto [at, added] = last.emplace(pair.query, pair.split);
+    if (!added) at->second = std::max(at->second, pair.split);
+  }
+  std::map<std::pair<Split, std::string_view>, std::vector<const StoredPair*>> grouped;
+  for (const StoredPair& pair : pairs) {
+    if (pair.split == last.at(pair.query)) grouped[{pair.split, pair.query}].push_back(&pair);
+  }
+  for (const auto& [key, members] : grouped) {
+    std::map<std::uint32_t, float> relevant;
+    for (const StoredPair* pair : members) {
+      if (const auto number = view.find_document(pair->document_id))
+        relevant[static_cast<std::uint32_t>(*number)] = pair->gain;
+    }
+    if (relevant.empty()) continue;  // its documents were removed by a writer meanwhile
+    QuerySet& set = collection.splits[static_cast<std::size_t>(key.first)];
+    set.ids.push_back(text_digest(key.second));
+    set.vectors.insert(set.vectors.end(), members.front()->vector.begin(),
+                       members.front()->vector.end());
+    set.relevant.emplace_back();
+    set.gains.emplace_back();
+    for (const auto& [number, gain] : relevant) {
+      set.relevant.back().push_back(number);
+      set.gains.back().push_back(gain);
+    }
+  }
+}
+
+std::string expert_note(const FitReport::Expert& expert) {
+  if (expert.train == 0) return "no training queries: searched with the plain encoder";
+  if (expert.strength == 0.0f) return "dev chose no adapter";
+  if (expert.dev == 0) return "no dev queries: cautious default strength";
+  return expert.kept ? "unchanged data: kept" : "";
+}
+
+}  // namespace
+
+Result<LearningSnapshot> LibraryImpl::learning_snapshot() const {
+  LearningSnapshot snapshot;
+  const std::size_t dim = encoder_->dim();
+  snapshot.data.dim = dim;
+  for (const std::string& name : corpus_->collections()) {
+    COLLEGIUM_ASSIGN_OR_RETURN(auto view, corpus_->view(name));
+    if (view->num_passages() == 0) continue;  // nothing to route to
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto records, corpus_->records(pair_prefix(name)));
+    CollectionData collection;
+    collection.name = name;
+    collection.vectors = view->vectors();
+    collection.passage_document = view->passage_document();
+    std::string digests = digest_of(collection.vectors) + digest_of(collection.passage_document);
+    std::string ids;
+    for (std::size_t i = 0; i < view->num_documents(); ++i) {
+      collection.document_ids.emplace_back(view->document_id(i));
+      ids += collection.document_ids.back();
+      ids += '\0';
+    }
+    std::vector<StoredPair> pairs;
+    std::string pair_digests;
+    for (const auto& [key, value] : records) {
+      COLLEGIUM_ASSIGN_OR_RETURN(auto pair, StoredPair::parse(value, dim));
+      pairs.push_back(std::move(pair));
+      pair_digests += text_digest(value);
+    }
+    place_pairs(pairs, *view, collection);
+    digests += text_digest(ids) + text_digest(pair_digests);
+    snapshot.data_digest[name] = text_digest(digests);
+    snapshot.data.collections.push_back(std::move(collection));
+    snapshot.views.push_back(std::move(view));
+  }
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto negatives, corpus_->records(kNegativePrefix));
+  for (const auto& [key, value] : negatives) {
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto negative, StoredNegative::parse(value, dim));
+    auto& vectors = snapshot.data.negatives[static_cast<std::size_t>(negative.split)];
+    vectors.insert(vectors.end(), negative.vector.begin(), negative.vector.end());
+  }
+  return snapshot;
+}
+
+Result<FitReport> LibraryImpl::fit(const FitOptions& options,
+                                   const core::ProgressCallback& progress) {
+  const std::shared_lock lifetime(lifetime_);
+  COLLEGIUM_RETURN_IF_ERROR(check_open());
+  COLLEGIUM_RETURN_IF_ERROR(options.learn.validate());
+  const std::lock_guard writing(writer_);
+  const auto start = Clock::now();
+  COLLEGIUM_ASSIGN_OR_RETURN(LearningSnapshot snapshot, learning_snapshot());
+  if (snapshot.data.collections.empty())
+    return Status::failed_precondition("fit: the library at " + path_ +
+                                       " holds no documents; add some first");
+
+  const auto previous = generation();
+  const std::string settings = adapter_settings(options.learn);
+  std::map<std::string, core::TrainedHeadAdapter> kept;
+  for (auto& [name, digest] : snapshot.data_digest) {
+    digest = text_digest(digest + settings);
+    const auto before = previous->data_digest.find(name);
+    const auto adapter = previous->learned.adapters.find(name);
+    if (!options.refit && before != previous->data_digest.end() && before->second == digest &&
+        adapter != previous->learned.adapters.end())
+      kept.emplace(name, adapter->second);
+  }
+
+  auto next = std::make_shared<Generation>();
+  COLLEGIUM_ASSIGN_OR_RETURN(next->learned, learn(snapshot.data, options.learn, kept, progress));
+  for (const auto& [name, trained] : next->learned.adapters)
+    next->data_digest[name] = snapshot.data_digest.at(name);
+
+  COLLEGIUM_ASSIGN_OR_RETURN(const std::string record, write_learned_files(path_, *next));
+  index::WriteSet writes;
+  writes.put_record(std::string(kGenerationKey), record);
+  COLLEGIUM_RETURN_IF_ERROR(corpus_->commit(std::move(writes)));
+  set_generation(next);
+  remove_leftovers(path_, next->files);
+  // Graphs that became due while documents were added are built now, not during a question. They
+  // are caches: what fit learned is safe already.
+  (void)corpus_->flush_indexes();
+
+  FitReport report;
+  report.generation = next->digest;
+  for (const CollectionData& collection : snapshot.data.collections) {
+    FitReport::Expert expert;
+    expert.collection = collection.name;
+    expert.train = collection.splits[0].size();
+    expert.dev = collection.splits[1].size();
+    expert.test = collection.splits[2].size();
+    if (const auto found = next->learned.adapters.find(collection.name);
+        found != next->learned.adapters.end()) {
+      expert.strength = found->second.strength;
+      expert.epochs = found->second.epochs;
+      expert.dev_ndcg_plain = found->second.dev_ndcg_plain;
+      expert.dev_ndcg = found->second.dev_ndcg;
+      expert.kept = kept.contains(collection.name);
+    }
+    expert.note = expert_note(expert);
+    report.experts.push_back(std::move(expert));
+  }
+  const Learned& learned = next->learned;
+  report.router = learned.router ? std::string(learned.router->kind()) : "none";
+  report.router_dev_accuracy = learned.router_dev_accuracy;
+  report.policy = learned.policy;
+  report.gate_note = learned.gate.note();
+  report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  return report;
+}
+
+Result<Evaluation> LibraryImpl::evaluate(const EvaluateOptions& options,
+                                         const core::ProgressCallback& progress) const {
+  const std::shared_lock lifetime(lifetime_);
+  COLLEGIUM_RETURN_IF_ERROR(check_open());
+  COLLEGIUM_RETURN_IF_ERROR(options.validate());
+  const auto current = generation();
+  if (current->digest.empty())
+    return Status::failed_precondition("evaluate: nothing was learned yet; call fit first");
+  COLLEGIUM_ASSIGN_OR_RETURN(const LearningSnapshot snapshot, learning_snapshot());
+  return router::evaluate(snapshot.data, current->learned, options, progress);
+}
+
+}  // namespace collegium::router

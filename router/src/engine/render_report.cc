@@ -1,0 +1,181 @@
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "collegium/router/library.h"
+#include "engine/render.h"
+
+namespace collegium::router {
+namespace {
+
+using nlohmann::ordered_json;
+
+std::string dump(const ordered_json& json) {
+  return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+std::string padded(std::string text, std::size_t width) {
+  if (text.size() < width) text.append(width - text.size(), ' ');
+  return text;
+}
+
+std::string policy_line(const PolicyParameters& policy) {
+  std::string text(policy_name(policy.policy));
+  if (policy.policy == Policy::kBound)
+    return text + ", " + std::to_string(policy.research) + " searched again, prior weight " +
+           fixed(policy.prior_weight, 3) + ", shift depth " + std::to_string(policy.shift_depth);
+  return text + ", abstains below margin " + fixed(policy.min_margin, 2) + " or familiarity " +
+         fixed(policy.min_familiarity, 2);
+}
+
+ordered_json policy_json(const PolicyParameters& policy) {
+  return {{"policy", std::string(policy_name(policy.policy))},
+          {"research", policy.research},
+          {"prior_weight", policy.prior_weight},
+          {"routed_prior_weight", policy.routed_prior_weight},
+          {"shift_depth", policy.shift_depth},
+          {"min_margin", policy.min_margin},
+          {"min_familiarity", policy.min_familiarity}};
+}
+
+std::string accuracies(const std::map<std::string, double>& accuracy) {
+  std::string text;
+  for (const auto& [kind, value] : accuracy)
+    text += (text.empty() ? "" : ", ") + kind + " " + fixed(value, 3);
+  return text;
+}
+
+std::string strength_text(const FitReport::Expert& expert) {
+  return expert.strength > 0.0f ? fixed(static_cast<double>(expert.strength), 2) : "none";
+}
+
+}  // namespace
+
+std::string FitReport::to_text() const {
+  std::size_t width = 10;
+  for (const Expert& expert : experts) width = std::max(width, expert.collection.size());
+  std::string text = padded("collection", width) +
+                     "  train   dev  test  strength  epochs  dev nDCG@10 plain -> expert\n";
+  for (const Expert& expert : experts) {
+    char line[160];
+    std::snprintf(line, sizeof line, "  %5zu %5zu %5zu  %8s  %6zu  ", expert.train, expert.dev,
+                  expert.test, strength_text(expert).c_str(), expert.epochs);
+    text += padded(expert.collection, width) + line;
+    text += expert.dev > 0 && expert.train > 0
+                ? fixed(expert.dev_ndcg_plain, 3) + " -> " + fixed(expert.dev_ndcg, 3)
+                : std::string("-");
+    if (!expert.note.empty()) text += "  " + expert.note;
+    text += "\n";
+  }
+  text += "router  " + router;
+  if (!router_dev_accuracy.empty())
+    text += " (dev accuracy: " + accuracies(router_dev_accuracy) + ")";
+  text += "\npolicy  " + policy_line(policy) + "\ngate    " + gate_note + "\nin      " +
+          fixed(seconds, 1) + " s, generation " + generation + "\n";
+  return text;
+}
+
+std::string FitReport::to_json() const {
+  ordered_json list = ordered_json::array();
+  for (const Expert& expert : experts)
+    list.push_back({{"collection", expert.collection},
+                    {"train", expert.train},
+                    {"dev", expert.dev},
+                    {"test", expert.test},
+                    {"strength", expert.strength},
+                    {"epochs", expert.epochs},
+                    {"dev_ndcg_plain", expert.dev_ndcg_plain},
+                    {"dev_ndcg", expert.dev_ndcg},
+                    {"kept", expert.kept},
+                    {"note", expert.note}});
+  return dump({{"generation", generation},
+               {"experts", std::move(list)},
+               {"router", router},
+               {"router_dev_accuracy", router_dev_accuracy},
+               {"policy", policy_json(policy)},
+               {"gate_note", gate_note},
+               {"seconds", seconds}});
+}
+
+std::string FitReport::to_html() const {
+  std::string html =
+      "<div style=\"font-family:sans-serif\"><table style=\"border-collapse:collapse\"><thead><tr>";
+  for (const char* head : {"collection", "train", "dev", "test", "strength", "epochs",
+                           "dev nDCG@10 plain", "expert", ""})
+    html += std::string("<th style=\"padding:.2em .6em\">") + head + "</th>";
+  html += "</tr></thead><tbody>";
+  for (const Expert& expert : experts) {
+    const bool measured = expert.dev > 0 && expert.train > 0;
+    html += "<tr>";
+    for (const std::string& cell :
+         {expert.collection, std::to_string(expert.train), std::to_string(expert.dev),
+          std::to_string(expert.test), strength_text(expert), std::to_string(expert.epochs),
+          measured ? fixed(expert.dev_ndcg_plain, 3) : std::string("-"),
+          measured ? fixed(expert.dev_ndcg, 3) : std::string("-"), expert.note})
+      html += "<td style=\"padding:.2em .6em\">" + html_escape(cell) + "</td>";
+    html += "</tr>";
+  }
+  html += "</tbody></table><p>router <b>" + html_escape(router) + "</b>";
+  if (!router_dev_accuracy.empty())
+    html += " (dev accuracy: " + html_escape(accuracies(router_dev_accuracy)) + ")";
+  return html + "<br>policy " + html_escape(policy_line(policy)) + "<br>gate " +
+         html_escape(gate_note) + "<br>" + fixed(seconds, 1) + " s, generation <code>" +
+         html_escape(generation) + "</code></p></div>";
+}
+
+std::string LibraryInfo::to_text() const {
+  std::string text = "library     " + path + " (format " + std::to_string(format_version) +
+                     ", commit " + std::to_string(commit_seq) + ")\n";
+  text += "collegium   " + version + ", " + isa + "\n";
+  text += "encoder     " + encoder_folder + " (dimension " + std::to_string(dim) + ", " +
+          std::to_string(max_tokens) + " tokens, " + encoder_digest + ")\n";
+  text += "language    " + (language_model.empty() ? "none" : language_model) + "\n";
+  text += "learned     " + (generation.empty() ? "nothing yet" : generation) + "\n";
+  text += "router      " + router + "\npolicy      " + policy_line(policy) + "\n";
+  text += "gate        " + gate_note + " (" + std::to_string(negatives) +
+          " questions that need no corpus)\n";
+  for (const Collection& collection : collections) {
+    text += "  " + collection.index.name + ": " + std::to_string(collection.index.documents) +
+            " documents, " + std::to_string(collection.index.passages) + " passages (" +
+            collection.index.index_kind + "), pairs " + std::to_string(collection.pairs[0]) +
+            " train / " + std::to_string(collection.pairs[1]) + " dev / " +
+            std::to_string(collection.pairs[2]) + " test, expert " + collection.expert;
+    if (collection.index.index_rebuilt) text += "; index rebuilt: " + collection.index.index_note;
+    text += "\n";
+  }
+  return text;
+}
+
+std::string LibraryInfo::to_json() const {
+  ordered_json list = ordered_json::array();
+  for (const Collection& collection : collections)
+    list.push_back({{"name", collection.index.name},
+                    {"documents", collection.index.documents},
+                    {"passages", collection.index.passages},
+                    {"index_kind", collection.index.index_kind},
+                    {"index_rebuilt", collection.index.index_rebuilt},
+                    {"index_note", collection.index.index_note},
+                    {"pairs",
+                     {{"train", collection.pairs[0]},
+                      {"dev", collection.pairs[1]},
+                      {"test", collection.pairs[2]}}},
+                    {"expert", collection.expert}});
+  return dump({{"path", path},
+               {"version", version},
+               {"isa", isa},
+               {"format_version", format_version},
+               {"commit_seq", commit_seq},
+               {"encoder_folder", encoder_folder},
+               {"encoder_digest", encoder_digest},
+               {"dim", dim},
+               {"max_tokens", max_tokens},
+               {"language_model", language_model},
+               {"generation", generation},
+               {"router", router},
+               {"gate_note", gate_note},
+               {"policy", policy_json(policy)},
+               {"collections", std::move(list)},
+               {"negatives", negatives}});
+}
+
+}  // namespace collegium::router

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "collegium/core/experts/head_adapter.h"
+#include "collegium/router/learning.h"
+#include "memory_search.h"
+
+// What learning and evaluation share: checked data, packed for searching.
+namespace collegium::router {
+
+struct PackedLibrary {
+  std::vector<MemoryCollection> collections;  // parallel to LearningData::collections
+};
+
+// invalid_argument where `data` disagrees with itself; the message names collection and query.
+Result<PackedLibrary> pack_library(const LearningData& data);
+
+inline core::JudgedQueries judged(const QuerySet& queries) {
+  return {queries.vectors, queries.relevant, queries.gains};
+}
+
+// A query of a LearningData: (collection, position in its split).
+struct QueryRef {
+  std::size_t collection = 0;
+  std::size_t query = 0;
+};
+
+// At most `per_collection` queries of each collection, evenly spread.
+std::vector<QueryRef> sample_queries(const LearningData& data, Split split,
+                                     std::size_t per_collection);
+
+inline const float* vector_of(const LearningData& data, Split split, QueryRef ref) {
+  return &data.collections[ref.collection]
+              .splits[static_cast<std::size_t>(split)]
+              .vectors[ref.query * data.dim];
+}
+
+// nDCG@10 of the relevant documents' ranks (from 0); ranks of 10 and more count nothing. `gains`
+// parallel to `ranks`; the ideal is over all of them.
+double ndcg_at_10(std::span<const std::size_t> ranks, std::span<const float> gains);
+
+// The mean over collections of the mean over their queries.
+double macro_mean(std::span<const QueryRef> queries, std::span<const double> values,
+                  std::size_t num_collections);
+
+}  // namespace collegium::router

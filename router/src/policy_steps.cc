@@ -1,0 +1,39 @@
+#include "policy_steps.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "collegium/router/policy.h"
+
+namespace collegium::router {
+
+std::vector<double> priors(std::span<const double> probabilities, double weight) {
+  std::vector<double> result;
+  for (double probability : probabilities)
+    result.push_back(weight == 0.0 ? 0.0
+                                   : weight * std::log(std::max(probability, kMinProbability)));
+  return result;
+}
+
+std::vector<std::size_t> research_order(std::span<const double> best_plain,
+                                        std::span<const double> prior) {
+  std::vector<std::size_t> order;
+  for (std::size_t c = 0; c < best_plain.size(); ++c)
+    if (best_plain[c] > -std::numeric_limits<double>::infinity()) order.push_back(c);
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return best_plain[a] + prior[a] > best_plain[b] + prior[b];
+  });
+  return order;
+}
+
+double comparability_shift(std::span<const float> plain, std::span<const float> adapted,
+                           std::size_t depth) {
+  const std::size_t n = std::min({plain.size(), adapted.size(), depth});
+  if (n == 0) return 0.0;
+  double difference = 0.0;
+  for (std::size_t i = 0; i < n; ++i) difference += double{plain[i]} - double{adapted[i]};
+  return difference / static_cast<double>(n);
+}
+
+}  // namespace collegium::router

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+// The steps of a policy that learning repeats thousands of times when it chooses parameters, so
+// that what is chosen is what run_policy() does.
+namespace collegium::router {
+
+// (n,) weight x log(max(probability, kMinProbability)).
+std::vector<double> priors(std::span<const double> probabilities, double weight);
+
+// Positions of collections by (best plain score + prior) descending, then position. Collections
+// without a hit (best is -infinity) are left out.
+std::vector<std::size_t> research_order(std::span<const double> best_plain,
+                                        std::span<const double> prior);
+
+// What is added to adapted scores so that their best `depth` have the mean of the plain ones'.
+// Both descending. Only as many are compared as both have; none: 0.
+double comparability_shift(std::span<const float> plain, std::span<const float> adapted,
+                           std::size_t depth);
+
+}  // namespace collegium::router

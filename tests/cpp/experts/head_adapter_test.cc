@@ -1,0 +1,140 @@
+#include "collegium/core/experts/head_adapter.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+
+#include "collegium/core/random.h"
+
+namespace collegium::core {
+namespace {
+
+HeadAdapter random_adapter(std::size_t dim, std::uint64_t seed) {
+  Random random(seed);
+  std::vector<float> weight(dim * dim), bias(dim);
+  for (float& x : weight) x = static_cast<float>(random.normal());
+  for (float& x : bias) x = static_cast<float>(random.normal());
+  return HeadAdapter::create(dim, weight, bias).value();
+}
+
+std::vector<float> random_vector(std::size_t dim, std::uint64_t seed) {
+  Random random(seed);
+  std::vector<float> vector(dim);
+  for (float& x : vector) x = static_cast<float>(random.normal());
+  return vector;
+}
+
+std::string temporary(const std::string& name) {
+  return (std::filesystem::path(::testing::TempDir()) / name).string();
+}
+
+std::vector<char> bytes_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void write_bytes(const std::string& path, const std::vector<char>& bytes) {
+  std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<long>(bytes.size()));
+}
+
+TEST(HeadAdapter, AppliesTheNormalisedAffineMap) {
+  const std::size_t dim = 33;
+  const HeadAdapter adapter = random_adapter(dim, 1);
+  const std::vector<float> query = random_vector(dim, 2);
+  std::vector<float> out(dim);
+  adapter.apply(query.data(), out.data());
+  std::vector<double> expected(dim);
+  double norm = 0.0;
+  for (std::size_t i = 0; i < dim; ++i) {
+    expected[i] = adapter.bias()[i];
+    for (std::size_t j = 0; j < dim; ++j)
+      expected[i] += double{adapter.weight()[i * dim + j]} * query[j];
+    norm += expected[i] * expected[i];
+  }
+  for (std::size_t i = 0; i < dim; ++i) EXPECT_NEAR(out[i], expected[i] / std::sqrt(norm), 1e-6);
+}
+
+TEST(HeadAdapter, AZeroResultGivesTheQueryItself) {
+  const HeadAdapter adapter =
+      HeadAdapter::create(3, std::vector<float>(9, 0.0f), std::vector<float>(3, 0.0f)).value();
+  const float query[] = {0.6f, 0.0f, 0.8f};
+  float out[3];
+  adapter.apply(query, out);
+  EXPECT_EQ(std::memcmp(query, out, sizeof out), 0);
+}
+
+TEST(HeadAdapter, StrengthIsLinearBetweenIdentityAndTheMap) {
+  const std::size_t dim = 5;
+  const HeadAdapter adapter = random_adapter(dim, 3);
+  const HeadAdapter none = adapter.interpolated(0.0f), half = adapter.interpolated(0.5f);
+  EXPECT_EQ(none.weight(), HeadAdapter::identity(dim).weight());
+  EXPECT_EQ(none.bias(), HeadAdapter::identity(dim).bias());
+  for (std::size_t i = 0; i < dim * dim; ++i)
+    EXPECT_NEAR(half.weight()[i], 0.5f * (none.weight()[i] + adapter.weight()[i]), 1e-6);
+  EXPECT_NEAR(half.distance_from_identity(), 0.5 * adapter.distance_from_identity(), 1e-5);
+  EXPECT_EQ(HeadAdapter::identity(dim).distance_from_identity(), 0.0);
+}
+
+TEST(HeadAdapter, RefusesWrongSizesAndNumbersThatAreNotFinite) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(HeadAdapter::create(0, {}, {}).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(HeadAdapter::create(2, {1, 0, 0}, {0, 0}).status().code(),
+            StatusCode::kInvalidArgument);
+  EXPECT_EQ(HeadAdapter::create(1, {nan}, {0}).status().code(), StatusCode::kInvalidArgument);
+  const auto status = HeadAdapter::create(1, {1}, {nan}).status();
+  EXPECT_NE(status.message().find("bias[0]"), std::string::npos);
+}
+
+TEST(HeadAdapter, ASavedOneLoadsBitForBit) {
+  const std::string path = temporary("adapter.bin");
+  const HeadAdapter adapter = random_adapter(17, 4);
+  ASSERT_TRUE(adapter.save(path).ok());
+  const auto loaded = HeadAdapter::load(path);
+  ASSERT_TRUE(loaded.ok()) << loaded.status().to_string();
+  EXPECT_EQ(loaded->weight(), adapter.weight());
+  EXPECT_EQ(loaded->bias(), adapter.bias());
+  EXPECT_EQ(loaded->digest(), adapter.digest());
+  EXPECT_NE(random_adapter(17, 5).digest(), adapter.digest());
+}
+
+TEST(HeadAdapter, EveryTruncationAndEveryFlippedByteIsATypedError) {
+  const std::string path = temporary("adapter_hostile.bin");
+  ASSERT_TRUE(random_adapter(3, 6).save(path).ok());
+  const std::vector<char> whole = bytes_of(path);
+  for (std::size_t size = 0; size < whole.size(); ++size) {
+    write_bytes(path, {whole.begin(), whole.begin() + static_cast<long>(size)});
+    EXPECT_EQ(HeadAdapter::load(path).status().code(), StatusCode::kCorruption) << size;
+  }
+  for (std::size_t at = 0; at < whole.size(); ++at) {
+    std::vector<char> bytes = whole;
+    bytes[at] = static_cast<char>(bytes[at] ^ 0x10);
+    write_bytes(path, bytes);
+    EXPECT_FALSE(HeadAdapter::load(path).ok()) << at;
+  }
+  EXPECT_EQ(HeadAdapter::load(temporary("no such file")).status().code(), StatusCode::kNotFound);
+}
+
+TEST(HeadAdapter, APayloadWhoseSizeIsNotItsDimsOrThatHoldsNanIsCorruption) {
+  std::vector<std::byte> payload = random_adapter(4, 7).serialize();
+  const auto code = [](std::span<const std::byte> bytes) {
+    return HeadAdapter::deserialize(bytes).status().code();
+  };
+  ASSERT_TRUE(HeadAdapter::deserialize(payload).ok());
+  EXPECT_EQ(code(std::span(payload).first(2)), StatusCode::kCorruption);
+  EXPECT_EQ(code(std::span(payload).first(payload.size() - 4)), StatusCode::kCorruption);
+  for (std::uint32_t dim : {0u, 3u, 5u, 0xffffffffu}) {
+    std::vector<std::byte> lying = payload;
+    std::memcpy(lying.data(), &dim, sizeof dim);
+    EXPECT_EQ(code(lying), StatusCode::kCorruption) << dim;
+  }
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(payload.data() + 12, &nan, sizeof nan);
+  EXPECT_EQ(code(payload), StatusCode::kCorruption);
+}
+
+}  // namespace
+}  // namespace collegium::core

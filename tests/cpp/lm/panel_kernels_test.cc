@@ -1,0 +1,90 @@
+#include "lm/panel_kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <vector>
+
+#include "kernels/kernels.h"
+
+namespace collegium::core {
+namespace {
+
+constexpr GgmlType kTypes[] = {GgmlType::kQ4_0, GgmlType::kQ4_1, GgmlType::kQ8_0};
+
+// Any bits are weights; scales are kept finite, as a NaN equals nothing.
+std::vector<std::byte> random_blocks(GgmlType type, std::size_t blocks, std::uint32_t seed) {
+  std::vector<std::byte> bytes(blocks * ggml_block_bytes(type));
+  for (auto& byte : bytes) {
+    seed = seed * 1664525u + 1013904223u;
+    byte = static_cast<std::byte>(seed >> 24);
+  }
+  for (std::size_t b = 0; b < blocks; ++b) {
+    std::byte* block = bytes.data() + b * ggml_block_bytes(type);
+    // The high byte of f16 d, and of f16 m: sign, exponent (0: subnormal, up to 15: below 2).
+    block[1] &= std::byte{0xBF};
+    if (type == GgmlType::kQ4_1) block[3] &= std::byte{0xBF};
+  }
+  return bytes;
+}
+
+std::vector<float> random_numbers(std::size_t n, std::uint32_t seed) {
+  std::vector<float> numbers(n);
+  for (auto& x : numbers) {
+    seed = seed * 1664525u + 1013904223u;
+    x = static_cast<float>(static_cast<std::int32_t>(seed)) * 0x1p-31f;
+  }
+  return numbers;
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+TEST(PanelKernels, WidenAsDequantizeDoesAtEveryLevel) {
+  for (const Isa isa : available_isas())
+    for (const GgmlType type : kTypes)
+      for (const std::size_t k : {32u, 64u, 576u, 1536u}) {
+        const std::size_t row_bytes = k / 32 * ggml_block_bytes(type);
+        const auto blocks = random_blocks(type, kPanelWidth * k / 32, 7);
+        std::vector<float> rows(kPanelWidth * k);
+        dequantize(type, blocks.data(), rows.size(), rows.data());
+        std::vector<float> expected(rows.size());
+        kernels_for(Isa::kScalar).pack_panels(rows.data(), k, kPanelWidth, k, expected.data());
+        std::vector<float> panel(rows.size(), -1.0f);
+        panel_kernels_for(isa, type)->dequantize(blocks.data(), row_bytes, k, panel.data());
+        EXPECT_TRUE(same_bits(panel, expected))
+            << isa_name(isa) << " " << ggml_type_name(type) << " k " << k;
+      }
+}
+
+TEST(PanelKernels, MultiplyAsGemmOfWidenedWeightsDoesAtEveryLevel) {
+  for (const GgmlType type : kTypes)
+    for (const std::size_t k : {32u, 96u, 576u, 1536u})
+      for (const std::size_t panels : {1u, 2u, 3u}) {
+        const std::size_t row_bytes = k / 32 * ggml_block_bytes(type);
+        const std::size_t n = panels * kPanelWidth;
+        const auto blocks = random_blocks(type, n * k / 32, 11);
+        const auto x = random_numbers(k, 3);
+        std::vector<float> rows(n * k), packed(n * k), expected(n);
+        dequantize(type, blocks.data(), rows.size(), rows.data());
+        const Kernels& scalar = kernels_for(Isa::kScalar);
+        scalar.pack_panels(rows.data(), k, n, k, packed.data());
+        scalar.gemm_panels(x.data(), k, 1, packed.data(), n, k, nullptr, expected.data(), n);
+        for (const Isa isa : available_isas()) {
+          std::vector<float> out(n, -1.0f);
+          panel_kernels_for(isa, type)->multiply(blocks.data(), row_bytes, panels, k, x.data(),
+                                                 out.data());
+          EXPECT_TRUE(same_bits(out, expected))
+              << isa_name(isa) << " " << ggml_type_name(type) << " k " << k << " " << panels;
+        }
+      }
+}
+
+TEST(PanelKernels, TypesOfSingleNumbersHaveNone) {
+  for (const GgmlType type : {GgmlType::kF32, GgmlType::kF16, GgmlType::kBF16})
+    for (const Isa isa : available_isas()) EXPECT_EQ(panel_kernels_for(isa, type), nullptr);
+}
+
+}  // namespace
+}  // namespace collegium::core

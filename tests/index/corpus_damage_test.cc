@@ -1,0 +1,435 @@
+// What happens when files of a corpus are damaged, lost or rolled back: either the damage is a
+// typed error, or it does no harm. Never another answer, never a crash.
+#include <rocksdb/db.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+#include <map>
+#include <random>
+#include <set>
+
+#include "collegium/core/bytes.h"
+#include "collegium/core/file_envelope.h"
+#include "collegium/index/corpus.h"
+#include "corpus_testing.h"
+#include "crash_script.h"
+
+namespace collegium::index {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr std::size_t kDim = 8;
+
+std::string read_bytes(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+void write_bytes(const fs::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+}
+void copy_folder(const std::string& from, const std::string& to) {
+  fs::remove_all(to);
+  fs::copy(from, to, fs::copy_options::recursive);
+}
+
+void put_documents(Corpus& corpus, std::size_t begin, std::size_t end) {
+  const auto rows = clustered_rows(end, kDim, 7, 3);
+  for (std::size_t i = begin; i < end; ++i) {
+    WriteSet writes;
+    writes.put_document(
+        "law", make_document("d" + std::to_string(i), 1,
+                             {rows.begin() + static_cast<std::ptrdiff_t>(i * kDim),
+                              rows.begin() + static_cast<std::ptrdiff_t>((i + 1) * kDim)}));
+    writes.put_record("r" + std::to_string(i % 5), std::to_string(i));
+    ASSERT_OK(corpus.commit(std::move(writes)));
+  }
+}
+
+// A corpus with table files (the first half of its documents) and a live log (the others).
+void make_corpus(const std::string& path, std::size_t documents = 40) {
+  {
+    auto corpus = Corpus::create(path, {kDim, "digest"});
+    ASSERT_OK(corpus);
+    WriteSet writes;
+    writes.create_collection("law");
+    ASSERT_OK((*corpus)->commit(std::move(writes)));
+    put_documents(**corpus, 0, documents / 2);
+  }
+  auto corpus = Corpus::open(path);  // moves the log into tables
+  ASSERT_OK(corpus);
+  put_documents(**corpus, documents / 2, documents);
+}
+
+// Everything a reader can learn, as one string; or the first failure.
+Result<std::string> contents(const std::string& path) {
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto corpus, Corpus::open(path));
+  std::string all = std::to_string(corpus->commit_seq());
+  for (const std::string& name : corpus->collections()) {
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto view, corpus->view(name));
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto info, corpus->collection_info(name));
+    all += "|" + name + "," + std::to_string(info.documents);
+    for (std::size_t d = 0; d < view->num_documents(); ++d) {
+      COLLEGIUM_ASSIGN_OR_RETURN(const auto stored,
+                                 corpus->stored_document(name, view->document_id(d)));
+      all += "|" + stored.document.id + "," + stored.document.title + "," + stored.document.text +
+             "," + stored.document.metadata;
+      all.append(reinterpret_cast<const char*>(stored.vectors.data()),
+                 stored.vectors.size() * sizeof(float));
+      for (const core::PassageSpan& passage : stored.passages)
+        all += std::to_string(passage.bytes.begin) + "-" + std::to_string(passage.bytes.end) +
+               passage.section;
+    }
+    all.append(reinterpret_cast<const char*>(view->vectors().data()), view->vectors().size_bytes());
+    COLLEGIUM_ASSIGN_OR_RETURN(
+        const auto hits, corpus->search(name, std::vector<float>(corpus->options().dim, 1.0f), 9));
+    for (const Hit& hit : hits) all += "|" + hit.document_id + std::to_string(hit.score);
+  }
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto records, corpus->records(""));
+  for (const auto& [key, value] : records) all += "|" + key + "=" + value;
+  return all;
+}
+
+TEST(CorpusDamage, AnIndexFileIsRebuiltWhenMissingTruncatedFlippedOrAnothers) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "corpus";
+  make_corpus(path);
+  const auto whole = contents(path);
+  ASSERT_OK(whole);
+  const fs::path file = path + "/index/0.index";
+  const std::string good = read_bytes(file);
+  const auto expect_rebuilt = [&](const std::string& note) {
+    {
+      const auto corpus = Corpus::open(path);
+      ASSERT_OK(corpus);
+      const auto info = (*corpus)->collection_info("law");
+      ASSERT_OK(info);
+      EXPECT_TRUE(info->index_rebuilt);
+      EXPECT_NE(info->index_note.find(note), std::string::npos) << info->index_note;
+    }
+    EXPECT_EQ(read_bytes(file), good) << "closing writes the file that was there before";
+    EXPECT_FALSE((*Corpus::open(path))->collection_info("law")->index_rebuilt);
+    EXPECT_EQ(*contents(path), *whole);
+  };
+  fs::remove(file);
+  expect_rebuilt("not_found");
+  write_bytes(file, good.substr(0, good.size() / 2));
+  expect_rebuilt("corruption");
+  write_bytes(file, "");
+  expect_rebuilt("corruption");
+  std::mt19937 random(1);
+  for (int i = 0; i < 20; ++i) {
+    std::string bad = good;
+    bad[random() % bad.size()] ^= static_cast<char>(1 << random() % 8);
+    write_bytes(file, bad);
+    // A flip in the version can also read as a newer file.
+    expect_rebuilt(": ");
+  }
+  // Whole, but of a corpus with another encoder.
+  const TemporaryFolder other;
+  {
+    auto corpus = Corpus::create(other / "corpus", {kDim, "another"});
+    WriteSet writes;
+    writes.create_collection("law");
+    ASSERT_OK((*corpus)->commit(std::move(writes)));
+  }
+  fs::copy_file(other / "corpus/index/0.index", file, fs::copy_options::overwrite_existing);
+  expect_rebuilt("encoder 'another'");
+  // Sealed with right checksums, senseless inside.
+  const std::string senseless(100, '\x5a');
+  ASSERT_OK(core::write_file_envelope(file, {"index", 1}, std::as_bytes(std::span(senseless))));
+  expect_rebuilt("corruption");
+  ASSERT_OK(core::write_file_envelope(file, {"index", 2}, std::as_bytes(std::span(senseless))));
+  expect_rebuilt("version 2");
+}
+
+TEST(CorpusDamage, AnIndexFileBehindTheStoreIsRebuiltAndOneAheadIsLostData) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "corpus";
+  make_corpus(path);
+  copy_folder(path, folder / "before");
+  {
+    auto corpus = Corpus::open(path);
+    ASSERT_OK(corpus);
+    put_documents(**corpus, 40, 41);
+  }
+  const std::string file = path + "/index/0.index";
+  copy_folder(path, folder / "after");
+  fs::copy_file(folder / "before/index/0.index", file, fs::copy_options::overwrite_existing);
+  const auto opened = Corpus::open(path);
+  ASSERT_OK(opened);
+  EXPECT_NE((*opened)->collection_info("law")->index_note.find("is at commit 41, the store at 42"),
+            std::string::npos)
+      << (*opened)->collection_info("law")->index_note;
+
+  fs::copy_file(folder / "after/index/0.index", folder / "before/index/0.index",
+                fs::copy_options::overwrite_existing);
+  const Status ahead = Corpus::open(folder / "before").status();
+  EXPECT_EQ(ahead.code(), StatusCode::kCorruption);
+  EXPECT_NE(ahead.message().find("acknowledged data is lost"), std::string::npos)
+      << ahead.message();
+}
+
+TEST(CorpusDamage, AStoreRolledBackBehindItsMarkerIsLostData) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "corpus";
+  make_corpus(path);
+  copy_folder(path + "/store", folder / "store");
+  {
+    auto corpus = Corpus::open(path);
+    ASSERT_OK(corpus);
+    WriteSet writes;  // touches no collection, so that no index file can tell
+    writes.put_record("r0", "new");
+    ASSERT_OK((*corpus)->commit(std::move(writes)));
+  }
+  copy_folder(folder / "store", path + "/store");
+  const Status behind = Corpus::open(path).status();
+  EXPECT_EQ(behind.code(), StatusCode::kCorruption);
+  EXPECT_NE(behind.message().find("is at commit 41, but commit 42 was acknowledged"),
+            std::string::npos)
+      << behind.message();
+}
+
+TEST(CorpusDamage, MissingFilesOfTheStoreAreCorruption) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "corpus";
+  const std::string copy = folder / "copy";
+  make_corpus(path);
+  std::vector<fs::path> needed = {"COMMITTED", "store"};
+  for (const auto& entry : fs::directory_iterator(path + "/store")) {
+    const std::string name = entry.path().filename();
+    if (name == "CURRENT" || name.starts_with("MANIFEST") || name.ends_with(".sst") ||
+        (name.ends_with(".log") && fs::file_size(entry) > 0))
+      needed.push_back("store/" + name);
+  }
+  ASSERT_GE(needed.size(), 8u);
+  for (const fs::path& name : needed) {
+    copy_folder(path, copy);
+    ASSERT_GT(fs::remove_all(copy / name), 0u);
+    EXPECT_CODE(contents(copy), kCorruption) << name;
+  }
+}
+
+TEST(CorpusDamage, ATruncatedLogLosesNothingOrIsCorruption) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "corpus";
+  const std::string copy = folder / "copy";
+  make_corpus(path, 8);
+  fs::remove_all(path + "/index");  // nothing but the store and its marker shall tell
+  const auto whole = contents(path);
+  ASSERT_OK(whole);
+  fs::remove_all(path);
+  make_corpus(path, 8);
+  fs::remove_all(path + "/index");
+  std::string log;
+  for (const auto& entry : fs::directory_iterator(path + "/store"))
+    if (entry.path().extension() == ".log" && fs::file_size(entry) > 0)
+      log = "/store/" + entry.path().filename().string();
+  const std::string bytes = read_bytes(path + log);
+  ASSERT_GT(bytes.size(), 1000u);
+  std::size_t tried = 0;
+  for (std::size_t size = 0; size < bytes.size(); size += 1 + bytes.size() / 60, ++tried) {
+    copy_folder(path, copy);
+    fs::resize_file(copy + log, size);
+    EXPECT_CODE(contents(copy), kCorruption) << size << " of " << bytes.size();
+  }
+  EXPECT_GE(tried, 50u);
+  EXPECT_EQ(*contents(path), *whole);
+}
+
+// `flips` single-bit flips spread over the files of a corpus.
+void flip_bits(int flips, std::uint32_t seed) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "corpus";
+  const std::string copy = folder / "copy";
+  make_corpus(path);
+  copy_folder(path, copy);
+  const auto whole = contents(copy);
+  ASSERT_OK(whole);
+  std::vector<std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(path))
+    if (entry.is_regular_file() && entry.file_size() > 0)
+      files.push_back(fs::relative(entry.path(), path));
+  std::sort(files.begin(), files.end());
+  ASSERT_GE(files.size(), 8u);
+  std::mt19937 random(seed);
+  std::map<std::string, int> noticed;
+  for (int i = 0; i < flips; ++i) {
+    const std::string& name = files[static_cast<std::size_t>(i) % files.size()];
+    copy_folder(path, copy);
+    std::string bytes = read_bytes(copy + "/" + name);
+    const std::size_t at = random() % bytes.size();
+    bytes[at] ^= static_cast<char>(1 << random() % 8);
+    write_bytes(copy + "/" + name, bytes);
+    const auto read = contents(copy);
+    if (read.ok()) {
+      EXPECT_EQ(*read, *whole) << name << " byte " << at;
+    } else {
+      EXPECT_CODE(read, kCorruption) << name << " byte " << at;
+      ++noticed[fs::path(name).extension()];
+    }
+  }
+  EXPECT_GT(noticed[".sst"], 0);
+  EXPECT_GT(noticed[".log"], 0);
+}
+
+TEST(CorpusDamage, FlippedBitsAnywhereAreCorruptionOrHarmless) { flip_bits(60, 1); }
+TEST(CorpusDamage, SlowFlippedBitsAnywhereAreCorruptionOrHarmless) { flip_bits(1500, 2); }
+
+TEST(CorpusDamage, ANewerStoreSaysBothVersions) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "corpus";
+  make_corpus(path);
+  {  // a later build has a family of its own, too
+    const std::string store = path + "/store";
+    std::vector<std::string> names;
+    ASSERT_TRUE(rocksdb::DB::ListColumnFamilies({}, store, &names).ok());
+    names.push_back("postings");
+    std::vector<rocksdb::ColumnFamilyDescriptor> families;
+    for (const std::string& name : names)
+      families.emplace_back(name, rocksdb::ColumnFamilyOptions());
+    rocksdb::DBOptions options;
+    options.create_missing_column_families = true;
+    std::vector<rocksdb::ColumnFamilyHandle*> handles;
+    rocksdb::DB* opened = nullptr;
+    ASSERT_TRUE(rocksdb::DB::Open(options, store, families, &handles, &opened).ok());
+    const std::unique_ptr<rocksdb::DB> db(opened);
+    EXPECT_TRUE(db->Put({}, "m/format", std::string("\x07\0\0\0", 4)).ok());
+    for (rocksdb::ColumnFamilyHandle* handle : handles)
+      EXPECT_TRUE(db->DestroyColumnFamilyHandle(handle).ok());
+  }
+  const Status newer = Corpus::open(path).status();
+  EXPECT_EQ(newer.code(), StatusCode::kNotSupported);
+  EXPECT_NE(newer.message().find("has version 7, this build reads up to 1"), std::string::npos)
+      << newer.message();
+}
+
+TEST(CorpusDamage, AFullDiskRefusesTheCommitAndLosesNothing) {
+  const TemporaryFolder folder;
+  const std::string disk = folder / "disk";
+  fs::create_directory(disk);
+  if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=6m") != 0)
+    GTEST_SKIP() << "mounting a small tmpfs needs root";
+  const std::string path = disk + "/corpus";
+  const auto test = [&] {
+    auto opened = Corpus::create(path, {kDim, "digest"});
+    ASSERT_OK(opened);
+    Corpus& corpus = **opened;
+    WriteSet create;
+    create.create_collection("law");
+    ASSERT_OK(corpus.commit(std::move(create)));
+    std::mt19937 random(1);
+    std::size_t acknowledged = 0;
+    Status refused;
+    while (acknowledged < 2000) {
+      NewDocument document =
+          make_document("d" + std::to_string(acknowledged), 1, std::vector<float>(kDim, 1.0f));
+      for (int i = 0; i < 20000; ++i)  // letters at random: they do not pack well
+        document.document.text.push_back(static_cast<char>('a' + random() % 26));
+      WriteSet writes;
+      writes.put_document("law", std::move(document));
+      refused = corpus.commit(std::move(writes)).status();
+      if (!refused.ok()) break;
+      ++acknowledged;
+    }
+    EXPECT_EQ(refused.code(), StatusCode::kResourceExhausted) << refused.to_string();
+    ASSERT_GT(acknowledged, 10u);
+    // It says so again, and goes on reading.
+    WriteSet again;
+    again.put_record("key", "value");
+    EXPECT_CODE(corpus.commit(std::move(again)), kResourceExhausted);
+    const auto hits = corpus.search("law", std::vector<float>(kDim, 1.0f), 5000);
+    ASSERT_OK(hits);
+    EXPECT_EQ(hits->size(), acknowledged);
+    EXPECT_OK(corpus.document("law", "d" + std::to_string(acknowledged - 1)));
+    static_cast<void>(corpus.close());  // an index file may not fit
+
+    // Room again, and all is as it was acknowledged (the refused one may have got through).
+    ASSERT_EQ(::mount("tmpfs", disk.c_str(), "tmpfs", MS_REMOUNT, "size=64m"), 0);
+    auto reopened = Corpus::open(path);
+    ASSERT_OK(reopened);
+    const auto info = (*reopened)->collection_info("law");
+    ASSERT_OK(info);
+    EXPECT_GE(info->documents, acknowledged);
+    EXPECT_LE(info->documents, acknowledged + 1);
+    for (std::size_t i = 0; i < acknowledged; ++i)
+      ASSERT_OK((*reopened)->document("law", "d" + std::to_string(i)));
+    WriteSet more;
+    more.put_record("key", "value");
+    EXPECT_OK((*reopened)->commit(std::move(more)));
+  };
+  test();
+  EXPECT_EQ(::umount(disk.c_str()), 0);
+}
+
+// Runs the writer of crash_writer.cc, kills it after a while, and compares.
+void kill_writers(int rounds, std::uint32_t seed) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "corpus";
+  std::mt19937 random(seed);
+  std::uint64_t acknowledged = 0;
+  for (int round = 0; round < rounds; ++round) {
+    std::array<int, 2> ends{};
+    ASSERT_EQ(::pipe(ends.data()), 0);
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {  // nothing but exec between fork and the new program
+      ::dup2(ends[1], STDOUT_FILENO);
+      ::close(ends[0]);
+      ::close(ends[1]);
+      ::execl(COLLEGIUM_CRASH_WRITER, "crash_writer", path.c_str(), nullptr);
+      ::_exit(127);
+    }
+    ::close(ends[1]);
+    FILE* pipe = ::fdopen(ends[0], "r");
+    // After so many acknowledgements and then a moment, so that the kill falls anywhere.
+    std::uint64_t step = 0;
+    const unsigned lines = random() % 60;
+    for (unsigned i = 0; i <= lines && std::fscanf(pipe, "%lu", &step) == 1; ++i)
+      acknowledged = std::max(acknowledged, step);
+    ::usleep(random() % 3000);
+    ASSERT_EQ(::kill(child, SIGKILL), 0);
+    while (std::fscanf(pipe, "%lu", &step) == 1) acknowledged = std::max(acknowledged, step);
+    std::fclose(pipe);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status)) << "the writer ended by itself: " << status;
+
+    const auto corpus = Corpus::open(path);
+    ASSERT_OK(corpus);
+    const auto last = (*corpus)->record("step");
+    ASSERT_OK(last);
+    const std::uint64_t found = std::stoull(*last);
+    ASSERT_GE(found, acknowledged) << "round " << round;
+    ASSERT_LE(found, acknowledged + 1);
+    acknowledged = found;
+    // Whole: documents, counts, vectors and index agree with what `found` steps make.
+    const CrashScript expected = CrashScript::after(found);
+    const auto view = (*corpus)->view("law");
+    ASSERT_OK(view);
+    ASSERT_EQ((*view)->num_documents(), expected.documents.size());
+    for (const auto& [id, version] : expected.documents) {
+      const auto stored = (*corpus)->stored_document("law", id);
+      ASSERT_OK(stored);
+      const NewDocument made = CrashScript::make(id, version);
+      EXPECT_EQ(stored->document.text, made.document.text);
+      EXPECT_EQ(stored->vectors, made.vectors);
+      const auto hits = (*corpus)->search("law", std::span(made.vectors).first(CrashScript::kDim),
+                                          expected.documents.size());
+      ASSERT_OK(hits);
+      EXPECT_EQ(hits->size(), expected.documents.size());
+    }
+  }
+  EXPECT_GT(acknowledged, static_cast<std::uint64_t>(rounds));
+}
+
+TEST(CorpusDamage, AcknowledgedCommitsSurviveAKilledWriter) { kill_writers(4, 1); }
+TEST(CorpusDamage, SlowAcknowledgedCommitsSurviveManyKilledWriters) { kill_writers(60, 2); }
+
+}  // namespace
+}  // namespace collegium::index

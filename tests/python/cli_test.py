@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import collegium
+import small_data
+from conftest import RunPython
+
+COMMANDS = ["create", "add", "remove", "fit", "ask", "evaluate", "info", "download-model"]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    documents, pairs = small_data.collections()["tea"]
+    for name, rows in (("docs", documents), ("pairs", pairs)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "negatives.txt").write_text("\n".join(small_data.NEGATIVES) + "\n\n")
+    return tmp_path
+
+
+def test_from_documents_to_an_answer(
+    files: Path, tiny_encoder: Path, run_python: RunPython
+) -> None:
+    library = str(files / "library")
+
+    def run(*arguments: str) -> str:
+        done = run_python(["-m", "collegium", *arguments])
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return done.stdout
+
+    run("create", "--library", library, "--encoder", str(tiny_encoder))
+    added = json.loads(
+        run(
+            *("add", "--library", library, "--collection", "tea", "--json"),
+            *("--documents", str(files / "docs.jsonl"), "--pairs", str(files / "pairs.jsonl")),
+            *("--negatives", str(files / "negatives.txt")),
+        )
+    )
+    assert added["documents"] == 12
+    assert added["pairs"] == {"train": 12, "dev": 6, "test": 6}
+    assert added["negatives"] == len(small_data.NEGATIVES)
+    assert "generation" in json.loads(run("fit", "--library", library, "--json"))
+    answer = json.loads(
+        run("ask", "--library", library, "--json", "--k", "2", "--gate", "retrieve", "green tea?")
+    )
+    assert len(answer["passages"]) == 2
+    assert "route" in run("ask", "--library", library, "green tea?")
+    assert "plain" in run("evaluate", "--library", library)
+    run("remove", "--library", library, "--collection", "tea", "--ids", "green,black")
+    info = json.loads(run("info", "--library", library, "--json"))
+    assert info["collections"][0]["documents"] == 10
+    assert "tea" in run("info", "--library", library)
+
+
+def test_a_beir_folder_is_a_collection(
+    tmp_path: Path, tiny_encoder: Path, run_python: RunPython
+) -> None:
+    folder = tmp_path / "set"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text('{"_id": "a", "title": "", "text": "some text"}\n')
+    (folder / "queries.jsonl").write_text('{"_id": "q", "text": "some"}\n')
+    (folder / "qrels/train.tsv").write_text("query-id\tcorpus-id\tscore\nq\ta\t1\n")
+    library = str(tmp_path / "library")
+    run_python(["-m", "collegium", "create", "--library", library, "--encoder", str(tiny_encoder)])
+    done = run_python(["-m", "collegium", "add", "--library", library, "--beir", str(folder)])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("set: 1 documents")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str, run_python: RunPython) -> None:
+    done = run_python(["-m", "collegium", command, "--help"])
+    assert done.returncode == 0
+    assert f"collegium {command}" in done.stdout.split("example:")[1]
+
+
+def test_help_and_version(run_python: RunPython) -> None:
+    help_text = run_python(["-m", "collegium", "--help"]).stdout
+    assert all(command in help_text for command in COMMANDS)
+    version = run_python(["-m", "collegium", "--version"]).stdout
+    assert version.strip() == f"collegium {collegium.__version__}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["sing"],
+        ["ask", "--library", "x"],
+        ["add", "--library", "x"],
+        ["add", "--library", "x", "--documents", "d.jsonl"],
+        ["add", "--library", "x", "--beir", "b", "--documents", "d.jsonl"],
+        ["download-model", "left-pad"],
+    ],
+)
+def test_wrong_usage_is_2(arguments: list[str], run_python: RunPython) -> None:
+    done = run_python(["-m", "collegium", *arguments])
+    assert done.returncode == 2
+    assert "usage:" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["info", "--library", "no-such-library"], "NotFoundError"),
+        (["create", "--library", "x", "--encoder", "no-such-model"], "NotFoundError"),
+        (["add", "--library", "x", "--beir", "no-such-folder"], "NotFoundError"),
+        (["add", "--library", "x", "--negatives", "no-such-file"], "IoError"),
+    ],
+)
+def test_an_error_is_one_line_and_1(
+    arguments: list[str], error: str, run_python: RunPython, tmp_path: Path
+) -> None:
+    arguments = [str(tmp_path / a) if a == "x" else a for a in arguments]
+    done = run_python(["-m", "collegium", *arguments])
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"collegium: {error}: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_json_stays_text_that_is_not_ascii(
+    files: Path, tiny_encoder: Path, run_python: RunPython
+) -> None:
+    library = str(files / "library")
+    (files / "docs.jsonl").write_text('{"id": "é", "text": "Thé vert, 東京"}\n')
+    run_python(["-m", "collegium", "create", "--library", library, "--encoder", str(tiny_encoder)])
+    run_python(
+        [
+            *("-m", "collegium", "add", "--library", library, "--collection", "c"),
+            *("--documents", str(files / "docs.jsonl")),
+        ]
+    )
+    done = run_python(["-m", "collegium", "ask", "--library", library, "--json", "Thé?"])
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["passages"][0]["document_id"] == "é"

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import collegium
+from collegium import experts
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_encoder: Path) -> collegium.Encoder:
+    return collegium.Encoder.load(tiny_encoder)
+
+
+TEXTS = ["one", "two words here", "a somewhat longer text, with commas", "", "one"]
+
+
+def test_vectors_are_float32_rows_of_unit_length(encoder: collegium.Encoder) -> None:
+    vectors = encoder.encode(TEXTS)
+    assert vectors.shape == (len(TEXTS), encoder.dim)
+    assert vectors.dtype == np.float32
+    assert vectors.flags.c_contiguous
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
+
+
+def test_a_vector_is_bit_equal_alone_and_in_company(encoder: collegium.Encoder) -> None:
+    together = encoder.encode(TEXTS)
+    for row, text in enumerate(TEXTS):
+        np.testing.assert_array_equal(encoder.encode([text])[0], together[row])
+    np.testing.assert_array_equal(encoder.encode(TEXTS[::-1])[::-1], together)
+
+
+def test_no_texts_give_no_rows(encoder: collegium.Encoder) -> None:
+    assert encoder.encode([]).shape == (0, encoder.dim)
+
+
+def test_embed_says_what_was_cut(encoder: collegium.Encoder) -> None:
+    out = encoder.embed(["short", "long " * (2 * encoder.max_tokens)])
+    assert out.truncated.tolist() == [False, True]
+    assert out.num_tokens[1] == encoder.max_tokens
+    assert out.num_tokens.dtype == np.int64
+
+
+@pytest.mark.parametrize("texts", ["one text", [b"bytes"], ["a", None], ["\ud800"]])
+def test_what_is_not_a_list_of_text_is_refused(encoder: collegium.Encoder, texts: object) -> None:
+    with pytest.raises(collegium.InvalidArgumentError, match="texts"):
+        encoder.encode(texts)  # type: ignore[arg-type]
+
+
+def test_an_unknown_kind_is_refused(encoder: collegium.Encoder) -> None:
+    with pytest.raises(collegium.InvalidArgumentError, match="'passage'"):
+        encoder.encode(["a"], kind="passage")  # type: ignore[arg-type]
+
+
+def test_token_vectors_have_a_row_a_token(encoder: collegium.Encoder) -> None:
+    rows = encoder.token_vectors("two words")
+    assert rows.shape == (len(encoder.tokenizer.encode("two words")), encoder.dim)
+
+
+def test_a_folder_without_a_model_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(collegium.NotFoundError, match=r"config\.json"):
+        collegium.Encoder.load(tmp_path)
+
+
+def test_minilm_knows_what_is_alike(minilm: Path) -> None:
+    vectors = collegium.Encoder.load(minilm).encode(
+        ["A cat sits on the mat.", "A kitten rests on a rug.", "Interest rates rose again."]
+    )
+    assert vectors.shape == (3, 384)
+    similarity = vectors @ vectors.T
+    assert similarity[0, 1] > 0.4 > similarity[0, 2]
+
+
+def random_adapter(dim: int, seed: int = 1) -> collegium.HeadAdapter:
+    generator = np.random.default_rng(seed)
+    weight = generator.standard_normal((dim, dim)).astype(np.float32)
+    bias = generator.standard_normal(dim).astype(np.float32)
+    return collegium.HeadAdapter.create(weight, bias)
+
+
+def test_an_adapter_is_the_normalised_linear_map() -> None:
+    adapter = random_adapter(16)
+    queries = np.random.default_rng(2).standard_normal((5, 16)).astype(np.float32)
+    expected = queries.astype(np.float64) @ adapter.weight.T.astype(np.float64) + adapter.bias
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(adapter.apply(queries), expected, atol=1e-5)
+
+
+def test_weights_are_read_only_views_that_keep_the_adapter() -> None:
+    adapter = random_adapter(8)
+    weight = adapter.weight
+    before = weight.copy()
+    assert not weight.flags.writeable
+    assert not weight.flags.owndata
+    del adapter
+    np.testing.assert_array_equal(weight, before)
+
+
+def test_an_adapter_survives_its_file(tmp_path: Path) -> None:
+    adapter = random_adapter(8)
+    adapter.save(tmp_path / "adapter.bin")
+    again = collegium.HeadAdapter.load(tmp_path / "adapter.bin")
+    np.testing.assert_array_equal(again.weight, adapter.weight)
+    assert again.digest == adapter.digest
+    damaged = bytearray((tmp_path / "adapter.bin").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (tmp_path / "adapter.bin").write_bytes(damaged)
+    with pytest.raises(collegium.CorruptionError):
+        collegium.HeadAdapter.load(tmp_path / "adapter.bin")
+
+
+@pytest.mark.parametrize(
+    "queries",
+    [
+        np.zeros((2, 8)),
+        np.zeros((2, 7), dtype=np.float32),
+        np.zeros(8, dtype=np.float32),
+        np.zeros((8, 2), dtype=np.float32).T,
+        np.zeros((2, 16), dtype=np.float32)[:, ::2],
+    ],
+)
+def test_a_matrix_that_would_need_a_copy_is_refused(queries: np.ndarray) -> None:
+    with pytest.raises(collegium.InvalidArgumentError, match="C-contiguous float32"):
+        random_adapter(8).apply(queries)
+
+
+def test_training_learns_a_rotation() -> None:
+    generator = np.random.default_rng(4)
+    passages = generator.standard_normal((200, 16)).astype(np.float32)
+    passages /= np.linalg.norm(passages, axis=1, keepdims=True)
+    rotation = np.linalg.qr(generator.standard_normal((16, 16)))[0].astype(np.float32)
+    queries = np.ascontiguousarray(passages @ rotation)
+    positives = [[i] for i in range(200)]
+    seen: list[str] = []
+
+    def progress(stage: str, done: int, total: int) -> None:
+        seen.append(stage)
+
+    trained = experts.train_head_adapter(
+        passages,
+        np.arange(200, dtype=np.uint32),
+        queries[:160],
+        positives[:160],
+        queries[160:],
+        positives[160:],
+        options=experts.HeadAdapterOptions(max_epochs=40, learning_rate=0.02),
+        progress=progress,
+    )
+    assert trained.strength > 0
+    assert trained.dev_ndcg > trained.dev_ndcg_plain + 0.3
+    assert trained.loss[-1] < trained.loss[0]
+    assert seen
+
+
+def test_options_out_of_range_are_refused() -> None:
+    with pytest.raises(collegium.InvalidArgumentError, match="temperature"):
+        collegium.HeadAdapterOptions(temperature=-1.0)

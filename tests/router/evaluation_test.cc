@@ -1,0 +1,232 @@
+#include "collegium/router/evaluation.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "collegium/core/thread_pool.h"
+#include "synthetic.h"
+
+namespace collegium::router {
+namespace {
+
+class Evaluated : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    SyntheticOptions options;
+    options.passages_each = 2;
+    options.noise = 0.1;
+    world_ = new Synthetic(options);
+    learned_ = new Learned(learn(world_->data, quick_learning()).value());
+    evaluation_ = new Evaluation(evaluate(world_->data, *learned_, {Split::kTest, 1}).value());
+  }
+  static void TearDownTestSuite() {
+    delete evaluation_;
+    delete learned_;
+    delete world_;
+  }
+  static const EvaluationRow& row(std::string_view method) {
+    const EvaluationRow* found = evaluation_->row(method);
+    EXPECT_NE(found, nullptr) << method;
+    return *found;
+  }
+  // The table's own metrics over sorted scores, for one query vector map.
+  template <typename Map>
+  static Metrics by_hand(bool merged, std::size_t collection, Map&& map) {
+    const LearningData& data = world_->data;
+    const QuerySet& queries = data.collections[collection].splits[2];
+    Metrics mean;
+    for (std::size_t q = 0; q < queries.size(); ++q) {
+      std::vector<float> query(&queries.vectors[q * data.dim],
+                               &queries.vectors[q * data.dim] + data.dim);
+      query = map(query);
+      Ranking ranking;
+      for (std::size_t c = 0; c < data.collections.size(); ++c) {
+        if (!merged && c != collection) continue;
+        std::map<std::string, double> best;
+        for (std::size_t row = 0; row < world_->passage_document[c].size(); ++row) {
+          double score = 0.0;
+          for (std::size_t d = 0; d < data.dim; ++d)
+            score += double{query[d]} * world_->vectors[c][row * data.dim + d];
+          const std::string id = data.collections[c].name + "/" +
+                                 data.collections[c].document_ids[world_->passage_document[c][row]];
+          const auto at = best.emplace(id, score).first;
+          at->second = std::max(at->second, score);
+        }
+        ranking.insert(ranking.end(), best.begin(), best.end());
+      }
+      Judgments judgments;
+      for (std::uint32_t document : queries.relevant[q])
+        judgments[data.collections[collection].name + "/" +
+                  data.collections[collection].document_ids[document]] = 1.0;
+      const auto n = static_cast<double>(queries.size());
+      mean.ndcg_at_10 += ndcg_at(10, ranking, judgments) / n;
+      mean.recall_at_100 += recall_at(100, ranking, judgments) / n;
+    }
+    return mean;
+  }
+
+  static inline Synthetic* world_ = nullptr;
+  static inline Learned* learned_ = nullptr;
+  static inline Evaluation* evaluation_ = nullptr;
+};
+
+TEST_F(Evaluated, HasEveryRowInOrder) {
+  std::vector<std::string> methods;
+  for (const auto& entry : evaluation_->rows) methods.push_back(entry.method);
+  EXPECT_EQ(methods, (std::vector<std::string>{
+                         "plain", "multi-task", "expert seta", "expert setb", "expert setc",
+                         "best constant", "random", "router linear", "router pilots-source",
+                         "router pilots-winner", "routed", "routed + prior", "bound",
+                         "bound + prior", "oracle per set", "oracle per query", "noise control"}));
+  EXPECT_EQ(evaluation_->num_queries.at("setb"), 30u);
+}
+
+TEST_F(Evaluated, PlainAndExpertsEqualSortingByHand) {
+  const auto same = [](const std::vector<float>& query) { return query; };
+  const auto expert = [](const std::vector<float>& query) {
+    std::vector<float> out(query.size());
+    learned_->adapters.at("setb").adapter.apply(query.data(), out.data());
+    return out;
+  };
+  for (std::size_t c = 0; c < 3; ++c) {
+    const std::string& name = world_->data.collections[c].name;
+    for (bool merged : {false, true}) {
+      const auto view = merged ? &EvaluationRow::merged : &EvaluationRow::per_collection;
+      const Metrics plain = by_hand(merged, c, same), mapped = by_hand(merged, c, expert);
+      EXPECT_NEAR((row("plain").*view).at(name).ndcg_at_10, plain.ndcg_at_10, 1e-6);
+      EXPECT_NEAR((row("plain").*view).at(name).recall_at_100, plain.recall_at_100, 1e-6);
+      EXPECT_NEAR((row("expert setb").*view).at(name).ndcg_at_10, mapped.ndcg_at_10, 1e-6);
+      EXPECT_NEAR((row("expert setb").*view).at(name).recall_at_100, mapped.recall_at_100, 1e-6);
+    }
+  }
+}
+
+TEST_F(Evaluated, BoundAloneIsEachCollectionUnderItsOwnExpert) {
+  for (const auto& collection : world_->data.collections)
+    EXPECT_NEAR(row("bound").per_collection.at(collection.name).ndcg_at_10,
+                row("expert " + collection.name).per_collection.at(collection.name).ndcg_at_10,
+                1e-9);
+}
+
+TEST_F(Evaluated, OrdersTheMethodsAsTheWorldWasMade) {
+  for (auto mean : {&EvaluationRow::per_collection_mean, &EvaluationRow::merged_mean}) {
+    const auto ndcg = [&](std::string_view method) { return (row(method).*mean).ndcg_at_10; };
+    // Experts help their own and harm others, so routing wins over plain, constant and random.
+    EXPECT_GT(ndcg("bound + prior"), ndcg("plain") + 0.1);
+    EXPECT_GT(ndcg("router linear"), ndcg("best constant") + 0.05);
+    EXPECT_GT(ndcg("router linear"), ndcg("random") + 0.05);
+    EXPECT_GE(ndcg("oracle per set") + 1e-9, ndcg("router linear") - 0.02);
+    EXPECT_GE(ndcg("oracle per query"), ndcg("oracle per set"));
+    EXPECT_GE(ndcg("best constant"),
+              std::max({ndcg("expert seta"), ndcg("expert setb"), ndcg("expert setc")}) - 1e-12);
+    // Luck alone gains over plain, and less than choosing among experts that know something.
+    EXPECT_GT(ndcg("noise control"), ndcg("plain"));
+    EXPECT_LT(ndcg("noise control"), ndcg("oracle per query"));
+  }
+}
+
+TEST_F(Evaluated, OraclesAreNeverWorseThanPlainOnAnyCollection) {
+  for (const auto& [name, metrics] : row("plain").merged)
+    for (const char* method : {"oracle per set", "oracle per query", "noise control"})
+      EXPECT_GE(row(method).merged.at(name).ndcg_at_10, metrics.ndcg_at_10) << method << name;
+}
+
+TEST_F(Evaluated, ReportsRoutersAndGate) {
+  EXPECT_EQ(evaluation_->router_accuracy.size(), 3u);
+  EXPECT_GE(evaluation_->router_accuracy.at("linear"), 0.9);
+  EXPECT_EQ(evaluation_->gate_examples, 90u + 20u);
+  EXPECT_GE(evaluation_->gate_recall, 0.9);
+  EXPECT_GE(evaluation_->gate_specificity, 0.8);
+  EXPECT_NEAR(evaluation_->gate_accuracy,
+              (90 * evaluation_->gate_recall + 20 * evaluation_->gate_specificity) / 110, 1e-9);
+}
+
+TEST_F(Evaluated, TheFirstLineSaysWhetherTheSplitTookPartInFitting) {
+  EXPECT_EQ(evaluation_->to_text().rfind("split test: took no part", 0), 0u);
+  const auto dev = evaluate(world_->data, *learned_, {Split::kDev, 1}).value();
+  EXPECT_EQ(dev.to_text().rfind("split dev: chose", 0), 0u);
+  const auto train = evaluate(world_->data, *learned_, {Split::kTrain, 1}).value();
+  EXPECT_EQ(train.to_markdown().rfind("split train: everything was fitted on it", 0), 0u);
+}
+
+TEST_F(Evaluated, IsTheSameWhateverTheNumberOfThreadsAndTheSeedMovesOnlyChance) {
+  const auto json = [&](std::size_t threads, std::uint64_t seed) {
+    core::set_num_threads(threads);
+    return evaluate(world_->data, *learned_, {Split::kTest, seed}).value().to_json();
+  };
+  const std::string one = json(1, 1);
+  EXPECT_EQ(one, json(3, 1));
+  EXPECT_EQ(one, evaluation_->to_json());
+  const auto other = nlohmann::json::parse(json(2, 2));
+  core::set_num_threads(0);
+  const auto same = nlohmann::json::parse(one);
+  for (std::size_t i = 0; i < same["rows"].size(); ++i) {
+    const std::string method = same["rows"][i]["method"];
+    if (method != "random" && method != "noise control") {
+      EXPECT_EQ(same["rows"][i], other["rows"][i]) << method;
+    }
+  }
+}
+
+TEST_F(Evaluated, EveryFormHasEveryFigure) {
+  const auto json = nlohmann::json::parse(evaluation_->to_json());
+  EXPECT_EQ(json["rows"].size(), evaluation_->rows.size());
+  EXPECT_EQ(json["split"], "test");
+  char figure[16];
+  std::snprintf(figure, sizeof figure, "%.1f", 100 * row("bound + prior").merged_mean.ndcg_at_10);
+  for (const std::string& text :
+       {evaluation_->to_text(), evaluation_->to_markdown(), evaluation_->to_html()}) {
+    EXPECT_NE(text.find("bound + prior"), std::string::npos);
+    EXPECT_NE(text.find(figure), std::string::npos);
+    EXPECT_NE(text.find("gate"), std::string::npos);
+  }
+}
+
+TEST(EvaluationReport, EscapesNamesInHtmlAndMarkdown) {
+  Evaluation evaluation;
+  const std::string name = "<script>alert('x')</script> & \"y\" | z";
+  evaluation.num_queries[name] = 1;
+  EvaluationRow row;
+  row.method = "expert " + name;
+  row.note = name;
+  row.per_collection[name] = row.merged[name] = {0.5, 0.5};
+  evaluation.rows.push_back(row);
+  const std::string html = evaluation.to_html();
+  EXPECT_EQ(html.find("<script>"), std::string::npos);
+  EXPECT_NE(html.find("&lt;script&gt;alert(&#39;x&#39;)"), std::string::npos);
+  EXPECT_NE(evaluation.to_markdown().find("\\| z"), std::string::npos);
+  evaluation.note = "\xff not UTF-8";
+  EXPECT_NO_THROW(nlohmann::json::parse(evaluation.to_json()));
+}
+
+TEST(Evaluate, WithoutExpertsLeavesOutWhatNeedsThem) {
+  const Synthetic world({});
+  Learned learned = learn(world.data, quick_learning()).value();
+  learned.adapters.clear();
+  learned.multi_task.reset();
+  const auto evaluation = evaluate(world.data, learned).value();
+  EXPECT_EQ(evaluation.row("best constant"), nullptr);
+  EXPECT_EQ(evaluation.row("oracle per query"), nullptr);
+  EXPECT_NEAR(evaluation.row("bound")->merged_mean.ndcg_at_10,
+              evaluation.row("plain")->merged_mean.ndcg_at_10, 1e-12);
+}
+
+TEST(Evaluate, CancelsAndRefusesBadInput) {
+  const Synthetic world({});
+  const Learned learned = learn(world.data, quick_learning()).value();
+  EXPECT_EQ(evaluate(world.data, learned, {}, [](const core::Progress&) { return false; })
+                .status()
+                .code(),
+            StatusCode::kCancelled);
+  Learned other;
+  other.adapters.emplace("seta", core::TrainedHeadAdapter{core::HeadAdapter::identity(3), 1.0f, 1});
+  EXPECT_EQ(evaluate(world.data, other).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(evaluate(world.data, learned, {static_cast<Split>(9), 1}).status().code(),
+            StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace collegium::router

@@ -1,0 +1,236 @@
+#include "collegium/router/learning.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <set>
+
+#include "collegium/core/thread_pool.h"
+#include "collegium/router/evaluation.h"
+#include "synthetic.h"
+
+namespace collegium::router {
+namespace {
+
+std::string fingerprint(const Learned& learned) {
+  std::string text;
+  for (const auto& [name, trained] : learned.adapters)
+    text += name + trained.adapter.digest() + std::to_string(trained.strength);
+  if (learned.multi_task.has_value()) text += learned.multi_task->adapter.digest();
+  for (const auto& router : learned.routers) text += core::digest_hex(router->serialize());
+  text += learned.router->kind();
+  const auto& p = learned.policy;
+  for (double value :
+       {static_cast<double>(p.research), p.prior_weight, static_cast<double>(p.shift_depth),
+        p.routed_prior_weight, p.min_margin, p.min_familiarity})
+    text += " " + std::to_string(value);
+  return text + core::digest_hex(learned.gate.serialize());
+}
+
+TEST(Learn, FitsExpertsRoutersPolicyAndGateOnAWorldWhereEachHelps) {
+  const Synthetic world({});
+  const auto learned = learn(world.data, quick_learning());
+  ASSERT_TRUE(learned.ok()) << learned.status().to_string();
+  ASSERT_EQ(learned->adapters.size(), 3u);
+  for (const auto& [name, trained] : learned->adapters) {
+    EXPECT_GT(trained.strength, 0.0f) << name;
+    EXPECT_GT(trained.dev_ndcg, trained.dev_ndcg_plain + 0.05) << name;
+  }
+  EXPECT_TRUE(learned->multi_task.has_value());
+  ASSERT_EQ(learned->routers.size(), 3u);
+  EXPECT_EQ(learned->router_dev_accuracy.size(), 3u);
+  EXPECT_GE(learned->router_dev_accuracy.at(std::string(learned->router->kind())), 0.95);
+  EXPECT_EQ(learned->policy.policy, Policy::kBound);
+  EXPECT_TRUE(learned->policy.validate().ok());
+  EXPECT_TRUE(learned->gate.fitted()) << learned->gate.note();
+}
+
+TEST(Learn, IsTheSameBitForBitWhateverTheNumberOfThreads) {
+  const Synthetic world({});
+  core::set_num_threads(1);
+  const std::string one = fingerprint(learn(world.data, quick_learning()).value());
+  core::set_num_threads(3);
+  const std::string three = fingerprint(learn(world.data, quick_learning()).value());
+  core::set_num_threads(0);
+  EXPECT_EQ(one, three);
+}
+
+TEST(Learn, AddingACollectionRetrainsNoOtherExpert) {
+  SyntheticOptions options;
+  const Synthetic world(options);
+  const Learned before = learn(world.data, quick_learning()).value();
+  LearningData two = world.data;
+  two.collections.pop_back();
+  const Learned first = learn(two, quick_learning()).value();
+  std::set<std::string> stages;
+  const auto after =
+      learn(world.data, quick_learning(), first.adapters, [&](const core::Progress& progress) {
+        stages.insert(std::string(progress.stage));
+        return true;
+      });
+  ASSERT_TRUE(after.ok()) << after.status().to_string();
+  for (const auto& [name, trained] : first.adapters)
+    EXPECT_EQ(after->adapters.at(name).adapter.digest(), trained.adapter.digest());
+  EXPECT_EQ(stages.count("train seta"), 0u);
+  EXPECT_EQ(stages.count("train setc"), 1u);
+  // And an expert does not depend on which other collections there are.
+  EXPECT_EQ(fingerprint(*after), fingerprint(before));
+}
+
+TEST(Learn, ACollectionWithoutPairsHasNoExpertAndIsStillRoutedTo) {
+  const Synthetic world({});
+  LearningData data = world.data;
+  for (auto& split : data.collections[1].splits) split = {};
+  const auto learned = learn(data, quick_learning());
+  ASSERT_TRUE(learned.ok()) << learned.status().to_string();
+  EXPECT_EQ(learned->adapters.count("setb"), 0u);
+  EXPECT_EQ(learned->router->collections().size(), 3u);
+  EXPECT_TRUE(evaluate(data, *learned).ok());
+}
+
+TEST(Learn, AnEmptyCollectionIsNoObstacle) {
+  const Synthetic world({});
+  LearningData data = world.data;
+  CollectionData empty;
+  empty.name = "setz";
+  data.collections.push_back(empty);
+  const auto learned = learn(data, quick_learning());
+  ASSERT_TRUE(learned.ok()) << learned.status().to_string();
+  EXPECT_EQ(learned->adapters.count("setz"), 0u);
+  EXPECT_TRUE(evaluate(data, *learned).ok());
+}
+
+TEST(Learn, OneCollectionAloneWorks) {
+  SyntheticOptions options;
+  options.collections = 1;
+  const Synthetic world(options);
+  const auto learned = learn(world.data, quick_learning());
+  ASSERT_TRUE(learned.ok()) << learned.status().to_string();
+  EXPECT_GT(learned->adapters.at("seta").strength, 0.0f);
+  EXPECT_TRUE(learned->gate.fitted());
+  EXPECT_TRUE(evaluate(world.data, *learned).ok());
+}
+
+TEST(Learn, WithoutAnyPairsEverythingIsPlainAndTheGateAlwaysRetrieves) {
+  const Synthetic world({});
+  LearningData data = world.data;
+  for (auto& collection : data.collections)
+    for (auto& split : collection.splits) split = {};
+  const auto learned = learn(data, quick_learning());
+  ASSERT_TRUE(learned.ok()) << learned.status().to_string();
+  EXPECT_TRUE(learned->adapters.empty());
+  EXPECT_FALSE(learned->gate.fitted());
+  ASSERT_NE(learned->router, nullptr);
+  EXPECT_EQ(evaluate(data, *learned).status().code(), StatusCode::kFailedPrecondition);
+}
+
+TEST(Learn, WithoutNegativesTheGateSaysWhyItAlwaysRetrieves) {
+  SyntheticOptions options;
+  for (auto& n : options.negatives) n = 0;
+  const Synthetic world(options);
+  const auto learned = learn(world.data, quick_learning()).value();
+  EXPECT_FALSE(learned.gate.fitted());
+  EXPECT_NE(learned.gate.note().find("always retrieves"), std::string::npos);
+}
+
+TEST(Learn, WithoutDevTakesCautiousExpertsAndALightPrior) {
+  const Synthetic world({});
+  LearningData data = world.data;
+  for (auto& collection : data.collections) collection.splits[1] = {};
+  const auto learned = learn(data, quick_learning());
+  ASSERT_TRUE(learned.ok()) << learned.status().to_string();
+  for (const auto& [name, trained] : learned->adapters) EXPECT_LT(trained.strength, 1.0f);
+  EXPECT_EQ(learned->router->kind(), "linear");
+  EXPECT_TRUE(learned->router_dev_accuracy.empty());
+}
+
+TEST(Learn, TheRouterAskedForIsTaken) {
+  const Synthetic world({});
+  LearnOptions options = quick_learning();
+  options.multi_task = false;
+  for (const char* kind : {"linear", "pilots-source", "pilots-winner"}) {
+    options.router = kind;
+    const auto learned = learn(world.data, options).value();
+    EXPECT_EQ(learned.router->kind(), kind);
+    EXPECT_FALSE(learned.multi_task.has_value());
+  }
+  options.router = "mlp";
+  EXPECT_EQ(learn(world.data, options).status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST(Learn, CancelsAtEveryStage) {
+  const Synthetic world({});
+  std::set<std::string> stages;
+  ASSERT_TRUE(learn(world.data, quick_learning(), {}, [&](const core::Progress& progress) {
+                stages.insert(std::string(progress.stage));
+                return true;
+              }).ok());
+  EXPECT_GE(stages.size(), 7u);
+  for (const auto& stage : stages) {
+    const auto learned =
+        learn(world.data, quick_learning(), {}, [&](const core::Progress& progress) {
+          return progress.stage != stage || progress.done > 0;
+        });
+    EXPECT_EQ(learned.status().code(), StatusCode::kCancelled) << stage;
+  }
+}
+
+TEST(Learn, DataThatDisagreesWithItselfIsATypedErrorThatSaysWhere) {
+  const Synthetic world({});
+  const auto message = [](const LearningData& data) {
+    const auto learned = learn(data, quick_learning());
+    EXPECT_EQ(learned.status().code(), StatusCode::kInvalidArgument);
+    return learned.status().message();
+  };
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  LearningData data = world.data;
+  data.collections[1].splits[0].vectors[3] = nan;
+  EXPECT_NE(message(data).find("'setb', train"), std::string::npos);
+  data = world.data;
+  std::vector<float> poisoned = world.vectors[2];
+  poisoned[10] = nan;
+  data.collections[2].vectors = poisoned;
+  EXPECT_NE(message(data).find("'setc'"), std::string::npos);
+  data = world.data;
+  data.collections[0].splits[1].relevant[4] = {99999};
+  EXPECT_NE(message(data).find("'q1-4'"), std::string::npos);
+  data = world.data;
+  data.collections[0].splits[1].gains[4] = {0.0f};
+  message(data);
+  data = world.data;
+  std::swap(data.collections[0], data.collections[1]);
+  message(data);
+  data = world.data;
+  std::swap(data.collections[0].document_ids[0], data.collections[0].document_ids[1]);
+  message(data);
+  data = world.data;
+  data.negatives[0].pop_back();
+  message(data);
+  data = world.data;
+  data.negatives[1][0] = nan;
+  message(data);
+  data = world.data;
+  data.collections.clear();
+  message(data);
+  data = world.data;
+  data.dim = 0;
+  message(data);
+  const std::map<std::string, core::TrainedHeadAdapter> kept{
+      {"seta", {core::HeadAdapter::identity(5), 1.0f, 1}}};
+  EXPECT_EQ(learn(world.data, quick_learning(), kept).status().code(),
+            StatusCode::kInvalidArgument);
+}
+
+TEST(SplitOfDocument, IsStableAndAbout80To10To10) {
+  double counts[3] = {0, 0, 0};
+  for (int i = 0; i < 20000; ++i)
+    counts[static_cast<std::size_t>(split_of_document("doc-" + std::to_string(i)))] += 1.0 / 20000;
+  EXPECT_NEAR(counts[0], 0.8, 0.01);
+  EXPECT_NEAR(counts[1], 0.1, 0.01);
+  EXPECT_NEAR(counts[2], 0.1, 0.01);
+  // Libraries on disk rely on these.
+  EXPECT_EQ(split_of_document("d0"), split_of_document("d0"));
+}
+
+}  // namespace
+}  // namespace collegium::router

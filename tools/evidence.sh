@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Regenerates docs/evidence/: all parts, or those named. A part that lacks its data says so.
+#   tools/evidence.sh [demo] [routing] [parity] [encoder-speed] [support-check]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=tools/models.sh
+source tools/models.sh
+python=build/venv/bin/python
+parts=("$@")
+[ ${#parts[@]} -gt 0 ] || parts=(demo routing parity encoder-speed support-check)
+for part in "${parts[@]}"; do
+  echo "== evidence: $part"
+  case "$part" in
+    demo)
+      tools/fetch-manuals.sh build/demo/packages
+      "$python" benchmarks/demo_evaluation.py ;;
+    routing) "$python" benchmarks/routing.py ;;
+    parity) "$python" benchmarks/parity.py ;;
+    encoder-speed) "$python" benchmarks/encoder_speed.py ;;
+    support-check) "$python" benchmarks/support_check.py ;;
+    *) echo "evidence: unknown part '$part'" >&2; exit 2 ;;
+  esac
+done
