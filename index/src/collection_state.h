@@ -27,6 +27,11 @@ struct CollectionState {
   std::size_t num_live() const;
   bool has_graph() const { return !segments.empty() && segments[0].segment->block->has_graph(); }
 
+  // What an answer depends on besides commit and query: 0, or the digest of the graph.
+  std::uint64_t index_generation() const {
+    return has_graph() ? segments[0].segment->block->graph_digest() : 0;
+  }
+
   void write(core::ByteWriter& out) const;
   static Result<std::shared_ptr<const CollectionState>> read(core::ByteReader& in, std::size_t dim);
 };

@@ -13,16 +13,18 @@
 namespace collegium::index {
 namespace {
 
-constexpr std::size_t kSlotBytes = 32;
+constexpr std::size_t kSlotBytes = 64;
 constexpr char kMagic[] = "CLGMSEQ1";
 using Slot = std::array<char, kSlotBytes>;
 
-Slot make_slot(std::uint64_t commit_seq) {
+Slot make_slot(std::uint64_t write, std::uint64_t commit_seq, const ManifestSeal& manifest) {
   Slot slot{};
+  const std::uint64_t fields[] = {write, commit_seq, manifest.number, manifest.size,
+                                  manifest.digest};
   std::memcpy(slot.data(), kMagic, 8);
-  std::memcpy(slot.data() + 8, &commit_seq, 8);
-  const std::uint64_t checksum = XXH3_64bits(slot.data(), 24);
-  std::memcpy(slot.data() + 24, &checksum, 8);
+  std::memcpy(slot.data() + 8, fields, sizeof(fields));
+  const std::uint64_t checksum = XXH3_64bits(slot.data(), kSlotBytes - 8);
+  std::memcpy(slot.data() + kSlotBytes - 8, &checksum, 8);
   return slot;
 }
 
@@ -31,7 +33,8 @@ std::string file_in(const std::string& folder) { return folder + "/COMMITTED"; }
 }  // namespace
 
 Result<std::unique_ptr<CommitMarker>> CommitMarker::create(const std::string& folder,
-                                                           std::uint64_t commit_seq) {
+                                                           std::uint64_t commit_seq,
+                                                           const ManifestSeal& manifest) {
   // Both slots are there from the start; the file gets its name when it is whole.
   const std::string path = file_in(folder);
   const std::string temporary = path + ".clgm-tmp";
@@ -39,7 +42,7 @@ Result<std::unique_ptr<CommitMarker>> CommitMarker::create(const std::string& fo
   const int descriptor = ::open(temporary.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (descriptor < 0) return Status::from_errno(errno, temporary);
   std::unique_ptr<CommitMarker> marker(new CommitMarker(path, descriptor));
-  const Slot slot = make_slot(commit_seq);
+  const Slot slot = make_slot(0, commit_seq, manifest);
   for (const off_t offset : {off_t{0}, static_cast<off_t>(kSlotBytes)})
     if (::pwrite(descriptor, slot.data(), kSlotBytes, offset) != static_cast<ssize_t>(kSlotBytes))
       return Status::from_errno(errno, temporary);
@@ -51,6 +54,7 @@ Result<std::unique_ptr<CommitMarker>> CommitMarker::create(const std::string& fo
   if (parent >= 0) ::close(parent);
   if (!synced) return Status::from_errno(error, folder);
   marker->commit_seq_ = commit_seq;
+  marker->manifest_ = manifest;
   return marker;
 }
 
@@ -65,11 +69,16 @@ Result<std::unique_ptr<CommitMarker>> CommitMarker::open(const std::string& fold
     const ssize_t count =
         ::pread(descriptor, slot.data(), kSlotBytes, static_cast<off_t>(parity * kSlotBytes));
     if (count < 0) return Status::from_errno(errno, path);
-    std::uint64_t commit_seq = 0;
-    std::memcpy(&commit_seq, slot.data() + 8, 8);
-    if (count != static_cast<ssize_t>(kSlotBytes) || slot != make_slot(commit_seq)) continue;
+    std::uint64_t fields[5];
+    std::memcpy(fields, slot.data() + 8, sizeof(fields));
+    const ManifestSeal manifest{fields[2], fields[3], fields[4]};
+    if (count != static_cast<ssize_t>(kSlotBytes) ||
+        slot != make_slot(fields[0], fields[1], manifest) || (whole && fields[0] < marker->write_))
+      continue;
     whole = true;
-    marker->commit_seq_ = std::max(marker->commit_seq_, commit_seq);
+    marker->write_ = fields[0];
+    marker->commit_seq_ = fields[1];
+    marker->manifest_ = manifest;
   }
   if (!whole) return Status::corruption(path + ": neither of its two slots is whole");
   return marker;
@@ -77,14 +86,16 @@ Result<std::unique_ptr<CommitMarker>> CommitMarker::open(const std::string& fold
 
 CommitMarker::~CommitMarker() { ::close(descriptor_); }
 
-Status CommitMarker::advance(std::uint64_t commit_seq) {
-  const Slot slot = make_slot(commit_seq);
-  const auto offset = static_cast<off_t>(commit_seq % 2 * kSlotBytes);
+Status CommitMarker::advance(std::uint64_t commit_seq, const ManifestSeal& manifest) {
+  const Slot slot = make_slot(write_ + 1, commit_seq, manifest);
+  const auto offset = static_cast<off_t>((write_ + 1) % 2 * kSlotBytes);
   const ssize_t count = ::pwrite(descriptor_, slot.data(), kSlotBytes, offset);
   if (count != static_cast<ssize_t>(kSlotBytes))
     return Status::from_errno(count < 0 ? errno : EIO, path_);
   if (::fdatasync(descriptor_) != 0) return Status::from_errno(errno, path_);
+  ++write_;
   commit_seq_ = commit_seq;
+  manifest_ = manifest;
   return {};
 }
 

@@ -15,6 +15,19 @@ Status check_query(std::span<const float> query, std::size_t dim, std::size_t k)
   return check_vector(query, "query");
 }
 
+// (dim,), or empty if no passage that lives in `state` has this row.
+std::span<const float> find_vector(const CollectionState& state, std::uint64_t row) {
+  for (const LiveSegment& part : state.segments) {
+    const std::vector<std::uint64_t>& rows = part.segment->rows;
+    const auto at = std::lower_bound(rows.begin(), rows.end(), row);
+    if (at == rows.end() || *at != row) continue;
+    const auto position = static_cast<std::size_t>(at - rows.begin());
+    if (part.alive(position))
+      return part.segment->block->vectors().subspan(position * state.dim, state.dim);
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::shared_ptr<Collection>> CorpusImpl::find(std::string_view name) const {
@@ -45,6 +58,7 @@ Result<CollectionInfo> CorpusImpl::collection_info(std::string_view name) const 
     info.documents = collection->record.documents;
     info.passages = collection->record.passages;
     COLLEGIUM_ASSIGN_OR_RETURN(const auto state, collection->index->state());
+    info.index_generation = state->index_generation();
     info.index_kind = state->has_graph() ? "hnsw" : "exact";
     return info;
   });
@@ -63,6 +77,16 @@ Result<Document> CorpusImpl::document(std::string_view collection, std::string_v
   });
 }
 
+Result<bool> CorpusImpl::has_document(std::string_view collection, std::string_view id) const {
+  return guarded([&]() -> Result<bool> {
+    const std::shared_lock life(life_mutex_);
+    COLLEGIUM_RETURN_IF_ERROR(check_open());
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto found, find(collection));
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto entry, store_->entry(found->number, id));
+    return entry.has_value();
+  });
+}
+
 Result<NewDocument> CorpusImpl::stored_document(std::string_view collection,
                                                 std::string_view id) const {
   return guarded([&]() -> Result<NewDocument> {
@@ -74,6 +98,38 @@ Result<NewDocument> CorpusImpl::stored_document(std::string_view collection,
       return Status::not_found("no document '" + std::string(id) + "' in collection '" +
                                std::string(collection) + "'");
     return std::move(*stored);
+  });
+}
+
+Result<StoredPassage> CorpusImpl::stored_passage(const Hit& hit) const {
+  return guarded([&]() -> Result<StoredPassage> {
+    const std::shared_lock life(life_mutex_);
+    COLLEGIUM_RETURN_IF_ERROR(check_open());
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto found, find(hit.collection));
+    const auto gone = [&] {
+      return Status::not_found("document '" + hit.document_id + "' in collection '" +
+                               hit.collection + "' was replaced or removed since it was found");
+    };
+    // The text first: a row is never reused, so if the document still has the hit's row after that,
+    // the text is the one that was searched.
+    COLLEGIUM_ASSIGN_OR_RETURN(auto document, store_->document(found->number, hit.document_id));
+    COLLEGIUM_ASSIGN_OR_RETURN(auto entry, store_->entry(found->number, hit.document_id));
+    if (!document.has_value() || !entry.has_value() || hit.row < entry->first_row ||
+        hit.row - entry->first_row >= entry->passages.size())
+      return gone();
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto state, found->index->state());
+    const auto vector = find_vector(*state, hit.row);
+    if (vector.empty()) return gone();
+    StoredPassage stored;
+    stored.title = std::move(document->title);
+    stored.passage = std::move(entry->passages[hit.row - entry->first_row]);
+    const core::ByteSpan bytes = stored.passage.bytes;
+    if (bytes.begin > bytes.end || bytes.end > document->text.size())
+      return Status::corruption("document '" + hit.document_id + "' in " + path_ +
+                                ": a passage lies outside its text");
+    stored.text = document->text.substr(bytes.begin, bytes.end - bytes.begin);
+    stored.vector.assign(vector.begin(), vector.end());
+    return stored;
   });
 }
 
@@ -138,29 +194,32 @@ Result<std::vector<Hit>> CorpusImpl::search_merged(std::span<const CollectionQue
         states.push_back(std::move(state));
       }
     }
-    std::vector<std::pair<DocumentScore, std::string_view>> merged;  // with their collections
+    std::vector<std::pair<DocumentScore, std::size_t>> merged;  // with their queries
     for (std::size_t i = 0; i < queries.size(); ++i) {
       COLLEGIUM_ASSIGN_OR_RETURN(
           const auto found, search_documents(*states[i], queries[i].query, k, queries[i].shift));
       for (const DocumentScore& document : found)
-        merged.emplace_back(document, queries[i].collection);
+        merged.emplace_back(document, i);
     }
-    std::sort(merged.begin(), merged.end(), [](const auto& a, const auto& b) {
+    std::sort(merged.begin(), merged.end(), [&](const auto& a, const auto& b) {
       if (a.first.score != b.first.score) return a.first.score > b.first.score;
       const int by_id = a.first.id().compare(b.first.id());
-      return by_id != 0 ? by_id < 0 : a.second < b.second;
+      return by_id != 0 ? by_id < 0 : queries[a.second].collection < queries[b.second].collection;
     });
     if (merged.size() > k) merged.resize(k);
     std::vector<Hit> hits;
     hits.reserve(merged.size());
-    for (const auto& [document, collection] : merged)
-      hits.push_back(make_hit(collection, document));
+    for (const auto& [document, i] : merged) {
+      hits.push_back(make_hit(queries[i].collection, document));
+      hits.back().index_generation = states[i]->index_generation();
+    }
     return hits;
   });
 }
 
 Status CorpusImpl::flush_indexes() {
   return guarded([&]() -> Status {
+    COLLEGIUM_RETURN_IF_ERROR(check_process());
     const std::shared_lock life(life_mutex_);
     COLLEGIUM_RETURN_IF_ERROR(check_open());
     return flush_locked();
@@ -192,17 +251,26 @@ Status CorpusImpl::flush_locked() {
 
 Status CorpusImpl::close() {
   return guarded([&]() -> Status {
+    if (!check_process().ok()) {
+      // Closing RocksDB writes, and waits for threads that a child does not have: what cannot be
+      // closed is dropped as it is.
+      static_cast<void>(store_.release());
+      lock_.reset();
+      return {};
+    }
     const std::unique_lock life(life_mutex_);
     if (store_ == nullptr) return {};
-    const Status flushed = flush_locked();
+    Status done = flush_locked();
     store_.reset();
+    // Tables that were written since the last commit are sealed too.
+    if (const Status marked = mark(marker_->commit_seq()); done.ok()) done = marked;
     marker_.reset();
     lock_.reset();
     {
       const std::unique_lock lock(publish_mutex_);
       collections_.clear();
     }
-    return flushed;
+    return done;
   });
 }
 

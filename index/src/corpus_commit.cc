@@ -6,6 +6,7 @@ namespace collegium::index {
 
 Result<std::uint64_t> CorpusImpl::commit(WriteSet writes) {
   return guarded([&]() -> Result<std::uint64_t> {
+    COLLEGIUM_RETURN_IF_ERROR(check_process());
     const std::shared_lock life(life_mutex_);
     COLLEGIUM_RETURN_IF_ERROR(check_open());
     if (writes.empty()) return commit_seq();
@@ -13,6 +14,12 @@ Result<std::uint64_t> CorpusImpl::commit(WriteSet writes) {
     const std::lock_guard lock(write_mutex_);
     return commit_locked(writes.impl());
   });
+}
+
+Status CorpusImpl::mark(std::uint64_t commit_seq) {
+  COLLEGIUM_ASSIGN_OR_RETURN(const ManifestSeal seal,
+                             seal_manifest(path_ + "/store", marker_->manifest()));
+  return marker_->advance(commit_seq, seal);
 }
 
 Result<std::uint64_t> CorpusImpl::commit_locked(WriteSet::Impl& writes) {
@@ -94,7 +101,7 @@ Result<std::uint64_t> CorpusImpl::commit_locked(WriteSet::Impl& writes) {
   // nothing may follow it.
   failed_ = Status::internal("corpus " + path_ + ": a commit was interrupted");
   Status status = store_->write(batch);
-  if (status.ok()) status = marker_->advance(seq);
+  if (status.ok()) status = mark(seq);
   if (!status.ok()) {
     failed_ = status;
     return status;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <unistd.h>
+
 #include <atomic>
 #include <cstdint>
 #include <exception>
@@ -66,8 +68,10 @@ class CorpusImpl final : public Corpus {
   std::vector<std::string> collections() const override;
   Result<CollectionInfo> collection_info(std::string_view collection) const override;
   Result<Document> document(std::string_view collection, std::string_view id) const override;
+  Result<bool> has_document(std::string_view collection, std::string_view id) const override;
   Result<NewDocument> stored_document(std::string_view collection,
                                       std::string_view id) const override;
+  Result<StoredPassage> stored_passage(const Hit& hit) const override;
   Result<std::string> record(std::string_view key) const override;
   Result<std::vector<std::pair<std::string, std::string>>> records(
       std::string_view prefix) const override;
@@ -88,18 +92,29 @@ class CorpusImpl final : public Corpus {
     return store_ != nullptr ? Status()
                              : Status::failed_precondition("corpus " + path_ + " is closed");
   }
+  // What writes asks this first, before any mutex, which another thread of the parent may have
+  // held: a forked child has a copy of the store, whose files are the parent's to write.
+  Status check_process() const {
+    return ::getpid() == pid_ ? Status()
+                              : Status::failed_precondition(
+                                    "corpus " + path_ + " was opened by process " +
+                                    std::to_string(pid_) +
+                                    ", of which this one is a fork; open it anew here");
+  }
   Status load_collections();
   std::string index_path(const Collection& collection) const {
     return path_ + "/index/" + std::to_string(collection.number) + ".index";
   }
   IndexIdentity identity(const Collection& collection) const {
-    return {collection.number, options_.dim, options_.encoder_digest};
+    return {store_->corpus_id(), collection.number, options_.dim, options_.encoder_digest};
   }
   Result<std::shared_ptr<Collection>> find(std::string_view name) const;
   Result<std::uint64_t> commit_locked(WriteSet::Impl& writes);
+  Status mark(std::uint64_t commit_seq);  // durable when it returns ok
   Status flush_locked();
 
   const std::string path_;
+  const pid_t pid_ = ::getpid();
   CorpusOptions options_;
   std::uint32_t format_version_ = 0;
   std::atomic<std::uint64_t> commit_seq_{0};

@@ -99,7 +99,8 @@ Result<std::unique_ptr<Corpus>> CorpusImpl::create(const std::string& path,
     COLLEGIUM_RETURN_IF_ERROR(make_folder(store_folder(path)));
     COLLEGIUM_RETURN_IF_ERROR(make_folder(index_folder(path)));
     COLLEGIUM_ASSIGN_OR_RETURN(corpus->store_, DocumentStore::create(store_folder(path), options));
-    COLLEGIUM_ASSIGN_OR_RETURN(corpus->marker_, CommitMarker::create(path, 0));
+    COLLEGIUM_ASSIGN_OR_RETURN(const ManifestSeal seal, seal_manifest(store_folder(path), {}));
+    COLLEGIUM_ASSIGN_OR_RETURN(corpus->marker_, CommitMarker::create(path, 0, seal));
     return {};
   };
   if (const Status status = make(); !status.ok()) {
@@ -117,23 +118,32 @@ Result<std::unique_ptr<Corpus>> CorpusImpl::create(const std::string& path,
 Result<std::unique_ptr<Corpus>> CorpusImpl::open(const std::string& path) {
   const bool has_marker = exists(path + "/COMMITTED");
   const bool has_store = exists(store_folder(path));
-  if (!has_marker && !has_store) return Status::not_found("no corpus in '" + path + "'");
+  if (!has_marker && !exists(store_folder(path) + "/CURRENT"))  // a folder "store" may be anyone's
+    return Status::not_found("no corpus in '" + path + "'");
   std::unique_ptr<CorpusImpl> corpus(new CorpusImpl(path));
   COLLEGIUM_ASSIGN_OR_RETURN(corpus->lock_, FolderLock::acquire(path));
   if (!has_marker || !has_store)
     return Status::corruption("corpus " + path + ": its " + (has_store ? "COMMITTED" : "store") +
                               " is missing");
   COLLEGIUM_ASSIGN_OR_RETURN(corpus->marker_, CommitMarker::open(path));
-  // Until it is known to be whole the store is a local: the destructor must not flush from it.
-  COLLEGIUM_ASSIGN_OR_RETURN(auto store, DocumentStore::open(store_folder(path)));
-  if (store->commit_seq() < corpus->marker_->commit_seq())
+  // Everything that can tell of lost data is asked before RocksDB may write to the folder, so that
+  // a file that turns up again helps.
+  const std::string folder = store_folder(path);
+  COLLEGIUM_ASSIGN_OR_RETURN(const std::uint64_t commit_seq, DocumentStore::look(folder));
+  if (commit_seq < corpus->marker_->commit_seq())
     return Status::corruption("corpus " + path + ": the store is at commit " +
-                              std::to_string(store->commit_seq()) + ", but commit " +
+                              std::to_string(commit_seq) + ", but commit " +
                               std::to_string(corpus->marker_->commit_seq()) +
                               " was acknowledged: data is lost");
-  // A commit that was cut off before it was acknowledged, and is whole: from now on it counts.
-  if (store->commit_seq() > corpus->marker_->commit_seq())
-    COLLEGIUM_RETURN_IF_ERROR(corpus->marker_->advance(store->commit_seq()));
+  COLLEGIUM_RETURN_IF_ERROR(check_manifest(folder, corpus->marker_->manifest()));
+  COLLEGIUM_ASSIGN_OR_RETURN(auto store, DocumentStore::open(folder));
+  if (store->commit_seq() != commit_seq)
+    return Status::corruption("corpus " + path + ": the store was at commit " +
+                              std::to_string(commit_seq) + " and is now at " +
+                              std::to_string(store->commit_seq()));
+  // A commit that was cut off before it was acknowledged, and is whole, counts from now on.
+  COLLEGIUM_ASSIGN_OR_RETURN(const ManifestSeal seal, seal_manifest(folder, {}));
+  COLLEGIUM_RETURN_IF_ERROR(corpus->marker_->advance(commit_seq, seal));
   corpus->store_ = std::move(store);
   corpus->options_ = corpus->store_->options();
   corpus->format_version_ = corpus->store_->format_version();

@@ -2,6 +2,7 @@
 
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
+#include <rocksdb/env.h>
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
@@ -10,6 +11,7 @@
 #include <cstring>
 #include <limits>
 #include <new>
+#include <random>
 
 #include "collegium/core/bytes.h"
 
@@ -18,7 +20,7 @@
 //
 // Column family "default":
 //   "m/format"         u32 format version
-//   "m/options"        u64 dim, u64 hnsw_threshold, string encoder digest
+//   "m/options"        u64 dim, u64 hnsw_threshold, string encoder digest, string corpus id
 //   "m/commit_seq"     u64
 //   "m/collections"    u32 number of the next collection
 //   "c/" name          u32 number, u64 next row, u64 documents, u64 passages, u64 changed_seq
@@ -137,6 +139,24 @@ bool read_document(std::string_view bytes, Document& document) {
          in.read_string(document.metadata) && in.remaining() == 0;
 }
 
+// RocksDB's log of its own doings goes nowhere: nobody reads it, and the packaged build has
+// assertions on and aborts when a full disk stops that log.
+class SilentLogger final : public rocksdb::Logger {
+ public:
+  SilentLogger() : Logger(rocksdb::InfoLogLevel::FATAL_LEVEL) {}
+  using Logger::Logv;
+  void Logv(const char*, va_list) override {}
+};
+
+// Tells this corpus from every other.
+std::string random_id() {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::random_device random;
+  std::string id;
+  for (int i = 0; i < 32; ++i) id.push_back(kDigits[random() % 16]);
+  return id;
+}
+
 rocksdb::DBOptions database_options(bool create) {
   rocksdb::DBOptions options;
   options.create_if_missing = create;
@@ -151,9 +171,8 @@ rocksdb::DBOptions database_options(bool create) {
   options.max_bgerror_resume_count = 0;
   options.max_background_jobs = 2;
   options.allow_fallocate = false;  // a small library takes little room
-  options.info_log_level = rocksdb::InfoLogLevel::ERROR_LEVEL;
-  options.keep_log_file_num = 2;
-  options.max_log_file_size = 1 << 20;
+  options.info_log = std::make_shared<SilentLogger>();
+  options.max_manifest_file_size = 1 << 20;  // read whole whenever it grew (manifest_seal.h)
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
   return options;
@@ -195,6 +214,7 @@ struct DocumentStore::Impl {
   std::uint32_t format_version = kStoreVersion;
   std::uint64_t commit_seq = 0;
   std::uint32_t next_collection = 0;
+  std::string corpus_id;
   std::unique_ptr<rocksdb::DB> db;
   std::vector<rocksdb::ColumnFamilyHandle*> handles;  // of kFamilies, then any others
   Status failed_write;
@@ -243,14 +263,16 @@ struct DocumentStore::Impl {
     return {db->GetSnapshot(), [this](const rocksdb::Snapshot* s) { db->ReleaseSnapshot(s); }};
   }
 
-  Status open_database(bool create);
+  enum class Mode { kCreate, kOpen, kLook };
+  Status open_database(Mode mode);
   Status read_meta();
   template <typename Read>
   Status read_meta(const std::string& key, Read read) const;
 };
 
-Status DocumentStore::Impl::open_database(bool create) {
+Status DocumentStore::Impl::open_database(Mode mode) {
   return guarded(folder, [&]() -> Status {
+    const bool create = mode == Mode::kCreate;
     const rocksdb::DBOptions settings = database_options(create);
     std::vector<std::string> names(std::begin(kFamilies), std::end(kFamilies));
     if (!create) {
@@ -265,7 +287,10 @@ Status DocumentStore::Impl::open_database(bool create) {
     std::vector<rocksdb::ColumnFamilyDescriptor> families;
     for (const std::string& name : names) families.emplace_back(name, family_options(name, cache));
     rocksdb::DB* opened = nullptr;
-    const rocksdb::Status status = rocksdb::DB::Open(settings, folder, families, &handles, &opened);
+    const rocksdb::Status status =
+        mode == Mode::kLook
+            ? rocksdb::DB::OpenForReadOnly(settings, folder, families, &handles, &opened)
+            : rocksdb::DB::Open(settings, folder, families, &handles, &opened);
     db.reset(opened);
     return to_status(status, folder);
   });
@@ -289,7 +314,7 @@ Status DocumentStore::Impl::read_meta() {
   std::uint64_t dim = 0;
   COLLEGIUM_RETURN_IF_ERROR(read_meta("m/options", [&](core::ByteReader& in) {
     return in.read(dim) && in.read(options.hnsw_threshold) &&
-           in.read_string(options.encoder_digest);
+           in.read_string(options.encoder_digest) && in.read_string(corpus_id);
   }));
   if (format_version == 0 || dim == 0 || dim > kMaxDim)
     return damaged(folder,
@@ -415,7 +440,8 @@ Result<std::unique_ptr<DocumentStore>> DocumentStore::create(const std::string& 
   auto impl = std::make_unique<Impl>();
   impl->folder = folder;
   impl->options = options;
-  COLLEGIUM_RETURN_IF_ERROR(impl->open_database(/*create=*/true));
+  impl->corpus_id = random_id();
+  COLLEGIUM_RETURN_IF_ERROR(impl->open_database(Impl::Mode::kCreate));
   std::unique_ptr<DocumentStore> store(new DocumentStore(std::move(impl)));
   Batch batch(*store);
   core::ByteWriter version;
@@ -425,6 +451,7 @@ Result<std::unique_ptr<DocumentStore>> DocumentStore::create(const std::string& 
   settings.write<std::uint64_t>(options.dim);
   settings.write(options.hnsw_threshold);
   settings.write_string(options.encoder_digest);
+  settings.write_string(store->corpus_id());
   batch.impl_->put(kDefault, "m/options", settings);
   batch.put_next_collection(0);
   batch.put_commit_seq(0);
@@ -435,12 +462,21 @@ Result<std::unique_ptr<DocumentStore>> DocumentStore::create(const std::string& 
 Result<std::unique_ptr<DocumentStore>> DocumentStore::open(const std::string& folder) {
   auto impl = std::make_unique<Impl>();
   impl->folder = folder;
-  COLLEGIUM_RETURN_IF_ERROR(impl->open_database(/*create=*/false));
+  COLLEGIUM_RETURN_IF_ERROR(impl->open_database(Impl::Mode::kOpen));
   COLLEGIUM_RETURN_IF_ERROR(impl->read_meta());
   return std::unique_ptr<DocumentStore>(new DocumentStore(std::move(impl)));
 }
 
+Result<std::uint64_t> DocumentStore::look(const std::string& folder) {
+  Impl impl;
+  impl.folder = folder;
+  COLLEGIUM_RETURN_IF_ERROR(impl.open_database(Impl::Mode::kLook));
+  COLLEGIUM_RETURN_IF_ERROR(impl.read_meta());
+  return impl.commit_seq;
+}
+
 const CorpusOptions& DocumentStore::options() const noexcept { return impl_->options; }
+const std::string& DocumentStore::corpus_id() const noexcept { return impl_->corpus_id; }
 std::uint32_t DocumentStore::format_version() const noexcept { return impl_->format_version; }
 std::uint64_t DocumentStore::commit_seq() const noexcept { return impl_->commit_seq; }
 std::uint32_t DocumentStore::next_collection() const noexcept { return impl_->next_collection; }

@@ -74,9 +74,13 @@ class DocumentStore {
                                                        const CorpusOptions& options);
   // corruption, not_supported (newer), busy, io_error.
   static Result<std::unique_ptr<DocumentStore>> open(const std::string& folder);
+  // The commit_seq that open() would find; errors alike. Changes nothing, whereas RocksDB, when it
+  // opens a store, deletes what it takes for leftovers: the rest of a damaged log, for one.
+  static Result<std::uint64_t> look(const std::string& folder);
   ~DocumentStore();
 
   const CorpusOptions& options() const noexcept;
+  const std::string& corpus_id() const noexcept;  // random, from create()
   std::uint32_t format_version() const noexcept;
   std::uint64_t commit_seq() const noexcept;  // as of create() or open()
   std::uint32_t next_collection() const noexcept;

@@ -49,6 +49,12 @@ Result<std::unique_ptr<FolderLock>> FolderLock::acquire(const std::string& folde
   return lock;
 }
 
-FolderLock::~FolderLock() { ::close(descriptor_); }
+FolderLock::FolderLock(int descriptor) : descriptor_(descriptor), pid_(::getpid()) {}
+
+FolderLock::~FolderLock() {
+  // Closing alone would leave the lock with the copies of the descriptor that forked children have.
+  if (::getpid() == pid_) ::flock(descriptor_, LOCK_UN);
+  ::close(descriptor_);
+}
 
 }  // namespace collegium::index

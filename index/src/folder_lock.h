@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <memory>
 #include <string>
 
@@ -8,7 +10,8 @@
 namespace collegium::index {
 
 // Holds a corpus folder for one opener: flock on its file OWNER, which says who (pid, host,
-// since). Released by the destructor, or by the system when the process ends however it ends.
+// since). Released by the destructor, or by the system when the process ends however it ends; a
+// child that was forked meanwhile neither keeps the lock nor releases it.
 class FolderLock {
  public:
   // busy, naming the holder, when another opener (of this process too) has it; io_error.
@@ -18,8 +21,9 @@ class FolderLock {
   FolderLock& operator=(const FolderLock&) = delete;
 
  private:
-  explicit FolderLock(int descriptor) : descriptor_(descriptor) {}
-  int descriptor_;
+  explicit FolderLock(int descriptor);
+  const int descriptor_;
+  const pid_t pid_;  // whose lock it is
 };
 
 }  // namespace collegium::index

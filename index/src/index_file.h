@@ -11,6 +11,7 @@ namespace collegium::index {
 
 // What an index file must agree with to be believed.
 struct IndexIdentity {
+  std::string corpus_id;
   std::uint32_t collection = 0;  // number
   std::size_t dim = 0;
   std::string encoder_digest;

@@ -7,6 +7,7 @@
 #include <faiss/impl/IDSelector.h>
 #include <faiss/utils/Heap.h>
 #include <omp.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <exception>
@@ -66,6 +67,16 @@ struct VectorBlock::Impl {
   // One of the two; a graph's storage is an IndexFlatIP too.
   std::unique_ptr<faiss::IndexFlatIP> exact;
   std::unique_ptr<faiss::IndexHNSWFlat> graph;
+  std::uint64_t graph_digest = 0;
+
+  void digest_graph() {
+    const faiss::HNSW& hnsw = graph->hnsw;
+    const std::uint64_t parts[] = {
+        static_cast<std::uint64_t>(hnsw.entry_point), static_cast<std::uint64_t>(hnsw.max_level),
+        XXH3_64bits(hnsw.levels.data(), hnsw.levels.size() * sizeof(hnsw.levels[0])),
+        XXH3_64bits(hnsw.neighbors.data(), hnsw.neighbors.size() * sizeof(hnsw.neighbors[0]))};
+    graph_digest = XXH3_64bits(parts, sizeof(parts)) | 1;  // never 0
+  }
 
   // IndexHNSWFlat makes its storage itself: an IndexFlat (IndexFlatIP in later releases).
   const faiss::IndexFlat& rows() const {
@@ -126,6 +137,7 @@ Result<std::unique_ptr<VectorBlock>> VectorBlock::build_graph(const VectorBlock&
       add(base.vectors());
     }
     add(more);
+    impl->digest_graph();
     return std::unique_ptr<VectorBlock>(new VectorBlock(std::move(impl)));
   });
 }
@@ -134,6 +146,7 @@ std::size_t VectorBlock::dim() const noexcept { return static_cast<std::size_t>(
 std::size_t VectorBlock::size() const noexcept {
   return static_cast<std::size_t>(impl_->rows().ntotal);
 }
+std::uint64_t VectorBlock::graph_digest() const noexcept { return impl_->graph_digest; }
 bool VectorBlock::has_graph() const noexcept { return impl_->graph != nullptr; }
 std::span<const float> VectorBlock::vectors() const noexcept {
   return {impl_->rows().get_xb(), size() * dim()};
@@ -296,6 +309,7 @@ Result<std::unique_ptr<VectorBlock>> VectorBlock::read(core::ByteReader& in, std
         }
       }
     }
+    impl->digest_graph();
     return std::unique_ptr<VectorBlock>(new VectorBlock(std::move(impl)));
   });
 }

@@ -140,6 +140,10 @@ TEST(CorpusDamage, AnIndexFileIsRebuiltWhenMissingTruncatedFlippedOrAnothers) {
   }
   fs::copy_file(other / "corpus/index/0.index", file, fs::copy_options::overwrite_existing);
   expect_rebuilt("encoder 'another'");
+  // Whole, and of a corpus that is like this one in everything but its documents.
+  make_corpus(other / "twin", 40);
+  fs::copy_file(other / "twin/index/0.index", file, fs::copy_options::overwrite_existing);
+  expect_rebuilt("belongs to corpus ");
   // Sealed with right checksums, senseless inside.
   const std::string senseless(100, '\x5a');
   ASSERT_OK(core::write_file_envelope(file, {"index", 1}, std::as_bytes(std::span(senseless))));
@@ -240,6 +244,117 @@ TEST(CorpusDamage, ATruncatedLogLosesNothingOrIsCorruption) {
   }
   EXPECT_GE(tried, 50u);
   EXPECT_EQ(*contents(path), *whole);
+}
+
+// Where the records of RocksDB's MANIFEST begin (its log format: u32 checksum, u16 length, u8 type,
+// and `length` bytes), then where the last ends.
+std::vector<std::size_t> record_bounds(const std::string& manifest) {
+  std::vector<std::size_t> bounds = {0};
+  while (bounds.back() + 7 <= manifest.size())
+    bounds.push_back(bounds.back() + 7 +
+                     (static_cast<unsigned char>(manifest[bounds.back() + 4]) |
+                      static_cast<unsigned char>(manifest[bounds.back() + 5]) << 8));
+  return bounds;
+}
+
+// A corpus in `path` whose MANIFEST is returned with its name, and what it holds.
+struct ManifestCase {
+  std::string name;
+  std::string bytes;
+  std::string whole;
+  std::vector<std::size_t> bounds;
+};
+ManifestCase make_manifest_case(const std::string& path, const std::string& copy) {
+  make_corpus(path, 8);
+  copy_folder(path, copy);
+  ManifestCase made;
+  made.whole = *contents(copy);
+  for (const auto& entry : fs::directory_iterator(path + "/store"))
+    if (entry.path().filename().string().starts_with("MANIFEST"))
+      made.name = "/store/" + entry.path().filename().string();
+  made.bytes = read_bytes(path + made.name);
+  made.bounds = record_bounds(made.bytes);
+  EXPECT_GE(made.bounds.size(), 8u);
+  EXPECT_EQ(made.bounds.back(), made.bytes.size());
+  return made;
+}
+void expect_whole_or_corruption(const std::string& copy, const ManifestCase& made,
+                                const std::string& what, int& noticed) {
+  const auto read = contents(copy);
+  if (read.ok()) {
+    EXPECT_EQ(*read, made.whole) << what;
+  } else {
+    EXPECT_CODE(read, kCorruption) << what;
+    ++noticed;
+  }
+}
+
+// RocksDB takes the rest of such a MANIFEST for torn, and forgets the files that it names.
+TEST(CorpusDamage, AManifestThatLostItsEndLosesNothingOrIsCorruption) {
+  const TemporaryFolder folder;
+  const std::string copy = folder / "copy";
+  const ManifestCase made = make_manifest_case(folder / "corpus", copy);
+  int noticed = 0;
+  for (const std::size_t bound : made.bounds)
+    for (const std::size_t size : {bound, bound + 9}) {
+      if (size >= made.bytes.size()) continue;
+      copy_folder(folder / "corpus", copy);
+      fs::resize_file(copy + made.name, size);
+      expect_whole_or_corruption(copy, made, "cut to " + std::to_string(size), noticed);
+      // No table was deleted meanwhile: with its MANIFEST the corpus is there again.
+      write_bytes(copy + made.name, made.bytes);
+      const auto again = contents(copy);
+      ASSERT_OK(again);
+      EXPECT_EQ(*again, made.whole);
+    }
+  EXPECT_GE(noticed, 8);
+}
+
+TEST(CorpusDamage, AFailedOpenDeletesNothingThatCouldStillHelp) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "corpus";
+  make_corpus(path, 8);
+  copy_folder(path, folder / "copy");
+  const auto whole = contents(folder / "copy");
+  ASSERT_OK(whole);
+  std::string log;
+  for (const auto& entry : fs::directory_iterator(path + "/store"))
+    if (entry.path().extension() == ".log" && fs::file_size(entry) > 0)
+      log = entry.path().string();
+  const std::string bytes = read_bytes(log);
+  ASSERT_GT(bytes.size(), 1000u);
+  write_bytes(log, bytes.substr(0, bytes.size() - 10));
+  EXPECT_CODE(contents(path), kCorruption);
+  EXPECT_EQ(read_bytes(log).size(), bytes.size() - 10) << "the torn log is still there";
+  write_bytes(log, bytes);
+  const auto again = contents(path);
+  ASSERT_OK(again);
+  EXPECT_EQ(*again, *whole);
+}
+
+TEST(CorpusDamage, AFolderThatMerelyHasAStoreIsNoCorpusAndIsLeftAlone) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "shop";
+  fs::create_directories(path + "/store/shelves");
+  EXPECT_CODE(Corpus::open(path), kNotFound);
+  EXPECT_FALSE(fs::exists(path + "/OWNER"));
+}
+
+TEST(CorpusDamage, SlowAFlippedLengthOrTypeInTheManifestLosesNothingOrIsCorruption) {
+  const TemporaryFolder folder;
+  const std::string copy = folder / "copy";
+  const ManifestCase made = make_manifest_case(folder / "corpus", copy);
+  int noticed = 0;
+  for (std::size_t record = 0; record + 1 < made.bounds.size(); ++record)
+    for (int bit = 0; bit < 24; ++bit) {  // two bytes of length, one of type
+      copy_folder(folder / "corpus", copy);
+      std::string bytes = made.bytes;
+      bytes[made.bounds[record] + 4 + bit / 8] ^= static_cast<char>(1 << bit % 8);
+      write_bytes(copy + made.name, bytes);
+      expect_whole_or_corruption(
+          copy, made, "record " + std::to_string(record) + " bit " + std::to_string(bit), noticed);
+    }
+  EXPECT_GE(noticed, 100);
 }
 
 // `flips` single-bit flips spread over the files of a corpus.
@@ -362,6 +477,54 @@ TEST(CorpusDamage, AFullDiskRefusesTheCommitAndLosesNothing) {
     WriteSet more;
     more.put_record("key", "value");
     EXPECT_OK((*reopened)->commit(std::move(more)));
+  };
+  test();
+  EXPECT_EQ(::umount(disk.c_str()), 0);
+}
+
+// The packaged RocksDB has assertions on, and aborts when its own log does not fit.
+TEST(CorpusDamage, AFullDiskRefusesCreateAndOpenAndLosesNothing) {
+  const TemporaryFolder folder;
+  const std::string disk = folder / "disk";
+  fs::create_directory(disk);
+  if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=16k") != 0)
+    GTEST_SKIP() << "mounting a small tmpfs needs root";
+  const auto resize = [&](int kib) {
+    const std::string size = "size=" + std::to_string(kib) + "k";
+    ASSERT_EQ(::mount("tmpfs", disk.c_str(), "tmpfs", MS_REMOUNT, size.c_str()), 0);
+  };
+  const auto test = [&] {
+    int refused = 0;
+    for (int kib = 16; kib <= 128; kib += 4) {
+      resize(kib);
+      const Status created = Corpus::create(disk + "/new", {kDim, "digest"}).status();
+      if (!created.ok()) {
+        EXPECT_EQ(created.code(), StatusCode::kResourceExhausted) << created.to_string();
+        ++refused;
+      }
+      fs::remove_all(disk + "/new");
+    }
+    EXPECT_GT(refused, 2);
+    const std::string path = disk + "/corpus";
+    resize(64 << 10);
+    make_corpus(path);
+    copy_folder(path, folder / "copy");
+    const auto whole = contents(folder / "copy");
+    ASSERT_OK(whole);
+    {  // not a byte more
+      std::ofstream filler(disk + "/filler", std::ios::binary);
+      const std::string block(4096, 'x');
+      while (filler.write(block.data(), 4096).flush()) {
+      }
+    }
+    const Status opened = Corpus::open(path).status();
+    if (!opened.ok()) {
+      EXPECT_EQ(opened.code(), StatusCode::kResourceExhausted) << opened.to_string();
+    }
+    fs::remove(disk + "/filler");
+    const auto again = contents(path);
+    ASSERT_OK(again);
+    EXPECT_EQ(*again, *whole);
   };
   test();
   EXPECT_EQ(::umount(disk.c_str()), 0);

@@ -93,6 +93,7 @@ TEST(Corpus, WhatIsCommittedIsFoundAgainAfterReopening) {
     ASSERT_OK(corpus->close());
     EXPECT_CODE(corpus->search("law", rows, 1), kFailedPrecondition);
     EXPECT_CODE(corpus->record("settings"), kFailedPrecondition);
+    EXPECT_CODE(corpus->has_document("law", "doc"), kFailedPrecondition);
     EXPECT_CODE(corpus->commit(WriteSet()), kFailedPrecondition);
   }
   const auto opened = Corpus::open(path);
@@ -120,6 +121,14 @@ TEST(Corpus, WhatIsCommittedIsFoundAgainAfterReopening) {
   EXPECT_EQ(hit.bytes.begin, hit.passage * 10);
   EXPECT_EQ(hit.bytes.end, hit.passage * 10 + 10);
   EXPECT_EQ(hit.section, "section " + std::to_string(hit.passage / 2));
+
+  const auto there = corpus.has_document("law", "doc");
+  ASSERT_OK(there);
+  EXPECT_TRUE(*there);
+  const auto absent = corpus.has_document("law", "do");
+  ASSERT_OK(absent);
+  EXPECT_FALSE(*absent);
+  EXPECT_CODE(corpus.has_document("lore", "doc"), kNotFound);
 
   const auto stored = corpus.stored_document("law", "doc");
   ASSERT_OK(stored);
@@ -500,6 +509,50 @@ TEST(Corpus, AGraphAnswersBeyondTheThresholdAndSurvivesReopening) {
   EXPECT_EQ(corpus->collection_info("law")->index_kind, "hnsw");
   EXPECT_EQ(answers(), before);
   EXPECT_EQ((*corpus->view("law"))->num_passages(), corpus->collection_info("law")->passages);
+}
+
+TEST(Corpus, TheIndexGenerationTellsGraphsOfTheSameCommitApart) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "corpus";
+  constexpr std::size_t kRows = 1200;
+  const auto rows = clustered_rows(kRows, kDim, 40, 5);
+  auto corpus = make_corpus(path, 500);
+  const auto put_range = [&](std::size_t begin, std::size_t end) {
+    WriteSet writes;
+    for (std::size_t i = begin; i < end; ++i)
+      writes.put_document("law",
+                          make_document("d" + std::to_string(i), 1,
+                                        {rows.begin() + i * kDim, rows.begin() + (i + 1) * kDim}));
+    ASSERT_OK(corpus->commit(std::move(writes)));
+  };
+  const auto generation = [&] {
+    const auto hits = corpus->search("law", std::span(rows).first(kDim), 5);
+    EXPECT_OK(hits);
+    const std::uint64_t of_info = corpus->collection_info("law")->index_generation;
+    for (const Hit& hit : *hits) EXPECT_EQ(hit.index_generation, of_info);
+    return of_info;
+  };
+  put_range(0, 800);
+  EXPECT_EQ(generation(), 0u) << "searched exactly";
+  ASSERT_OK(corpus->flush_indexes());
+  const std::uint64_t first = generation();
+  EXPECT_NE(first, 0u);
+  put_range(800, kRows);
+  EXPECT_EQ(generation(), first) << "rows beside the graph are searched exactly";
+  ASSERT_OK(corpus->flush_indexes());
+  const std::uint64_t extended = generation();
+  EXPECT_NE(extended, first);
+  const std::uint64_t commit = corpus->commit_seq();
+  ASSERT_OK(corpus->close());
+  corpus = std::move(*Corpus::open(path));
+  EXPECT_EQ(generation(), extended) << "read from its file";
+  ASSERT_OK(corpus->close());
+  std::filesystem::remove(path + "/index/0.index");
+  corpus = std::move(*Corpus::open(path));
+  EXPECT_EQ(generation(), 0u);
+  ASSERT_OK(corpus->flush_indexes());
+  EXPECT_EQ(corpus->commit_seq(), commit);
+  EXPECT_NE(generation(), extended) << "the same rows, built at once";
 }
 
 TEST(Corpus, ReadersGoOnDuringCommitsAndSeeWholeCommits) {

@@ -41,6 +41,18 @@ struct Hit {
   core::ByteSpan bytes;       // of the passage, in the document's text
   std::string section;
   float score = 0.0f;  // inner product of query and passage vector
+  // Of the collection's index that was searched. 0: exactly, so that the hits are a function of
+  // (commit, query, k). Else a digest of the graph, of which they are a function too: a graph that
+  // was extended and one that was built at once differ, and so may what they miss.
+  std::uint64_t index_generation = 0;
+};
+
+// What a hit points at. `vector` (dim,).
+struct StoredPassage {
+  std::string title;  // of its document
+  core::PassageSpan passage;
+  std::string text;  // passage.bytes of the document's text
+  std::vector<float> vector;
 };
 
 struct CollectionInfo {
@@ -48,6 +60,7 @@ struct CollectionInfo {
   std::uint64_t documents = 0;
   std::uint64_t passages = 0;
   std::string index_kind;      // how it is searched now: "exact", or "hnsw" when it has a graph
+  std::uint64_t index_generation = 0;  // as in Hit, now
   bool index_rebuilt = false;  // open() had to rebuild its index from the store
   std::string index_note;      // why, or empty
 };
@@ -116,7 +129,8 @@ struct CollectionQuery {
 
 // Documents in RocksDB (the truth) and vectors in FAISS (a cache of it), kept in step.
 // Any number of threads may read; writes are serialised inside. One process holds a corpus: a
-// second open is `busy` and names the holder. Files: docs/formats.md.
+// second open is `busy` and names the holder. In a forked child commit() and flush_indexes() are
+// failed_precondition, and close() leaves the parent's corpus alone. Files: docs/formats.md.
 class COLLEGIUM_API Corpus {
  public:
   // Makes the folder `path`, readable by its owner alone. already_exists if it holds a corpus or
@@ -145,9 +159,13 @@ class COLLEGIUM_API Corpus {
   virtual std::vector<std::string> collections() const = 0;  // bytewise ascending
   virtual Result<CollectionInfo> collection_info(std::string_view collection) const = 0;
   virtual Result<Document> document(std::string_view collection, std::string_view id) const = 0;
+  // Without reading its text or vectors. An unknown collection is not_found.
+  virtual Result<bool> has_document(std::string_view collection, std::string_view id) const = 0;
   // The stored passages and vectors of a document, so that an unchanged one is not embedded again.
   virtual Result<NewDocument> stored_document(std::string_view collection,
                                               std::string_view id) const = 0;
+  // The passage of `hit` as it was found: not_found if its document was replaced or removed since.
+  virtual Result<StoredPassage> stored_passage(const Hit& hit) const = 0;
   virtual Result<std::string> record(std::string_view key) const = 0;  // not_found
   // (key, value) of every record whose key starts with `prefix`, bytewise ascending.
   virtual Result<std::vector<std::pair<std::string, std::string>>> records(
