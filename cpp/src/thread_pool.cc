@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <deque>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -149,11 +150,15 @@ struct ThreadPool::State {
   // How often jobs, or stop, changed for those who wait for it; under the mutex.
   std::atomic<std::uint64_t> news{0};
   bool stop = false;
-  std::vector<std::thread> threads;
+  std::mutex resizing;                      // held by whoever starts or joins threads
+  std::vector<std::thread> threads;         // under `resizing`
+  std::atomic<std::size_t> num_workers{0};  // threads.size(), for all others
 
+  // The next two under `resizing`.
   void start(std::size_t num_threads) {
     if (num_threads == 0) num_threads = hardware_threads();
     num_threads = std::min(num_threads, kMaxThreads);
+    threads.reserve(num_threads - 1);
     for (std::size_t i = 1; i < num_threads; ++i) {
       // Fewer threads than asked for are slower, not wrong.
       try {
@@ -162,6 +167,7 @@ struct ThreadPool::State {
         break;
       }
     }
+    num_workers = threads.size();
   }
 
   void join() {
@@ -173,6 +179,8 @@ struct ThreadPool::State {
     work.notify_all();
     for (auto& thread : threads) thread.join();
     threads.clear();
+    num_workers = 0;
+    const std::lock_guard lock(mutex);
     stop = false;
   }
 
@@ -207,28 +215,32 @@ struct ThreadPool::State {
   }
 };
 
-ThreadPool::ThreadPool(std::size_t num_threads) : state_(std::make_unique<State>()) {
-  state_->start(num_threads);
+ThreadPool::ThreadPool(std::size_t num_threads) {
+  auto state = std::make_unique<State>();
+  state->start(num_threads);
+  state_ = state.release();
 }
 
 ThreadPool::~ThreadPool() {
   // The threads of a parent process cannot be joined, nor the objects they would wait on destroyed.
-  if (state_->process != getpid())
-    static_cast<void>(state_.release());
-  else
-    state_->join();
+  State* const state = state_;
+  if (state->process != getpid()) return;
+  state->join();
+  delete state;
 }
 
-std::size_t ThreadPool::num_threads() const noexcept { return state_->threads.size() + 1; }
+std::size_t ThreadPool::num_threads() const noexcept { return state_.load()->num_workers + 1; }
 
 void ThreadPool::resize(std::size_t num_threads) {
-  if (state_->process != getpid()) {
-    static_cast<void>(state_.release());
-    state_ = std::make_unique<State>();
-  } else {
-    state_->join();
+  if (State* parents = state_; parents->process != getpid()) {
+    // Left as it is, for the reason above. Of two threads that come here, one is too late.
+    auto fresh = std::make_unique<State>();
+    if (state_.compare_exchange_strong(parents, fresh.get())) static_cast<void>(fresh.release());
   }
-  state_->start(num_threads);
+  State& state = *state_;
+  const std::lock_guard lock(state.resizing);
+  state.join();
+  state.start(num_threads);
 }
 
 void ThreadPool::parallel_for(std::size_t count, const std::function<void(std::size_t)>& task) {
@@ -240,7 +252,7 @@ void ThreadPool::parallel_for(std::size_t count, const std::function<void(std::s
   Job job(count, task);
   State& state = *state_;
   // A forked child has none of the threads, and a mutex that one of them may have held.
-  const bool shared = count > 1 && !state.threads.empty() && state.process == getpid();
+  const bool shared = count > 1 && state.num_workers > 0 && state.process == getpid();
   if (shared) {
     {
       const std::lock_guard lock(state.mutex);

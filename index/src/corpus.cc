@@ -198,8 +198,7 @@ Result<std::vector<Hit>> CorpusImpl::search_merged(std::span<const CollectionQue
     for (std::size_t i = 0; i < queries.size(); ++i) {
       COLLEGIUM_ASSIGN_OR_RETURN(
           const auto found, search_documents(*states[i], queries[i].query, k, queries[i].shift));
-      for (const DocumentScore& document : found)
-        merged.emplace_back(document, i);
+      for (const DocumentScore& document : found) merged.emplace_back(document, i);
     }
     std::sort(merged.begin(), merged.end(), [&](const auto& a, const auto& b) {
       if (a.first.score != b.first.score) return a.first.score > b.first.score;

@@ -95,11 +95,11 @@ class CorpusImpl final : public Corpus {
   // What writes asks this first, before any mutex, which another thread of the parent may have
   // held: a forked child has a copy of the store, whose files are the parent's to write.
   Status check_process() const {
-    return ::getpid() == pid_ ? Status()
-                              : Status::failed_precondition(
-                                    "corpus " + path_ + " was opened by process " +
-                                    std::to_string(pid_) +
-                                    ", of which this one is a fork; open it anew here");
+    return ::getpid() == pid_
+               ? Status()
+               : Status::failed_precondition("corpus " + path_ + " was opened by process " +
+                                             std::to_string(pid_) +
+                                             ", of which this one is a fork; open it anew here");
   }
   Status load_collections();
   std::string index_path(const Collection& collection) const {

@@ -6,8 +6,8 @@
 namespace collegium::index {
 namespace {
 
-// Payload, little-endian: string corpus id, u32 collection, u64 dim, string encoder digest, u64 commit_seq,
-// state (collection_state.cc).
+// Payload, little-endian: string corpus id, u32 collection, u64 dim, string encoder digest, u64
+// commit_seq, state (collection_state.cc).
 constexpr core::FileKind kKind{"index", 1};
 
 }  // namespace
@@ -31,14 +31,15 @@ Result<std::shared_ptr<const CollectionState>> read_index_file(const std::string
   IndexIdentity found;
   std::uint64_t dim = 0;
   std::uint64_t commit_seq = 0;
-  if (!in.read_string(found.corpus_id) || !in.read(found.collection) || !in.read(dim) || !in.read_string(found.encoder_digest) ||
-      !in.read(commit_seq))
+  if (!in.read_string(found.corpus_id) || !in.read(found.collection) || !in.read(dim) ||
+      !in.read_string(found.encoder_digest) || !in.read(commit_seq))
     return Status::corruption(path + ": shorter than it says");
-  if (found.corpus_id != identity.corpus_id || found.collection != identity.collection || dim != identity.dim ||
-      found.encoder_digest != identity.encoder_digest)
+  if (found.corpus_id != identity.corpus_id || found.collection != identity.collection ||
+      dim != identity.dim || found.encoder_digest != identity.encoder_digest)
     return Status::failed_precondition(
-        path + ": belongs to corpus " + found.corpus_id + ", collection " + std::to_string(found.collection) + ", dim " +
-        std::to_string(dim) + ", encoder '" + found.encoder_digest + "', not to corpus " + identity.corpus_id + ", collection " +
+        path + ": belongs to corpus " + found.corpus_id + ", collection " +
+        std::to_string(found.collection) + ", dim " + std::to_string(dim) + ", encoder '" +
+        found.encoder_digest + "', not to corpus " + identity.corpus_id + ", collection " +
         std::to_string(identity.collection) + ", dim " + std::to_string(identity.dim) +
         ", encoder '" + identity.encoder_digest + "'");
   auto read = CollectionState::read(in, identity.dim);

@@ -27,9 +27,7 @@ class File {
   File& operator=(const File&) = delete;
 
   bool missing() const { return descriptor_ < 0 && error_ == ENOENT; }
-  Status opened() const {
-    return descriptor_ >= 0 ? Status() : Status::from_errno(error_, path_);
-  }
+  Status opened() const { return descriptor_ >= 0 ? Status() : Status::from_errno(error_, path_); }
   Result<std::uint64_t> size() const {
     struct stat status {};
     if (::fstat(descriptor_, &status) != 0) return Status::from_errno(errno, path_);

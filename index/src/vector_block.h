@@ -53,7 +53,8 @@ class VectorBlock {
   std::size_t dim() const noexcept;
   std::size_t size() const noexcept;
   bool has_graph() const noexcept;
-  // Of levels and links: two graphs over the same rows answer alike if these are equal. 0: no graph.
+  // Of levels and links: two graphs over the same rows answer alike if these are equal. 0: no
+  // graph.
   std::uint64_t graph_digest() const noexcept;
   std::span<const float> vectors() const noexcept;  // (size, dim)
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from . import _core
 from .errors import InvalidArgumentError
@@ -14,6 +18,56 @@ PairLike = Mapping[str, Any] | _core.Pair
 
 _T = TypeVar("_T")
 _REQUIRED = object()
+
+
+def whole_number(value: Any, name: str, *, at_least: int = 0, at_most: int = 2**64 - 1) -> int:
+    """``value`` as an int that the compiled module can hold.
+
+    Raises:
+        InvalidArgumentError: it is out of range.
+        TypeError: it is no int.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {type(value).__name__}, expected int") from None
+    if not at_least <= number <= at_most:
+        # repr() of an int of thousands of digits is an error of its own.
+        seen = str(number) if number.bit_length() <= 128 else f"{number.bit_length()} bits long"
+        raise InvalidArgumentError(f"{name} is {seen}; allowed are {at_least} to {at_most}")
+    return number
+
+
+def document_numbers(values: Any, name: str) -> npt.NDArray[np.uint32]:
+    """(n,) uint32 of integers of any type; copied only if they are of another."""
+    array = np.asarray(values)
+    if array.size == 0:
+        array = array.astype(np.uint32)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise InvalidArgumentError(
+            f"{name} has shape {array.shape} of {array.dtype}, expected (n,) of integers"
+        )
+    limit = np.iinfo(np.uint32).max
+    if array.size and (int(array.min()) < 0 or int(array.max()) > limit):
+        raise InvalidArgumentError(
+            f"{name} has numbers from {array.min()} to {array.max()}; allowed are 0 to {limit}"
+        )
+    return np.ascontiguousarray(array, dtype=np.uint32)
+
+
+def positives_of(rows: Sequence[Sequence[int]], name: str) -> list[list[int]]:
+    return [document_numbers(row, f"{name}[{i}]").tolist() for i, row in enumerate(rows)]
+
+
+def text_of(value: Any, name: str) -> str:
+    """``value``, a str that has UTF-8: one with a lone surrogate has none."""
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"{name} is {type(value).__name__}, expected str")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError(f"{name} cannot be written as UTF-8: {error}") from None
+    return value
 
 
 def _field(
@@ -44,6 +98,8 @@ def document_of(row: DocumentLike, where: str) -> _core.Document:
         others["id"] = row["id"]
     try:
         metadata = json.dumps(others, ensure_ascii=False, sort_keys=True) if others else ""
+    except RecursionError:
+        raise InvalidArgumentError(f"{where}: its other fields are nested too deeply") from None
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(f"{where}: its other fields are not JSON: {error}") from error
     try:
@@ -75,11 +131,15 @@ def pair_of(row: PairLike, where: str) -> _core.Pair:
     if isinstance(gain, bool) or not isinstance(gain, (int, float)):
         raise InvalidArgumentError(f"{where}['gain'] is {type(gain).__name__}, expected a number")
     try:
+        gain = float(gain)
+    except OverflowError as error:
+        raise InvalidArgumentError(f"{where}['gain']: {error}") from None
+    try:
         return _core.Pair(
             query=_field(row, ("query",), str, where, _REQUIRED),
             document_id=_field(row, ("id", "document_id"), str, where, _REQUIRED),
             split=_field(row, ("split",), str, where, None),
-            gain=float(gain),
+            gain=gain,
         )
     except InvalidArgumentError as error:
         raise (
@@ -109,7 +169,4 @@ def names_of(collections: Iterable[str] | None) -> list[str]:
     names = list(collections)
     if not names:
         raise InvalidArgumentError("collections is empty; leave it out to search all")
-    for i, name in enumerate(names):
-        if not isinstance(name, str):
-            raise InvalidArgumentError(f"collections[{i}] is {type(name).__name__}, expected str")
-    return names
+    return [text_of(name, f"collections[{i}]") for i, name in enumerate(names)]

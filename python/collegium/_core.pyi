@@ -24,7 +24,7 @@ def num_threads() -> int:
     """Threads that long calls use, the caller's included."""
 
 def set_num_threads(num_threads: int) -> None:
-    """Changes that number; 0 is one a core. Call it while no work runs."""
+    """Changes that number; 0 is one a core, more than 1024 become 1024. Waits for work under way."""
 
 class Encoding:
     @property
@@ -47,8 +47,14 @@ class Tokenizer:
     @property
     def digest(self) -> str: ...
 
-def load_wordpiece(folder: _Path) -> Tokenizer: ...
-def load_sentencepiece(path: _Path) -> Tokenizer: ...
+def load_wordpiece(folder: _Path) -> Tokenizer:
+    """BERT WordPiece from the ``vocab.txt`` of a Hugging Face folder."""
+
+def load_sentencepiece(path: _Path) -> Tokenizer:
+    """A SentencePiece ``.model`` (unigram or BPE)."""
+
+def load_byte_level_bpe(gguf_path: _Path) -> Tokenizer:
+    """Byte-level BPE from the metadata of a GGUF file; its weights are not read."""
 
 class PassageSpan:
     @property
@@ -563,7 +569,7 @@ class Library:
         progress: _Progress = None,
     ) -> AddReport: ...
     def remove(self, collection: str, ids: Sequence[str]) -> None: ...
-    def add_negatives(self, queries: Sequence[str]) -> None: ...
+    def add_negatives(self, queries: Sequence[str], *, progress: _Progress = None) -> None: ...
     def fit(
         self,
         *,
@@ -571,7 +577,6 @@ class Library:
         multi_task: bool = True,
         router: str = "auto",
         gate: GateOptions,
-        seed: int = 1,
         refit: bool = False,
         progress: _Progress = None,
     ) -> FitReport: ...

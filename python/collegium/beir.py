@@ -11,10 +11,12 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+from ._arguments import whole_number
 from .errors import InvalidArgumentError, NotFoundError
 
 __all__ = ["read_documents", "read_folder", "read_jsonl", "read_pairs"]
@@ -23,9 +25,21 @@ SPLITS = ("train", "dev", "test")
 
 
 def _open(path: Path) -> TextIO:
+    # utf-8-sig: a byte order mark, which some editors write, is no part of the first line.
     if path.suffix == ".gz":
-        return cast(TextIO, gzip.open(path, "rt", encoding="utf-8"))
-    return path.open(encoding="utf-8")
+        return cast(TextIO, gzip.open(path, "rt", encoding="utf-8-sig"))
+    return path.open(encoding="utf-8-sig")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(number from 1, line) of a text file; what cannot be decoded is InvalidArgumentError."""
+    number = 0
+    try:
+        with _open(path) as lines:
+            for number, line in enumerate(lines, 1):
+                yield number, line
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InvalidArgumentError(f"{path}: after line {number}: {error}") from error
 
 
 def _either(path: Path) -> Path:
@@ -40,27 +54,26 @@ def read_jsonl(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
 
     Raises:
         NotFoundError: no such file.
-        InvalidArgumentError: a line is not a JSON object; the message gives its number.
+        InvalidArgumentError: a line is not a JSON object, or what the file holds is not UTF-8 or
+            a damaged gzip; the message gives the line's number.
     """
     path = Path(path)
     if not path.is_file():
         raise NotFoundError(f"{path}: no such file")
-    number = 0
-    try:
-        with _open(path) as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise InvalidArgumentError(
-                        f"{path}:{number}: {type(row).__name__}, expected a JSON object"
-                    )
-                yield row
-    except json.JSONDecodeError as error:
-        raise InvalidArgumentError(f"{path}:{number}: not JSON: {error}") from error
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
-        raise InvalidArgumentError(f"{path}: after line {number}: {error}") from error
+    for number, line in _lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except RecursionError:
+            raise InvalidArgumentError(f"{path}:{number}: nested too deeply") from None
+        except ValueError as error:  # not JSON, or a number of thousands of digits
+            raise InvalidArgumentError(f"{path}:{number}: not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise InvalidArgumentError(
+                f"{path}:{number}: {type(row).__name__}, expected a JSON object"
+            )
+        yield row
 
 
 def read_documents(folder: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
@@ -70,12 +83,17 @@ def read_documents(folder: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
 
 def _queries(folder: Path) -> dict[str, str]:
     path = _either(folder / "queries.jsonl")
-    queries = {}
+    queries: dict[str, str] = {}
     for row in read_jsonl(path):
-        try:
-            queries[row["_id"]] = row["text"]
-        except KeyError as error:
-            raise InvalidArgumentError(f"{path}: a query has no {error}: {row}") from None
+        for field in ("_id", "text"):
+            if field not in row:
+                raise InvalidArgumentError(f"{path}: a query has no {field!r}: {row}")
+            if not isinstance(row[field], str):
+                raise InvalidArgumentError(
+                    f"{path}: a query's {field!r} is {type(row[field]).__name__}, expected str: "
+                    f"{row}"
+                )
+        queries[row["_id"]] = row["text"]
     return queries
 
 
@@ -86,7 +104,8 @@ def read_pairs(
 
     Raises:
         NotFoundError: there are no queries, or none of the splits.
-        InvalidArgumentError: a line of qrels is malformed or names an unknown query.
+        InvalidArgumentError: a line of qrels is malformed or names an unknown query, or the file is
+            not UTF-8.
     """
     folder = Path(folder)
     for split in splits:
@@ -98,24 +117,23 @@ def read_pairs(
         raise NotFoundError(f"{folder / 'qrels'}: none of {[path.name for _, path in files]}")
     queries = _queries(folder)
     for split, path in present:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                columns = line.rstrip("\r\n").split("\t")
-                if number == 1 and columns[0] == "query-id":
-                    continue
-                try:
-                    query, document, gain = columns[0], columns[1], float(columns[2])
-                    text = queries[query]
-                except (IndexError, ValueError):
-                    raise InvalidArgumentError(
-                        f"{path}:{number}: {line.strip()!r} is not 'query-id corpus-id score'"
-                    ) from None
-                except KeyError:
-                    raise InvalidArgumentError(
-                        f"{path}:{number}: query {query!r} is not in queries.jsonl"
-                    ) from None
-                if gain > 0:
-                    yield {"query": text, "id": document, "split": split, "gain": gain}
+        for number, line in _lines(path):
+            columns = line.rstrip("\r\n").split("\t")
+            if number == 1 and columns[0] == "query-id":
+                continue
+            try:
+                query, document, gain = columns[0], columns[1], float(columns[2])
+                text = queries[query]
+            except (IndexError, ValueError):
+                raise InvalidArgumentError(
+                    f"{path}:{number}: {line.strip()!r} is not 'query-id corpus-id score'"
+                ) from None
+            except KeyError:
+                raise InvalidArgumentError(
+                    f"{path}:{number}: query {query!r} is not in queries.jsonl"
+                ) from None
+            if gain > 0:
+                yield {"query": text, "id": document, "split": split, "gain": gain}
 
 
 def read_folder(
@@ -124,9 +142,15 @@ def read_folder(
     """(documents, pairs) of a BEIR folder; without ``qrels`` there are no pairs.
 
     Args:
-        max_documents: keep at most so many, those with judgments first, each part in the order of
-            the file; pairs of documents that are left out are left out too.
+        max_documents: at least 1: keep at most so many, those with judgments first, each part in
+            the order of the file; pairs of documents that are left out are left out too.
+
+    Raises:
+        NotFoundError: there is no such folder, or no corpus in it.
+        InvalidArgumentError: max_documents is below 1, or a file is malformed.
     """
+    if max_documents is not None:
+        max_documents = whole_number(max_documents, "max_documents", at_least=1)
     folder = Path(folder)
     if not folder.is_dir():
         raise NotFoundError(f"{folder}: no such folder")
@@ -134,8 +158,12 @@ def read_folder(
     pairs = list(read_pairs(folder)) if (folder / "qrels").is_dir() else []
     if max_documents is not None and len(documents) > max_documents:
         judged = {pair["id"] for pair in pairs}
-        documents.sort(key=lambda document: document.get("_id") not in judged)
-        documents = documents[:max_documents]
-        kept = {document.get("_id") for document in documents}
+        ids = [document.get("_id") for document in documents]
+        # An id that is no str is for Library.add to refuse, with its position.
+        chosen = sorted(
+            range(len(documents)), key=lambda i: not (isinstance(ids[i], str) and ids[i] in judged)
+        )[:max_documents]
+        documents = [documents[i] for i in chosen]
+        kept = {ids[i] for i in chosen if isinstance(ids[i], str)}
         pairs = [pair for pair in pairs if pair["id"] in kept]
     return documents, pairs

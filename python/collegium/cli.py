@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, beir, models
+from ._arguments import whole_number
 from ._core import AddReport
 from .errors import Error, InvalidArgumentError, IoError
 from .library import Library
@@ -95,7 +96,7 @@ def _add(arguments: _Arguments) -> None:
     negatives = [] if arguments.negatives is None else _read_lines(arguments.negatives)
     report = None
     with Library.open(arguments.library) as library:
-        if documents or pairs:
+        if arguments.beir or arguments.documents or arguments.pairs:
             assert collection is not None
             report = library.add(collection, documents, pairs=pairs, progress=_progress(arguments))
         if negatives:
@@ -104,11 +105,12 @@ def _add(arguments: _Arguments) -> None:
         _print_json(_add_report_of(collection, report, len(negatives)))
         return
     if report is not None:
+        truncated = f"{report.truncated} truncated, " if report.truncated else ""
         judged = ", ".join(f"{count} {split}" for split, count in report.pairs.items())
         _print(
             f"{collection}: {report.documents} documents ({report.unchanged} unchanged, "
-            f"{report.replaced} replaced), {report.passages} passages embedded, pairs {judged}, "
-            f"{report.seconds:.1f} s"
+            f"{report.replaced} replaced), {report.passages} passages embedded, {truncated}"
+            f"pairs {judged}, {report.seconds:.1f} s"
         )
     if negatives:
         _print(f"{len(negatives)} questions that need no corpus")
@@ -178,6 +180,23 @@ def _download_model(arguments: _Arguments) -> None:
         _print_json({"name": arguments.name, "path": str(path)})
     else:
         _print(str(path))
+
+
+def _count(text: str) -> int:
+    return _whole_number(text, at_least=0)
+
+
+def _positive(text: str) -> int:
+    return _whole_number(text, at_least=1)
+
+
+def _whole_number(text: str, at_least: int) -> int:
+    try:
+        return whole_number(int(text), "the value", at_least=at_least)
+    except ValueError:  # InvalidArgumentError too
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is not a whole number from {at_least} up"
+        ) from None
 
 
 def _names(text: str) -> list[str]:
@@ -250,7 +269,7 @@ exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 130 interrup
         "--pairs", type=Path, help="JSON lines of {query, id, split, gain}; the last two optional"
     )
     add.add_argument("--beir", type=Path, metavar="FOLDER", help="a folder in BEIR's layout")
-    add.add_argument("--max-documents", type=int, help="of a BEIR folder, judged ones first")
+    add.add_argument("--max-documents", type=_positive, help="of a BEIR folder, judged ones first")
     add.add_argument("--negatives", type=Path, help="one question a line")
 
     remove = command(
@@ -273,7 +292,7 @@ exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 130 interrup
         default="auto",
         help="linear, pilots-source, pilots-winner or auto (dev chooses)",
     )
-    fit.add_argument("--seed", type=int, default=1)
+    fit.add_argument("--seed", type=_count, default=1)
     fit.add_argument("--refit", action="store_true", help="train unchanged collections again too")
 
     ask = command(
@@ -287,12 +306,14 @@ exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 130 interrup
     ask.add_argument("question")
     ask.add_argument("--collections", type=_names, help="search these alone: a,b")
     ask.add_argument("--policy", choices=("bound", "routed"), help="default: what fit chose")
-    ask.add_argument("--k", type=int, default=5, help="passages in the answer (5)")
+    ask.add_argument("--k", type=_positive, default=5, help="passages in the answer (5)")
     ask.add_argument("--read", choices=("extractive", "generative"), default="extractive")
     ask.add_argument(
         "--gate", choices=("retrieve", "internal", "both", "refuse"), help="force a decision"
     )
-    ask.add_argument("--max-new-tokens", type=int, default=128, help="of the language model (128)")
+    ask.add_argument(
+        "--max-new-tokens", type=_positive, default=128, help="of the language model (128)"
+    )
     ask.add_argument(
         "--stream", action="store_true", help="the language model's words on stderr as they come"
     )
@@ -304,7 +325,7 @@ exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 130 interrup
         "  collegium evaluate --library mylib --split test --markdown",
     )
     evaluate.add_argument("--split", choices=("train", "dev", "test"), default="dev")
-    evaluate.add_argument("--seed", type=int, default=1)
+    evaluate.add_argument("--seed", type=_count, default=1)
     evaluate.add_argument("--markdown", action="store_true", help="print a Markdown table")
 
     command(

@@ -55,7 +55,8 @@ def write_run(
     evaluator then sees our order, which is (score descending, id bytewise ascending).
 
     Raises:
-        InvalidArgumentError: an id is empty or has spaces, or a score is not finite.
+        InvalidArgumentError: an id is empty or has spaces, or a score, lowered where it must be,
+            is not finite in single precision. Nothing was written.
     """
     _check_id(tag, "tag")
     lines = []
@@ -64,9 +65,13 @@ def write_run(
         ordered = sorted(ranking, key=lambda item: (-item[1], item[0].encode()))
         previous = np.float32(np.inf)
         for rank, (document, score) in enumerate(ordered, 1):
-            if not np.isfinite(score):
-                raise InvalidArgumentError(f"score of {document!r} for {query!r} is {score}")
-            lowered = min(np.float32(score), np.nextafter(previous, np.float32(-np.inf)))
+            with np.errstate(over="ignore"):  # beyond single precision: an infinity, refused below
+                single = np.float32(score)
+                lowered = min(single, np.nextafter(previous, np.float32(-np.inf)))
+            if not np.isfinite(single) or not np.isfinite(lowered):
+                raise InvalidArgumentError(
+                    f"score of {document!r} for {query!r} is {score}, not finite in single precision"
+                )
             previous = np.float32(lowered)
             _check_id(document, "document")
             lines.append(f"{query} Q0 {document} {rank} {previous:.9g} {tag}\n")

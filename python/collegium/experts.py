@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _core, models
+from ._arguments import document_numbers, positives_of
 from ._core import HeadAdapter, HeadAdapterOptions, TrainedHeadAdapter
 from .display import ProgressOption, progress_for
 
@@ -127,7 +128,7 @@ class Encoder:
 
 def train_head_adapter(
     passages: Float32Array,
-    row_document: npt.NDArray[np.uint32],
+    row_document: npt.NDArray[np.integer[Any]],
     train_queries: Float32Array,
     train_positives: Sequence[Sequence[int]],
     dev_queries: Float32Array,
@@ -140,7 +141,7 @@ def train_head_adapter(
 
     Args:
         passages: (rows, dim) C-contiguous float32, normalised. Not copied.
-        row_document: (rows,) uint32, the document of each row.
+        row_document: (rows,) integers, the document of each row; copied unless they are uint32.
         train_queries, dev_queries: (n, dim) C-contiguous float32, the plain encoder's.
         train_positives, dev_positives: for each query the documents relevant to it.
 
@@ -151,11 +152,11 @@ def train_head_adapter(
     with progress_for(progress, "training") as report:
         return _core.train_head_adapter(
             passages,
-            row_document,
+            document_numbers(row_document, "row_document"),
             train_queries,
-            train_positives,
+            positives_of(train_positives, "train_positives"),
             dev_queries,
-            dev_positives,
+            positives_of(dev_positives, "dev_positives"),
             options=HeadAdapterOptions() if options is None else options,
             progress=report,
         )

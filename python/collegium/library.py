@@ -20,6 +20,7 @@ from ._core import (
     LibraryInfo,
 )
 from .display import ProgressOption, progress_for
+from .errors import InvalidArgumentError
 from .evaluation import Evaluation
 from .experts import Encoder
 from .lm import TokenCallable
@@ -42,7 +43,11 @@ class Library:
     ``progress`` in the long calls: None draws a bar on stderr where a terminal or a notebook is
     watching; True and False force it; a callable ``(stage, done, total)`` is called now and then
     and cancels by returning False (CancelledError). Ctrl-C ends a long call too; what was
-    acknowledged stays.
+    acknowledged stays. :meth:`open` (which rebuilds a missing index) and :meth:`close` (which
+    builds the graphs of large collections) have no progress, and Ctrl-C waits for them.
+
+    A callback, this or ``on_token``, may read from the library that calls it; writing to it or
+    closing it from there is FailedPreconditionError.
 
     Example::
 
@@ -160,9 +165,18 @@ class Library:
         """
         self._core.remove(collection, ids)
 
-    def add_negatives(self, queries: Iterable[str]) -> None:
-        """Adds questions that need no corpus: what the gate learns from."""
-        self._core.add_negatives(queries if isinstance(queries, str) else list(queries))
+    def add_negatives(self, queries: Iterable[str], *, progress: ProgressOption = None) -> None:
+        """Adds questions that need no corpus: what the gate learns from.
+
+        They are committed together, at the end: after an interruption none of them is there.
+
+        Raises:
+            InvalidArgumentError: a question is empty or not str. Nothing was added.
+            CancelledError: ``progress`` returned False. Nothing was added.
+        """
+        query_list = queries if isinstance(queries, (str, bytes)) else list(queries)
+        with progress_for(progress, "adding questions") as report:
+            self._core.add_negatives(query_list, progress=report)
 
     def fit(
         self,
@@ -171,32 +185,41 @@ class Library:
         multi_task: bool = True,
         router: str = "auto",
         gate: GateOptions | None = None,
-        seed: int = 1,
+        seed: int | None = None,
         refit: bool = False,
         progress: ProgressOption = None,
     ) -> FitReport:
         """Learns adapters, router and gate from the pairs; dev chooses their strengths.
 
         Args:
-            adapter: how head adapters are trained; by default with ``seed``.
+            adapter: how head adapters are trained; carries a seed of its own.
             multi_task: train the one-adapter-for-all baseline too, which reports show.
             router: "linear", "pilots-source", "pilots-winner", or "auto": dev chooses.
             gate: the recall that its threshold must keep.
+            seed: of the adapters' training, where all that is drawn is drawn; by default 1. Not
+                beside ``adapter``.
             refit: train every adapter again, also where a collection did not change.
 
         Returns:
             A report that draws itself.
 
         Raises:
+            InvalidArgumentError: an option is out of range, or both ``adapter`` and ``seed`` given.
             CancelledError: ``progress`` returned False; what was learned before stays in force.
         """
+        if adapter is not None and seed is not None:
+            raise InvalidArgumentError(
+                f"fit: seed is {seed} beside an adapter whose seed is {adapter.seed}; "
+                "give it as HeadAdapterOptions(seed=...) alone"
+            )
+        if adapter is None:
+            adapter = HeadAdapterOptions() if seed is None else HeadAdapterOptions(seed=seed)
         with progress_for(progress, "fitting") as report:
             return self._core.fit(
-                adapter=HeadAdapterOptions(seed=seed) if adapter is None else adapter,
+                adapter=adapter,
                 multi_task=multi_task,
                 router=router,
                 gate=GateOptions() if gate is None else gate,
-                seed=seed,
                 refit=refit,
                 progress=report,
             )
@@ -234,7 +257,10 @@ class Library:
         Raises:
             InvalidArgumentError: an empty question, or an option out of range.
             NotFoundError: one of ``collections`` is not there.
-            FailedPreconditionError: the library is closed, or has no language model to read with.
+            FailedPreconditionError: the library is closed.
+
+        Generative reading without a language model, or whose text the passages do not bear out,
+        falls back to extractive; ``Answer.note`` says so.
         """
         return self._core.ask(
             question,

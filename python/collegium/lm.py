@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, models
+from ._arguments import text_of
 from ._core import GenerateOptions, Generation
 from .errors import InvalidArgumentError
 
@@ -26,7 +27,10 @@ def _messages(messages: Sequence[Message]) -> list[tuple[str, str]]:
             raise InvalidArgumentError(
                 f"messages[{i}] has fields {sorted(message)}, expected role and content"
             )
-        pairs.append((message["role"], message["content"]))
+        role, content = (
+            text_of(message[key], f"messages[{i}][{key!r}]") for key in ("role", "content")
+        )
+        pairs.append((role, content))
     return pairs
 
 

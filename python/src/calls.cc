@@ -1,5 +1,7 @@
 #include "calls.h"
 
+#include <limits>
+
 namespace py = pybind11;
 
 namespace collegium::python {
@@ -24,6 +26,23 @@ std::string_view utf8_of(py::handle text, const std::string& what) {
         what + " cannot be written as UTF-8: " + std::string(py::str(reason.value()))));
   }
   return {data, static_cast<std::size_t>(size)};
+}
+
+std::uint64_t WholeNumber::value(const char* name) const {
+  const std::uint64_t value = PyLong_AsUnsignedLongLong(number.ptr());
+  if (PyErr_Occurred() == nullptr) return value;
+  PyErr_Clear();
+  // The digits of a long one would be an error of their own.
+  const bool is_long = number.attr("bit_length")().cast<std::size_t>() > 128;
+  const std::string seen = is_long ? "too long to show" : std::string(py::str(number));
+  throw StatusError(
+      Status::invalid_argument(std::string(name) + " is " + seen + "; allowed are 0 to " +
+                               std::to_string(std::numeric_limits<std::uint64_t>::max())));
+}
+
+py::object path_of(const std::string& path) {
+  return py::reinterpret_steal<py::object>(
+      PyUnicode_DecodeFSDefaultAndSize(path.data(), static_cast<Py_ssize_t>(path.size())));
 }
 
 TextList::TextList(py::handle sequence, const std::string& what) {

@@ -30,6 +30,17 @@ struct Utf8 {
   operator std::string() const { return std::string(view); }
 };
 
+// An int argument whose range is not checked yet, because what converts it does not know its name.
+// See the type_caster below.
+struct WholeNumber {
+  pybind11::object number;
+  // invalid_argument if it is negative or takes more than 64 bits; `name` is the argument's.
+  std::uint64_t value(const char* name) const;
+};
+
+// A file name as Python spells it (os.fsdecode): it need not be UTF-8.
+pybind11::object path_of(const std::string& path);
+
 // Views of a sequence of str. Holds the strings, so that another thread may change the sequence
 // while the GIL is away.
 class TextList {
@@ -115,6 +126,16 @@ struct type_caster<collegium::python::Utf8> {
     if (!source || !PyUnicode_Check(source.ptr())) return false;
     value.view = collegium::python::utf8_of(source, "text");
     return true;
+  }
+};
+template <>
+struct type_caster<collegium::python::WholeNumber> {
+  PYBIND11_TYPE_CASTER(collegium::python::WholeNumber, const_name("int"));
+  bool load(handle source, bool) {
+    if (!source || !PyIndex_Check(source.ptr())) return false;
+    value.number = reinterpret_steal<object>(PyNumber_Index(source.ptr()));
+    if (!value.number) PyErr_Clear();
+    return static_cast<bool>(value.number);
   }
 };
 }  // namespace pybind11::detail

@@ -29,17 +29,16 @@ std::shared_ptr<Tokenizer> shared(std::shared_ptr<const Tokenizer> tokenizer) {
 }
 
 Encoding encode(const Tokenizer& tokenizer, Utf8 text, bool add_special_tokens,
-                std::size_t max_tokens) {
-  return run_released([&] {
-    return tokenizer.encode(text.view, {add_special_tokens, max_tokens});
-  });
+                const WholeNumber& max_tokens) {
+  const core::EncodeOptions options{add_special_tokens, max_tokens.value("max_tokens")};
+  return run_released([&] { return tokenizer.encode(text.view, options); });
 }
 
-std::vector<Span> offsets(const Encoding& encoding) {
-  std::vector<Span> spans;
-  spans.reserve(encoding.offsets.size());
-  for (const core::ByteSpan& span : encoding.offsets) spans.emplace_back(span.begin, span.end);
-  return spans;
+std::vector<Span> pairs_of(const std::vector<core::ByteSpan>& spans) {
+  std::vector<Span> pairs;
+  pairs.reserve(spans.size());
+  for (const core::ByteSpan& span : spans) pairs.emplace_back(span.begin, span.end);
+  return pairs;
 }
 
 }  // namespace
@@ -54,15 +53,16 @@ void bind_core(py::module_& m) {
   m.def("num_threads", [] { return core::default_pool().num_threads(); });
   m.def(
       "set_num_threads",
-      [](std::size_t num_threads) {
+      [](const WholeNumber& num_threads) {
+        const std::size_t wanted = num_threads.value("num_threads");
         py::gil_scoped_release release;
-        core::set_num_threads(num_threads);
+        core::set_num_threads(wanted);
       },
       py::arg("num_threads"));
 
   py::class_<Encoding>(m, "Encoding")
       .def_readonly("ids", &Encoding::ids)
-      .def_property_readonly("offsets", &offsets)
+      .def_property_readonly("offsets", [](const Encoding& self) { return pairs_of(self.offsets); })
       .def_readonly("truncated", &Encoding::truncated)
       .def("__len__", [](const Encoding& self) { return self.ids.size(); });
 
@@ -107,6 +107,12 @@ void bind_core(py::module_& m) {
         return shared(run_released([&] { return core::load_sentencepiece(path.string()); }));
       },
       py::arg("path"));
+  m.def(
+      "load_byte_level_bpe",
+      [](const std::filesystem::path& gguf_path) {
+        return shared(run_released([&] { return core::load_byte_level_bpe(gguf_path.string()); }));
+      },
+      py::arg("gguf_path"));
 
   py::class_<PassageSpan>(m, "PassageSpan")
       .def_property_readonly(
@@ -114,19 +120,18 @@ void bind_core(py::module_& m) {
       .def_readonly("section", &PassageSpan::section);
   m.def(
       "split_passages",
-      [](Utf8 title, Utf8 text, const Tokenizer& tokenizer, std::size_t max_tokens) {
+      [](Utf8 title, Utf8 text, const Tokenizer& tokenizer, const WholeNumber& max_tokens) {
+        const core::PassageOptions options{max_tokens.value("max_tokens")};
         return run_released(
-            [&] { return core::split_passages(title.view, text.view, tokenizer, {max_tokens}); });
+            [&] { return core::split_passages(title.view, text.view, tokenizer, options); });
       },
       py::arg("title"), py::arg("text"), py::arg("tokenizer"), py::kw_only(),
       py::arg("max_tokens") = core::PassageOptions{}.max_tokens);
   m.def(
       "split_sentences",
       [](Utf8 text) {
-        std::vector<Span> spans;
-        for (const core::ByteSpan& span : core::split_sentences(text.view))
-          spans.emplace_back(span.begin, span.end);
-        return spans;
+        py::gil_scoped_release release;
+        return pairs_of(core::split_sentences(text.view));
       },
       py::arg("text"));
 }

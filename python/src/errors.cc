@@ -7,12 +7,6 @@ namespace py = pybind11;
 namespace collegium::python {
 namespace {
 
-// A message may quote bytes that are not UTF-8 (a file name, a damaged text): show them escaped.
-py::object message_of(const std::string& text) {
-  return py::reinterpret_steal<py::object>(
-      PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "backslashreplace"));
-}
-
 void translate(std::exception_ptr pointer) {
   try {
     if (pointer) std::rethrow_exception(pointer);
@@ -20,11 +14,16 @@ void translate(std::exception_ptr pointer) {
     const std::string_view code = core::status_code_name(error.status().code());
     py::object type = py::module_::import("collegium.errors")
                           .attr("error_class")(py::str(code.data(), code.size()));
-    PyErr_SetObject(type.ptr(), message_of(error.status().message()).ptr());
+    PyErr_SetObject(type.ptr(), shown(error.status().message()).ptr());
   }
 }
 
 }  // namespace
+
+py::object shown(const std::string& text) {
+  return py::reinterpret_steal<py::object>(
+      PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "backslashreplace"));
+}
 
 void bind_errors(py::module_&) { py::register_local_exception_translator(&translate); }
 

@@ -32,6 +32,10 @@ T unwrap(Result<T>&& result) {
   return std::move(result).value();
 }
 
+// Text that should be UTF-8 but may quote what is not (a file name, a damaged text), as a str in
+// which such bytes are escaped.
+pybind11::object shown(const std::string& text);
+
 // Teaches pybind11 to raise StatusError as collegium.errors does.
 void bind_errors(pybind11::module_& module);
 

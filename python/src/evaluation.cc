@@ -6,6 +6,7 @@
 #include <string>
 
 #include "bind.h"
+#include "calls.h"
 #include "collegium/router/support_check.h"
 #include "display.h"
 #include "splits.h"
@@ -35,15 +36,13 @@ void bind_evaluation(py::module_& m) {
       py::arg("k"), py::arg("ranking"), py::arg("judgments"));
   m.def(
       "split_of_document",
-      [](const std::string& document_id) {
-        return split_name(router::split_of_document(document_id));
-      },
+      [](Utf8 document_id) { return split_name(router::split_of_document(document_id.view)); },
       py::arg("document_id"));
 
   m.def(
       "check_support",
-      [](const std::string& sentence, const std::string& passage) {
-        return router::check_support(sentence, passage).reason();
+      [](Utf8 sentence, Utf8 passage) {
+        return router::check_support(sentence.view, passage.view).reason();
       },
       py::arg("sentence"), py::arg("passage"));
 

@@ -38,8 +38,7 @@ std::shared_ptr<Encoder> load_encoder(const std::filesystem::path& folder) {
 }
 
 // (vectors (n, dim), num_tokens (n,), truncated (n,)); the vectors are not copied.
-py::tuple encode(const Encoder& encoder, const py::object& texts, const std::string& kind,
-                 py::object progress) {
+py::tuple encode(const Encoder& encoder, const py::object& texts, Utf8 kind, py::object progress) {
   const core::TextKind text_kind = parse_kind(kind);
   const TextList list(texts, "texts");
   Encoder::Embeddings out =
@@ -55,7 +54,7 @@ py::tuple encode(const Encoder& encoder, const py::object& texts, const std::str
       to_array(std::move(num_tokens), {n}), truncated);
 }
 
-py::array_t<float> token_vectors(const Encoder& encoder, Utf8 text, const std::string& kind) {
+py::array_t<float> token_vectors(const Encoder& encoder, Utf8 text, Utf8 kind) {
   const core::TextKind text_kind = parse_kind(kind);
   std::vector<float> out =
       run_released([&] { return encoder.token_vectors(text.view, text_kind); });
@@ -69,6 +68,16 @@ HeadAdapter create_adapter(const py::array& weight, const py::array& bias) {
   const Matrix b = matrix_of(py::array(bias.attr("reshape")(1, -1)), w.dim, "bias as (1, dim)");
   return unwrap(HeadAdapter::create(w.dim, {w.values.begin(), w.values.end()},
                                     {b.values.begin(), b.values.end()}));
+}
+
+HeadAdapter identity_adapter(const WholeNumber& wanted) {
+  const std::uint64_t dim = wanted.value("dim");
+  if (dim == 0 || dim > HeadAdapter::kMaxDim) {
+    throw StatusError(Status::invalid_argument("adapter: dim " + std::to_string(dim) +
+                                               " is not in [1, " +
+                                               std::to_string(HeadAdapter::kMaxDim) + "]"));
+  }
+  return HeadAdapter::identity(dim);
 }
 
 // Read-only views into the adapter, which they keep alive.
@@ -118,9 +127,14 @@ void bind_experts(py::module_& m) {
       .def_property_readonly("tokenizer", &Encoder::tokenizer,
                              py::return_value_policy::reference_internal)
       .def_property_readonly("digest", &Encoder::digest)
-      .def_property_readonly("folder", &Encoder::folder)
+      .def_property_readonly("folder", [](const Encoder& self) { return path_of(self.folder()); })
       .def_property_readonly("files", &Encoder::files)
-      .def("flops", &Encoder::flops, py::arg("tokens"))
+      .def(
+          "flops",
+          [](const Encoder& self, const WholeNumber& tokens) {
+            return self.flops(tokens.value("tokens"));
+          },
+          py::arg("tokens"))
       .def("encode", &encode, py::arg("texts"), py::kw_only(), py::arg("kind") = "document",
            py::arg("progress") = py::none())
       .def("token_vectors", &token_vectors, py::arg("text"), py::kw_only(),
@@ -128,11 +142,16 @@ void bind_experts(py::module_& m) {
 
   const HeadAdapterOptions defaults;
   py::class_<HeadAdapterOptions>(m, "HeadAdapterOptions")
-      .def(py::init([](float temperature, std::size_t max_negatives, std::size_t batch_size,
-                       std::size_t max_epochs, float learning_rate, float identity_decay,
-                       std::uint64_t seed) {
-             HeadAdapterOptions options{temperature,   max_negatives,  batch_size, max_epochs,
-                                        learning_rate, identity_decay, seed};
+      .def(py::init([](float temperature, const WholeNumber& max_negatives,
+                       const WholeNumber& batch_size, const WholeNumber& max_epochs,
+                       float learning_rate, float identity_decay, const WholeNumber& seed) {
+             HeadAdapterOptions options{temperature,
+                                        max_negatives.value("max_negatives"),
+                                        batch_size.value("batch_size"),
+                                        max_epochs.value("max_epochs"),
+                                        learning_rate,
+                                        identity_decay,
+                                        seed.value("seed")};
              unwrap(options.validate());
              return options;
            }),
@@ -150,7 +169,7 @@ void bind_experts(py::module_& m) {
       .def_readonly("seed", &HeadAdapterOptions::seed);
 
   py::class_<HeadAdapter>(m, "HeadAdapter")
-      .def_static("identity", &HeadAdapter::identity, py::arg("dim"))
+      .def_static("identity", &identity_adapter, py::arg("dim"))
       .def_static("create", &create_adapter, py::arg("weight"), py::arg("bias"))
       .def_static(
           "load",

@@ -48,14 +48,13 @@ router::GateDecision parse_gate(const std::string& name) {
       "gate is '" + name + "', expected 'retrieve', 'internal', 'both' or 'refuse'"));
 }
 
-AskOptions ask_options(std::vector<std::string> collections,
-                       const std::optional<std::string>& policy, std::size_t k,
-                       const std::string& read, const std::optional<std::string>& gate,
+AskOptions ask_options(const std::vector<Utf8>& collections, const std::optional<Utf8>& policy,
+                       const WholeNumber& k, Utf8 read, const std::optional<Utf8>& gate,
                        const core::GenerateOptions& generate) {
   AskOptions options;
-  options.collections = std::move(collections);
-  if (policy) options.policy = unwrap(router::parse_policy(*policy));
-  options.k = k;
+  options.collections.assign(collections.begin(), collections.end());
+  if (policy) options.policy = unwrap(router::parse_policy(policy->view));
+  options.k = k.value("k");
   options.read = parse_read(read);
   if (gate) options.gate = parse_gate(*gate);
   options.generate = generate;
@@ -75,8 +74,7 @@ void bind_inputs(py::module_& m) {
       .def_readonly("metadata", &Document::metadata)
       .def("__repr__", [](const Document& self) { return "<Document " + self.id + ">"; });
   py::class_<Pair>(m, "Pair")
-      .def(py::init([](Utf8 query, Utf8 document_id, const std::optional<std::string>& split,
-                       float gain) {
+      .def(py::init([](Utf8 query, Utf8 document_id, const std::optional<Utf8>& split, float gain) {
              Pair pair{query, document_id, std::nullopt, gain};
              if (split) pair.split = parse_split(*split);
              return pair;
@@ -107,6 +105,7 @@ void bind_reports(py::module_& m) {
         return "<AddReport " + std::to_string(self.documents) + " documents (" +
                std::to_string(self.unchanged) + " unchanged, " + std::to_string(self.replaced) +
                " replaced), " + std::to_string(self.passages) + " passages embedded, " +
+               (self.truncated == 0 ? "" : std::to_string(self.truncated) + " truncated, ") +
                std::to_string(self.pairs[0] + self.pairs[1] + self.pairs[2]) + " pairs, " +
                fixed(self.seconds, 1) + " s>";
       });
@@ -154,25 +153,27 @@ void bind_reports(py::module_& m) {
           "pairs", [](const LibraryInfo::Collection& self) { return split_counts(self.pairs); })
       .def_readonly("expert", &LibraryInfo::Collection::expert);
   py::class_<LibraryInfo>(m, "LibraryInfo")
-      .def_readonly("path", &LibraryInfo::path)
+      .def_property_readonly("path", [](const LibraryInfo& self) { return path_of(self.path); })
       .def_readonly("version", &LibraryInfo::version)
       .def_readonly("isa", &LibraryInfo::isa)
       .def_readonly("format_version", &LibraryInfo::format_version)
       .def_readonly("commit_seq", &LibraryInfo::commit_seq)
-      .def_readonly("encoder_folder", &LibraryInfo::encoder_folder)
+      .def_property_readonly("encoder_folder",
+                             [](const LibraryInfo& self) { return path_of(self.encoder_folder); })
       .def_readonly("encoder_digest", &LibraryInfo::encoder_digest)
       .def_readonly("dim", &LibraryInfo::dim)
       .def_readonly("max_tokens", &LibraryInfo::max_tokens)
-      .def_readonly("language_model", &LibraryInfo::language_model)
+      .def_property_readonly("language_model",
+                             [](const LibraryInfo& self) { return path_of(self.language_model); })
       .def_readonly("generation", &LibraryInfo::generation)
       .def_readonly("router", &LibraryInfo::router)
       .def_readonly("gate_note", &LibraryInfo::gate_note)
       .def_readonly("policy", &LibraryInfo::policy)
       .def_readonly("collections", &LibraryInfo::collections)
       .def_readonly("negatives", &LibraryInfo::negatives)
-      .def("to_text", &LibraryInfo::to_text)
+      .def("to_text", [](const LibraryInfo& self) { return shown(self.to_text()); })
       .def("to_json", &LibraryInfo::to_json)
-      .def("__str__", &LibraryInfo::to_text)
+      .def("__str__", [](const LibraryInfo& self) { return shown(self.to_text()); })
       .def("_repr_html_", [](const py::object& self) { return draw("text_html", self); });
 }
 
@@ -230,9 +231,10 @@ void bind_library(py::module_& m) {
       .def_static(
           "create",
           [](const std::filesystem::path& path, const std::filesystem::path& encoder,
-             const std::filesystem::path& language_model, bool link, std::uint64_t hnsw_threshold) {
+             const std::filesystem::path& language_model, bool link,
+             const WholeNumber& hnsw_threshold) {
             const router::CreateOptions options{encoder.string(), language_model.string(), link,
-                                                hnsw_threshold};
+                                                hnsw_threshold.value("hnsw_threshold")};
             return run_released([&] { return Library::create(path.string(), options); });
           },
           py::arg("path"), py::kw_only(), py::arg("encoder"), py::arg("language_model") = "",
@@ -250,7 +252,7 @@ void bind_library(py::module_& m) {
           py::arg("ignore_learned") = false)
       .def(
           "add",
-          [](Library& self, const std::string& collection, const std::vector<Document>& documents,
+          [](Library& self, Utf8 collection, const std::vector<Document>& documents,
              const std::vector<Pair>& pairs, py::object progress) {
             return run_watched(std::move(progress), [&](const core::ProgressCallback& callback) {
               return self.add(collection, documents, pairs, callback);
@@ -260,40 +262,39 @@ void bind_library(py::module_& m) {
           py::arg("progress") = py::none())
       .def(
           "remove",
-          [](Library& self, const std::string& collection, const py::object& ids) {
+          [](Library& self, Utf8 collection, const py::object& ids) {
             const std::vector<std::string> list = TextList(ids, "ids").strings();
             run_released([&] { return self.remove(collection, list); });
           },
           py::arg("collection"), py::arg("ids"))
       .def(
           "add_negatives",
-          [](Library& self, const py::object& queries) {
+          [](Library& self, const py::object& queries, py::object progress) {
             const std::vector<std::string> list = TextList(queries, "queries").strings();
-            run_released([&] { return self.add_negatives(list); });
+            run_watched(std::move(progress), [&](const core::ProgressCallback& callback) {
+              return self.add_negatives(list, callback);
+            });
           },
-          py::arg("queries"))
+          py::arg("queries"), py::kw_only(), py::arg("progress") = py::none())
       .def(
           "fit",
           [](Library& self, const core::HeadAdapterOptions& adapter, bool multi_task,
-             const std::string& router_kind, const router::GateOptions& gate, std::uint64_t seed,
-             bool refit, py::object progress) {
-            const router::FitOptions options{{adapter, multi_task, router_kind, gate, seed}, refit};
+             Utf8 router_kind, const router::GateOptions& gate, bool refit, py::object progress) {
+            const router::FitOptions options{{adapter, multi_task, router_kind, gate}, refit};
             return run_watched(std::move(progress), [&](const core::ProgressCallback& callback) {
               return self.fit(options, callback);
             });
           },
           py::kw_only(), py::arg("adapter"), py::arg("multi_task") = learn_defaults.multi_task,
-          py::arg("router") = learn_defaults.router, py::arg("gate"),
-          py::arg("seed") = learn_defaults.seed, py::arg("refit") = false,
+          py::arg("router") = learn_defaults.router, py::arg("gate"), py::arg("refit") = false,
           py::arg("progress") = py::none())
       .def(
           "ask",
-          [](const Library& self, Utf8 question, std::vector<std::string> collections,
-             const std::optional<std::string>& policy, std::size_t k, const std::string& read,
-             const std::optional<std::string>& gate, const core::GenerateOptions& generate,
+          [](const Library& self, Utf8 question, const std::vector<Utf8>& collections,
+             const std::optional<Utf8>& policy, const WholeNumber& k, Utf8 read,
+             const std::optional<Utf8>& gate, const core::GenerateOptions& generate,
              const py::object& on_token) {
-            const AskOptions options =
-                ask_options(std::move(collections), policy, k, read, gate, generate);
+            const AskOptions options = ask_options(collections, policy, k, read, gate, generate);
             Watch watch{py::none()};
             auto result = [&] {
               py::gil_scoped_release release;
@@ -310,19 +311,18 @@ void bind_library(py::module_& m) {
           py::arg("on_token") = py::none())
       .def(
           "search",
-          [](const Library& self, Utf8 query, std::vector<std::string> collections,
-             const std::optional<std::string>& policy, std::size_t k) {
+          [](const Library& self, Utf8 query, const std::vector<Utf8>& collections,
+             const std::optional<Utf8>& policy, const WholeNumber& k) {
             const AskOptions options =
-                ask_options(std::move(collections), policy, k, "extractive", std::nullopt, {});
+                ask_options(collections, policy, k, Utf8{"extractive"}, std::nullopt, {});
             return run_released([&] { return self.search(query.view, options); });
           },
           py::arg("query"), py::kw_only(), py::arg("collections"), py::arg("policy") = py::none(),
           py::arg("k") = AskOptions{}.k)
       .def(
           "evaluate",
-          [](const Library& self, const std::string& split, std::uint64_t seed,
-             py::object progress) {
-            const router::EvaluateOptions options{parse_split(split), seed};
+          [](const Library& self, Utf8 split, const WholeNumber& seed, py::object progress) {
+            const router::EvaluateOptions options{parse_split(split), seed.value("seed")};
             return run_watched(std::move(progress), [&](const core::ProgressCallback& callback) {
               return self.evaluate(options, callback);
             });

@@ -30,13 +30,15 @@ std::vector<ChatMessage> chat_messages(const Messages& messages) {
   return out;
 }
 
-// `work(on_token)` without the GIL; Ctrl-C stops it at the next token.
+// `work(on_token, progress)` without the GIL; Ctrl-C stops it at the next token, or, while the
+// prompt is read, after a few.
 template <typename Work>
 Generation run_generation(const py::object& on_token, Work&& work) {
   Watch watch{py::none()};
   auto result = [&] {
     py::gil_scoped_release release;
-    return work([&](std::string_view piece) { return watch.on_token(on_token, piece); });
+    return work([&](std::string_view piece) { return watch.on_token(on_token, piece); },
+                watch.progress());
   }();
   watch.rethrow();
   return unwrap(std::move(result));
@@ -47,9 +49,10 @@ Generation run_generation(const py::object& on_token, Work&& work) {
 void bind_lm(py::module_& m) {
   const GenerateOptions defaults;
   py::class_<GenerateOptions>(m, "GenerateOptions")
-      .def(py::init([](std::size_t max_new_tokens, float temperature, std::size_t top_k,
-                       float top_p, std::uint64_t seed) {
-             GenerateOptions options{max_new_tokens, temperature, top_k, top_p, seed};
+      .def(py::init([](const WholeNumber& max_new_tokens, float temperature,
+                       const WholeNumber& top_k, float top_p, const WholeNumber& seed) {
+             GenerateOptions options{max_new_tokens.value("max_new_tokens"), temperature,
+                                     top_k.value("top_k"), top_p, seed.value("seed")};
              unwrap(options.validate());
              return options;
            }),
@@ -91,8 +94,9 @@ void bind_lm(py::module_& m) {
           "generate",
           [](const LanguageModel& self, Utf8 prompt, const GenerateOptions& options,
              const py::object& on_token) {
-            return run_generation(on_token, [&](const LanguageModel::TokenCallback& callback) {
-              return self.generate(prompt.view, options, callback);
+            return run_generation(on_token, [&](const LanguageModel::TokenCallback& callback,
+                                                const core::ProgressCallback& progress) {
+              return self.generate(prompt.view, options, callback, progress);
             });
           },
           py::arg("prompt"), py::kw_only(), py::arg("options"), py::arg("on_token") = py::none())
@@ -101,15 +105,18 @@ void bind_lm(py::module_& m) {
           [](const LanguageModel& self, const Messages& messages, const GenerateOptions& options,
              const py::object& on_token) {
             const std::vector<ChatMessage> chat = chat_messages(messages);
-            return run_generation(on_token, [&](const LanguageModel::TokenCallback& callback) {
-              return self.chat(chat, options, callback);
+            return run_generation(on_token, [&](const LanguageModel::TokenCallback& callback,
+                                                const core::ProgressCallback& progress) {
+              return self.chat(chat, options, callback, progress);
             });
           },
           py::arg("messages"), py::kw_only(), py::arg("options"), py::arg("on_token") = py::none())
       .def(
           "logits",
           [](const LanguageModel& self, const std::vector<std::int32_t>& ids) {
-            std::vector<float> out = run_released([&] { return self.logits(ids); });
+            std::vector<float> out = run_watched(
+                py::none(),
+                [&](const core::ProgressCallback& progress) { return self.logits(ids, progress); });
             const auto n = static_cast<py::ssize_t>(ids.size());
             const auto vocab = n == 0 ? 0 : static_cast<py::ssize_t>(out.size()) / n;
             return to_array(std::move(out), {n, vocab});

@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <functional>
+#include <optional>
 #include <utility>
 
 #include "collegium/core/random.h"
 #include "collegium/core/thread_pool.h"
+#include "evaluation_baselines.h"
 #include "learning_data.h"
 
 namespace collegium::router {
@@ -17,9 +20,10 @@ constexpr std::size_t kDepth = 100;
 constexpr std::size_t kQueriesPerTask = 16;
 constexpr std::size_t kTasksPerReport = 8;
 
-// A map of the query vector that is evaluated; null adapter: the plain vector.
+// A map of the query vector that is evaluated; null adapter: the plain vector, or (kFusion) what
+// fuse() makes of the others.
 struct Variant {
-  enum class Kind { kPlain, kMultiTask, kExpert, kNoise } kind = Kind::kPlain;
+  enum class Kind { kPlain, kMultiTask, kExpert, kNoise, kFusion } kind = Kind::kPlain;
   std::string name;
   const core::HeadAdapter* adapter = nullptr;
 };
@@ -96,6 +100,7 @@ class Evaluator {
       result.rows.push_back(make_row(policies_[p].method, policies_[p].note, [&](std::size_t q) {
         return of_policies_[q * policies_.size() + p];
       }));
+    add_baseline_rows(result);
     add_oracle_rows(result);
     add_router_accuracy(result);
     COLLEGIUM_RETURN_IF_ERROR(add_gate(result));
@@ -109,34 +114,22 @@ class Evaluator {
       variants_.push_back(
           {Variant::Kind::kMultiTask, "multi-task",
            learned_.multi_task->strength != 0.0f ? &learned_.multi_task->adapter : nullptr});
-    double distance = 0.0;
-    for (const auto& name : names_) {
-      const auto found = learned_.adapters.find(name);
+    std::vector<double> distances;
+    variant_of_.assign(names_.size(), 0);
+    for (std::size_t c = 0; c < names_.size(); ++c) {
+      const auto found = learned_.adapters.find(names_[c]);
       if (found == learned_.adapters.end() || found->second.strength == 0.0f) continue;
-      variants_.push_back({Variant::Kind::kExpert, name, &found->second.adapter});
-      experts_.push_back(variants_.size() - 1);
-      distance += found->second.adapter.distance_from_identity();
+      variants_.push_back({Variant::Kind::kExpert, names_[c], &found->second.adapter});
+      variant_of_[c] = variants_.size() - 1;
+      experts_.push_back(variant_of_[c]);
+      distances.push_back(found->second.adapter.distance_from_identity());
     }
+    noise_maps_ = noise_maps(distances, data_.dim, options_.seed);
+    for (const auto& map : noise_maps_) variants_.push_back({Variant::Kind::kNoise, "noise", &map});
     if (experts_.empty()) return;
-    distance /= static_cast<double>(experts_.size());
-    const std::size_t dim = data_.dim;
-    for (std::size_t i = 0; i < experts_.size(); ++i) {
-      core::Random random(core::derive_seed(options_.seed, 1000 + i));
-      std::vector<double> noise(dim * dim);
-      double square = 0.0;
-      for (double& value : noise) {
-        value = random.normal();
-        square += value * value;
-      }
-      std::vector<float> weight = core::HeadAdapter::identity(dim).weight();
-      for (std::size_t j = 0; j < weight.size(); ++j)
-        weight[j] += static_cast<float>(noise[j] * distance / std::sqrt(square));
-      noise_maps_.push_back(std::make_unique<core::HeadAdapter>(
-          std::move(
-              core::HeadAdapter::create(dim, std::move(weight), std::vector<float>(dim, 0.0f)))
-              .value()));
-      variants_.push_back({Variant::Kind::kNoise, "noise", noise_maps_.back().get()});
-    }
+    nearest_ = NearestQuery::create(data_);
+    if (learned_.router != nullptr)
+      variants_.push_back({Variant::Kind::kFusion, "soft fusion", nullptr});
   }
 
   void make_policies() {
@@ -178,6 +171,8 @@ class Evaluator {
         float* out = &vectors[(i * num_variants + v) * dim];
         if (variants_[v].adapter != nullptr)
           variants_[v].adapter->apply(plain, out);
+        else if (variants_[v].kind == Variant::Kind::kFusion)
+          fuse_experts(plain, &vectors[i * num_variants * dim], out);
         else
           std::copy_n(plain, dim, out);
       }
@@ -194,6 +189,20 @@ class Evaluator {
       run_policies(q, {&vectors[i * num_variants * dim], num_variants * dim}, found,
                    i * num_variants);
     }
+  }
+
+  // Each collection's vector (its expert's, or plain) by what the router gives the collection.
+  void fuse_experts(const float* plain, const float* variants, float* out) const {
+    const auto& known = learned_.router->collections();
+    std::vector<float> weights(known.size());
+    learned_.router->probabilities(plain, weights);
+    std::vector<const float*> vectors;
+    for (const auto& name : known) {
+      const std::size_t c = position_of(name);
+      const bool is_here = c < names_.size() && names_[c] == name;
+      vectors.push_back(variants + (is_here ? variant_of_[c] : 0) * data_.dim);
+    }
+    fuse(vectors, weights, data_.dim, out);
   }
 
   const QuerySet& split_of(QueryRef ref) const {
@@ -368,6 +377,7 @@ class Evaluator {
               variant_row(v, "expert " + variants_[v].name, "everything under this expert"));
           break;
         case Variant::Kind::kNoise:
+        case Variant::Kind::kFusion:
           break;
       }
     }
@@ -391,6 +401,20 @@ class Evaluator {
       core::Random random(core::derive_seed(options_.seed, 1000000 + q));
       return of_variants_[q * variants_.size() + experts_[random.below(experts_.size())]];
     }));
+  }
+
+  void add_baseline_rows(Evaluation& result) const {
+    if (nearest_.has_value())
+      result.rows.push_back(make_row(
+          "nearest neighbour", "the expert of the collection that the nearest training query is of",
+          [&](std::size_t q) {
+            const std::size_t c = nearest_->choose(vector_of(data_, options_.split, queries_[q]));
+            return of_variants_[q * variants_.size() + variant_of_[c]];
+          }));
+    if (variants_.back().kind == Variant::Kind::kFusion)
+      result.rows.push_back(
+          variant_row(variants_.size() - 1, "soft fusion",
+                      "everything under the experts' vectors averaged by the router's P"));
   }
 
   void add_oracle_rows(Evaluation& result) const {
@@ -418,9 +442,15 @@ class Evaluator {
     result.rows.push_back(best_of(Variant::Kind::kExpert, "oracle per query",
                                   "the best of plain and experts for each query, after the fact: "
                                   "read it beside its noise control"));
-    result.rows.push_back(best_of(
-        Variant::Kind::kNoise, "noise control",
-        "the same over plain and as many random maps of the adapters' mean norm: luck alone"));
+    double norm = 0.0;
+    for (const auto& map : noise_maps_)
+      norm += map.distance_from_identity() / static_cast<double>(noise_maps_.size());
+    char size[32];
+    std::snprintf(size, sizeof size, "%.3f", norm);
+    result.rows.push_back(best_of(Variant::Kind::kNoise, "noise control",
+                                  "the same over plain and " + std::to_string(noise_maps_.size()) +
+                                      " random maps, of the adapters' mean norm " + size +
+                                      ": luck alone"));
   }
 
   EvaluationRow best_of(Variant::Kind kind, std::string method, std::string note) const {
@@ -486,9 +516,11 @@ class Evaluator {
   PackedLibrary library_;
   std::vector<std::string> names_;
   std::vector<QueryRef> queries_;
-  std::vector<Variant> variants_;     // plain is the first
-  std::vector<std::size_t> experts_;  // positions in variants_
-  std::vector<std::unique_ptr<core::HeadAdapter>> noise_maps_;
+  std::vector<Variant> variants_;        // plain is the first, soft fusion the last if it is there
+  std::vector<std::size_t> experts_;     // positions in variants_
+  std::vector<std::size_t> variant_of_;  // by collection: its expert's position, or plain's
+  std::vector<core::HeadAdapter> noise_maps_;
+  std::optional<NearestQuery> nearest_;
   std::vector<PolicyRow> policies_;   // the last is what is served, or its like
   std::vector<Outcome> of_variants_;  // (queries, variants)
   std::vector<Outcome> of_policies_;  // (queries, policies)

@@ -81,6 +81,17 @@ std::string markdown_cell(std::string_view text) {
   return out;
 }
 
+std::size_t num_queries(const Evaluation& evaluation) {
+  std::size_t queries = 0;
+  for (const auto& [name, count] : evaluation.num_queries) queries += count;
+  return queries;
+}
+
+// Questions that need no corpus among the gate's examples: those that are not the table's queries.
+std::size_t num_negatives(const Evaluation& evaluation) {
+  return evaluation.gate_examples - std::min(evaluation.gate_examples, num_queries(evaluation));
+}
+
 // Lines below the tables, each a sentence.
 std::vector<std::string> remarks(const Evaluation& evaluation) {
   std::vector<std::string> lines;
@@ -91,20 +102,22 @@ std::vector<std::string> remarks(const Evaluation& evaluation) {
     line.pop_back();
     lines.push_back(line);
   }
-  if (evaluation.gate_examples > 0)
-    lines.push_back("gate: " + fixed(100.0 * evaluation.gate_accuracy) + " % right of " +
-                    std::to_string(evaluation.gate_examples) + " questions; retrieves for " +
-                    fixed(100.0 * evaluation.gate_recall) +
-                    " % of those that need the corpus, saves " +
-                    fixed(100.0 * evaluation.gate_specificity) + " % of the others");
+  if (evaluation.gate_examples > 0) {
+    const std::string recall = "retrieves for " + fixed(100.0 * evaluation.gate_recall) + " % of ";
+    lines.push_back(num_negatives(evaluation) > 0
+                        ? "gate: " + fixed(100.0 * evaluation.gate_accuracy) + " % right of " +
+                              std::to_string(evaluation.gate_examples) + " questions; " + recall +
+                              "those that need the corpus, saves " +
+                              fixed(100.0 * evaluation.gate_specificity) + " % of the others"
+                        : "gate: " + recall + std::to_string(evaluation.gate_examples) +
+                              " questions that need the corpus; the split has none that do not");
+  }
   return lines;
 }
 
 std::string headline(const Evaluation& evaluation) {
-  std::size_t queries = 0;
-  for (const auto& [name, count] : evaluation.num_queries) queries += count;
-  return std::to_string(queries) + " queries of " + std::to_string(evaluation.num_queries.size()) +
-         " collections, figures x 100";
+  return std::to_string(num_queries(evaluation)) + " queries of " +
+         std::to_string(evaluation.num_queries.size()) + " collections, figures x 100";
 }
 
 }  // namespace
@@ -210,7 +223,7 @@ std::string Evaluation::to_json() const {
   json["gate"] = {{"examples", gate_examples},
                   {"accuracy", gate_accuracy},
                   {"recall", gate_recall},
-                  {"specificity", gate_specificity}};
+                  {"specificity", num_negatives(*this) > 0 ? Json(gate_specificity) : Json()}};
   return json.dump(2, ' ', false, Json::error_handler_t::replace);
 }
 

@@ -53,7 +53,7 @@ Result<core::TrainedHeadAdapter> train_multi_task(const LearningData& data,
     first_document += static_cast<std::uint32_t>(collection.document_ids.size());
   }
   core::HeadAdapterOptions adapter = options.adapter;
-  adapter.seed = core::derive_seed(options.seed, 0);
+  adapter.seed = core::derive_seed(options.adapter.seed, 0);
   return core::train_head_adapter(passages, documents, data.dim, judged(splits[kTrain]),
                                   judged(splits[kDev]), adapter,
                                   renamed(progress, "train multi-task"));
@@ -289,6 +289,12 @@ Status fit_the_gate(const LearningData& data, const PackedLibrary& library,
     add(dev, reference, data.negatives[kDev], false);
   }
   COLLEGIUM_ASSIGN_OR_RETURN(learned.gate, fit_gate(train, dev, options.gate));
+  std::size_t marked = 0;  // as needing no corpus
+  for (const auto& split : data.negatives) marked += split.size() / dim;
+  if (!learned.gate.fitted() && !questions.empty() && negatives.empty() && marked > 0)
+    learned.gate.note_ = "of " + std::to_string(marked) +
+                         (marked == 1 ? " question" : " questions") +
+                         " marked as needing no corpus none fell into train: always retrieves";
   if (learned.gate.fitted()) learned.gate.reference_ = std::move(reference);
   return Status();
 }
@@ -328,12 +334,11 @@ Result<Learned> learn(const LearningData& data, const LearnOptions& options,
       continue;
     }
     if (collection.splits[kTrain].size() == 0) continue;
-    core::HeadAdapterOptions adapter = options.adapter;
-    adapter.seed = options.seed;  // the same whatever other collections there are
+    // The same seed whatever other collections there are.
     auto trained =
         core::train_head_adapter(collection.vectors, collection.passage_document, data.dim,
                                  judged(collection.splits[kTrain]), judged(collection.splits[kDev]),
-                                 adapter, renamed(progress, "train " + collection.name));
+                                 options.adapter, renamed(progress, "train " + collection.name));
     if (!trained.ok()) return trained.status().with_context("collection '" + collection.name + "'");
     learned.adapters.emplace(collection.name, std::move(trained).value());
   }

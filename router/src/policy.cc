@@ -177,7 +177,11 @@ Status run_routed(const PolicyParameters& parameters, const PolicyInput& input,
   } else {
     route.reason = "everything under the expert of " + input.collections[first];
   }
-  if (!route.abstained && expert != nullptr) {
+  const bool mapped_all = !route.abstained && expert != nullptr;
+  // Who searched a collection is one for all of them here, and may be another than its own expert.
+  for (RouteEntry& entry : route.entries)
+    entry.expert = mapped_all ? input.collections[first] : std::string("plain");
+  if (mapped_all) {
     const std::vector<float> query = mapped(*expert, input.query);
     for (std::size_t c = 0; c < n; ++c) {
       COLLEGIUM_ASSIGN_OR_RETURN(searched.plain[c], search(input.collections[c], query, depth));

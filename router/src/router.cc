@@ -174,8 +174,16 @@ void fit_familiarity(const RouterExamples& train, AffineRouter::Parts& parts) {
         nearness.empty() ? -1.0f : nearness[i * (nearness.size() - 1) / (kQuantiles - 1)]);
 }
 
-// Divides weight and bias by the temperature that makes `dev` likeliest (arXiv 1706.04599), every
-// collection counting the same.
+// Of the prior on the temperature: log temperature has a deviation of about 1 / 4 (1 / sqrt(16))
+// where dev says nothing. Without a prior a dev that is told apart without error, as a small one
+// often is, drives the temperature to zero. Smoothed targets, (n + 1) / (n + K) as in Platt
+// (Probabilistic outputs for support vector machines, 1999), fail the other way: with few queries
+// they make every probability even.
+constexpr double kTemperaturePrior = 16.0;
+
+// Divides weight and bias by a temperature (arXiv 1706.04599): the likeliest a posteriori given
+// `dev`, every collection counting the same, under a Gamma prior on s = 1 / temperature with its
+// mode at 1, that is "not calibrated"; its negative log is kTemperaturePrior * (s - log s).
 void calibrate(const RouterExamples& dev, AffineRouter::Parts& parts) {
   const std::size_t n = dev.labels.size(), collections = parts.collections.size(), dim = parts.dim;
   if (n == 0 || collections < 2) return;
@@ -196,9 +204,9 @@ void calibrate(const RouterExamples& dev, AffineRouter::Parts& parts) {
       for (std::size_t c = 0; c < collections; ++c) total += std::exp(logit(c) - top);
       sum += weights[i] * (top + std::log(total) - logit(dev.labels[i]));
     }
-    return sum;
+    return sum + kTemperaturePrior * (scale + log_temperature);
   };
-  // Golden section; the loss is convex in 1 / temperature, hence unimodal here.
+  // Golden section; loss and prior are convex in 1 / temperature, hence unimodal here.
   constexpr double kRatio = 0.6180339887498949;
   double low = std::log(1e-3), high = std::log(20.0);
   double left = high - kRatio * (high - low), right = low + kRatio * (high - low);

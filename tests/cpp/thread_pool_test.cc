@@ -152,6 +152,39 @@ TEST(ThreadPool, ResizedPoolStillRunsEveryTask) {
   }
 }
 
+TEST(ThreadPool, MoreThreadsThanAnyMachineHasBecome1024) {
+  ThreadPool pool(1);
+  pool.resize(std::numeric_limits<std::size_t>::max());
+  EXPECT_LE(pool.num_threads(), 1024u);
+  EXPECT_GT(pool.num_threads(), 1u);
+}
+
+TEST(ThreadPool, SeveralThreadsMayResizeItWhileOthersWork) {
+  ThreadPool pool(2);
+  std::atomic<bool> resizing{true};
+  std::atomic<std::size_t> wrong{0};
+  std::vector<std::thread> callers, resizers;
+  for (int caller = 0; caller < 2; ++caller)
+    callers.emplace_back([&] {
+      while (resizing) {
+        std::vector<std::uint64_t> out(64);
+        pool.parallel_for(out.size(), [&](std::size_t i) { out[i] = i + 1; });
+        for (std::size_t i = 0; i < out.size(); ++i) wrong += out[i] != i + 1;
+        wrong += pool.num_threads() == 0 || pool.num_threads() > 5;
+      }
+    });
+  for (std::size_t resizer = 0; resizer < 3; ++resizer)
+    resizers.emplace_back([&, resizer] {
+      for (std::size_t round = 0; round < 200; ++round) pool.resize(1 + (round + resizer) % 5);
+    });
+  for (auto& resizer : resizers) resizer.join();
+  resizing = false;
+  for (auto& caller : callers) caller.join();
+  EXPECT_EQ(wrong, 0u);
+  pool.resize(3);
+  EXPECT_EQ(pool.num_threads(), 3u);
+}
+
 #if defined(__SSE2__)
 constexpr unsigned int kFlush = 0x8000, kDenormalsAreZero = 0x0040;
 

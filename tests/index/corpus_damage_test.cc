@@ -319,8 +319,7 @@ TEST(CorpusDamage, AFailedOpenDeletesNothingThatCouldStillHelp) {
   ASSERT_OK(whole);
   std::string log;
   for (const auto& entry : fs::directory_iterator(path + "/store"))
-    if (entry.path().extension() == ".log" && fs::file_size(entry) > 0)
-      log = entry.path().string();
+    if (entry.path().extension() == ".log" && fs::file_size(entry) > 0) log = entry.path().string();
   const std::string bytes = read_bytes(log);
   ASSERT_GT(bytes.size(), 1000u);
   write_bytes(log, bytes.substr(0, bytes.size() - 10));

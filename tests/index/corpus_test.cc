@@ -259,6 +259,45 @@ TEST(Corpus, ADocumentWithManyGoodPassagesTakesOnePlace) {
   EXPECT_EQ(summary(*hits), expected);
 }
 
+TEST(Corpus, ThePassageOfAHitIsTheOneThatWasFoundOrNone) {
+  const TemporaryFolder folder;
+  std::mt19937 random(3);
+  const auto rows = whole_rows(3, random);
+  const auto corpus = make_corpus(folder / "corpus");
+  NewDocument document = make_document("doc", 3, rows);
+  document.document.text = "aaaaaaaaaabbbbbbbbbbcccccccccc";
+  const auto commit = [&] {
+    WriteSet writes;
+    writes.put_document("law", document);
+    ASSERT_OK(corpus->commit(std::move(writes)));
+  };
+  commit();
+  for (std::size_t i = 0; i < 3; ++i) {
+    Hit hit = corpus->search("law", std::span(rows).first(kDim), 1)->front();
+    hit.row = hit.row - hit.passage + i;
+    const auto found = corpus->stored_passage(hit);
+    ASSERT_OK(found);
+    EXPECT_EQ(found->title, "title of doc");
+    EXPECT_EQ(found->text, std::string(10, static_cast<char>('a' + i)));
+    EXPECT_EQ(found->passage.section, "section " + std::to_string(i / 2));
+    EXPECT_EQ(found->vector,
+              std::vector<float>(rows.begin() + static_cast<std::ptrdiff_t>(i * kDim),
+                                 rows.begin() + static_cast<std::ptrdiff_t>((i + 1) * kDim)));
+  }
+  const auto old = corpus->search("law", std::span(rows).first(kDim), 1)->front();
+  document.document.text = "AAAAAAAAAABBBBBBBBBBCCCCCCCCCC";  // of the same length
+  commit();
+  EXPECT_CODE(corpus->stored_passage(old), kNotFound);
+  const auto fresh = corpus->search("law", std::span(rows).first(kDim), 1)->front();
+  const auto found = corpus->stored_passage(fresh);
+  ASSERT_OK(found);
+  EXPECT_EQ(found->text, std::string(10, static_cast<char>('A' + fresh.passage)));
+  WriteSet removal;
+  removal.remove_document("law", "doc");
+  ASSERT_OK(corpus->commit(std::move(removal)));
+  EXPECT_CODE(corpus->stored_passage(fresh), kNotFound);
+}
+
 TEST(Corpus, RowsAreNeverUsedAgain) {
   const TemporaryFolder folder;
   const std::string path = folder / "corpus";

@@ -1,8 +1,10 @@
 """Writes tests/data/language_model_goldens.json: SmolLM2's greedy tokens and some logits.
 
 The reference is transformers' Llama in fp32 on the dequantised weights of the same GGUF file. The
-prompts are fixed here, before any comparison; the smallest gap between the best and the second
-logit says how near a greedy choice came to a tie.
+prompts are fixed here, before any comparison: 20 that the reference answers with all of 64 tokens,
+and two that it ends before. The smallest gap between the best and the second logit says how near a
+greedy choice came to a tie; one that fp32 does not decide is no reference, so another prompt is put
+in its place.
 
     COLLEGIUM_SMOLLM2=... python tests/oracles/make_language_model_goldens.py
 
@@ -22,6 +24,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 OUTPUT = Path(__file__).resolve().parent.parent / "data/language_model_goldens.json"
 NEW_TOKENS = 64
+LONG_PROMPTS = 20  # those that run to NEW_TOKENS
+SMALLEST_GAP = 1e-3
 LOGIT_STRIDE = 61
 
 Message = dict[str, str]
@@ -39,21 +43,23 @@ CHATS: list[list[Message]] = [
     user("What does the word 'hypothesis' mean?"),
     user("Give me a short recipe for pancakes."),
     user("Translate 'good morning' into Spanish."),
-    user("What is 17 + 25?"),
-    user("Rewrite politely: send me the file now."),
+    user("Write a short story about a lighthouse keeper."),
+    user("How does a bicycle stay upright?"),
     user("How does a refrigerator keep food cold?"),
-    user("Write a Python function that reverses a string."),
+    user("Write a Python class for a bank account, with comments."),
     user("Name two differences between a virus and a bacterium."),
     user("What should I check before signing a lease?"),
-    user("Summarise: The meeting moved to Friday because the room was taken on Thursday."),
+    user("Explain the difference between weather and climate."),
+    user("What are the main causes of the French Revolution?"),
+    user("Compare coffee and tea."),
     [
-        {"role": "system", "content": "You answer in one short sentence."},
+        {"role": "system", "content": "You answer in detail, with examples."},
         {"role": "user", "content": "What is photosynthesis?"},
     ],
     [
         {"role": "user", "content": "My name is Ada."},
         {"role": "assistant", "content": "Hello Ada, how can I help you?"},
-        {"role": "user", "content": "What is my name?"},
+        {"role": "user", "content": "Tell me a long story about a girl with my name."},
     ],
 ]
 RAW = [
@@ -122,6 +128,8 @@ def main() -> None:
             "smallest_gap": min(gaps),
         }
         print(number, len(ids), len(new), stopped, f"gap {min(gaps):.5f}", repr(entry["text"][:70]))
+    assert sum(len(entry["new"]) == NEW_TOKENS for entry in prompts) == LONG_PROMPTS
+    assert min(entry["smallest_gap"] for entry in prompts) >= SMALLEST_GAP
     golden = {
         "made_by": "tests/oracles/make_language_model_goldens.py",
         "transformers": version("transformers"),

@@ -65,6 +65,8 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         (b'{"_id": "a"}\n{"_id"\n', r"corpus\.jsonl:2: not JSON"),
         (b'{"_id": "a"}\n[1]\n', r"corpus\.jsonl:2: list"),
         (b'{"_id": "\xff"}\n', r"corpus\.jsonl: after line 0"),
+        (b'{"_id": "a"}\n' + b"[" * 200_000 + b"\n", r"corpus\.jsonl:2: nested too deeply"),
+        (b'{"_id": "a"}\n{"n": ' + b"9" * 5000 + b"}\n", r"corpus\.jsonl:2: not JSON"),
     ],
 )
 def test_a_damaged_line_is_named_by_its_number(
@@ -75,11 +77,59 @@ def test_a_damaged_line_is_named_by_its_number(
         list(beir.read_documents(tmp_path))
 
 
-def test_a_truncated_gzip_is_an_error(tmp_path: Path) -> None:
+def test_a_damaged_gzip_is_an_error(tmp_path: Path) -> None:
     whole = gzip.compress(b'{"_id": "a", "text": "x"}\n' * 5000)
-    (tmp_path / "corpus.jsonl.gz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(collegium.InvalidArgumentError):
-        list(beir.read_documents(tmp_path))
+    no_block = whole[:10] + b"\xff" + whole[11:]  # behind the header: a block of no known type
+    wrong_sum = whole[:-8] + bytes(4) + whole[-4:]
+    for damaged in (whole[: len(whole) // 2], no_block, wrong_sum, b"no gzip at all"):
+        (tmp_path / "corpus.jsonl.gz").write_bytes(damaged)
+        with pytest.raises(collegium.InvalidArgumentError, match="after line"):
+            list(beir.read_documents(tmp_path))
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_byte_order_mark_is_not_part_of_the_first_line(tmp_path: Path, pack: Any) -> None:
+    path = tmp_path / ("corpus.jsonl" if pack is bytes else "corpus.jsonl.gz")
+    path.write_bytes(pack(b'\xef\xbb\xbf{"_id": "a", "text": "x"}\n'))
+    assert list(beir.read_documents(tmp_path)) == [{"_id": "a", "text": "x"}]
+
+
+def test_a_byte_order_mark_does_not_hide_the_header_of_qrels(folder: Path) -> None:
+    (folder / "qrels/test.tsv").write_bytes(b"\xef\xbb\xbfquery-id\tcorpus-id\tscore\nq2\td1\t1\n")
+    assert [pair["id"] for pair in beir.read_pairs(folder)] == ["d3", "d1"]
+
+
+def test_qrels_that_are_not_utf8_are_named(folder: Path) -> None:
+    (folder / "qrels/dev.tsv").write_bytes(b"query-id\tcorpus-id\tscore\nq1\t\xff\t1\n")
+    with pytest.raises(collegium.InvalidArgumentError, match=r"dev\.tsv: after line"):
+        list(beir.read_pairs(folder))
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ({"_id": ["q"], "text": "x"}, "a query's '_id' is list"),
+        ({"_id": "q", "text": 3}, "a query's 'text' is int"),
+        ({"_id": "q"}, "a query has no 'text'"),
+    ],
+)
+def test_a_malformed_query_is_named(folder: Path, query: Any, message: str) -> None:
+    for path in folder.glob("queries.jsonl*"):
+        write_jsonl(path, [query])
+    with pytest.raises(collegium.InvalidArgumentError, match=message):
+        list(beir.read_pairs(folder))
+
+
+@pytest.mark.parametrize("max_documents", [0, -1])
+def test_a_folder_cannot_be_cut_to_nothing(folder: Path, max_documents: int) -> None:
+    with pytest.raises(collegium.InvalidArgumentError, match=f"max_documents is {max_documents}"):
+        beir.read_folder(folder, max_documents=max_documents)
+
+
+def test_ids_that_are_no_text_are_left_to_add(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "corpus.jsonl", [{"_id": ["a"]}, {"_id": 7}, {"_id": "b"}])
+    documents, _ = beir.read_folder(tmp_path, max_documents=2)
+    assert [d["_id"] for d in documents] == [["a"], 7]
 
 
 @pytest.mark.parametrize("line", ["q9\td1\t1", "q1\td1", "q1\td1\thigh"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -95,6 +96,14 @@ def test_help_and_version(run_python: RunPython) -> None:
         ["add", "--library", "x", "--documents", "d.jsonl"],
         ["add", "--library", "x", "--beir", "b", "--documents", "d.jsonl"],
         ["download-model", "left-pad"],
+        ["ask", "--library", "x", "--k", "-1", "q?"],
+        ["ask", "--library", "x", "--k", "0", "q?"],
+        ["ask", "--library", "x", "--k", "five", "q?"],
+        ["ask", "--library", "x", "--max-new-tokens", "-1", "q?"],
+        ["fit", "--library", "x", "--seed", "-1"],
+        ["fit", "--library", "x", "--seed", str(2**64)],
+        ["evaluate", "--library", "x", "--seed", "-1"],
+        ["add", "--library", "x", "--beir", "b", "--max-documents", "0"],
     ],
 )
 def test_wrong_usage_is_2(arguments: list[str], run_python: RunPython) -> None:
@@ -121,6 +130,51 @@ def test_an_error_is_one_line_and_1(
     assert done.stdout == ""
     assert done.stderr.startswith(f"collegium: {error}: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(b"")[:10] + b"\xff" * 40,
+        gzip.compress(b"[" * 200_000),
+        gzip.compress(b'{"id": "a", "text": "\xff"}'),
+        gzip.compress(b'{"id": "\\ud800", "text": "x"}'),
+        gzip.compress(b'{"id": ["a"], "text": "x"}'),
+    ],
+)
+def test_a_damaged_documents_file_is_one_line_and_1(
+    files: Path, tiny_encoder: Path, run_python: RunPython, content: bytes
+) -> None:
+    library = str(files / "library")
+    run_python(["-m", "collegium", "create", "--library", library, "--encoder", str(tiny_encoder)])
+    (files / "docs.jsonl.gz").write_bytes(content)
+    done = run_python(
+        [
+            *("-m", "collegium", "add", "--library", library, "--collection", "c"),
+            *("--documents", str(files / "docs.jsonl.gz")),
+        ]
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("collegium: InvalidArgumentError: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_empty_documents_file_makes_an_empty_collection(
+    tmp_path: Path, tiny_encoder: Path, run_python: RunPython
+) -> None:
+    library = str(tmp_path / "library")
+    run_python(["-m", "collegium", "create", "--library", library, "--encoder", str(tiny_encoder)])
+    (tmp_path / "none.jsonl").write_text("")
+    done = run_python(
+        [
+            *("-m", "collegium", "add", "--library", library, "--collection", "none", "--json"),
+            *("--documents", str(tmp_path / "none.jsonl")),
+        ]
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["documents"] == 0
+    with collegium.Library.open(library) as opened:
+        assert [c.name for c in opened.info().collections] == ["none"]
 
 
 def test_json_stays_text_that_is_not_ascii(

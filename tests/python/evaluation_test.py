@@ -91,6 +91,15 @@ def test_ids_that_a_run_cannot_hold_are_refused(tmp_path: Path) -> None:
         evaluation.write_run(tmp_path / "run", {"q": [("a", float("nan"))]})
 
 
+@pytest.mark.parametrize("scores", [[float("inf")], [1e39], [-3.5e38], [-3.4028234e38] * 3])
+def test_scores_beyond_single_precision_are_refused(tmp_path: Path, scores: list[float]) -> None:
+    ranking = [(f"d{i}", score) for i, score in enumerate(scores)]
+    with pytest.raises(collegium.InvalidArgumentError, match="not finite in single precision"):
+        evaluation.write_run(tmp_path / "run", {"q": ranking})
+    assert not (tmp_path / "run").exists()
+    evaluation.write_run(tmp_path / "run", {"q": [("a", 3.4e38), ("b", -3.4e38), ("c", -3.4e38)]})
+
+
 def test_malformed_lines_are_named_by_number(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("q Q0 d 1 0.5 tag\nq Q0 d 1\n")
     with pytest.raises(collegium.InvalidArgumentError, match=":2"):

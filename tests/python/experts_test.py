@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,13 @@ def test_a_vector_is_bit_equal_alone_and_in_company(encoder: collegium.Encoder) 
     for row, text in enumerate(TEXTS):
         np.testing.assert_array_equal(encoder.encode([text])[0], together[row])
     np.testing.assert_array_equal(encoder.encode(TEXTS[::-1])[::-1], together)
+
+
+@pytest.mark.parametrize("dim", [0, 16385, 2**32, 2**40])
+def test_the_identity_of_a_dim_no_adapter_has_is_refused(dim: int) -> None:
+    with pytest.raises(collegium.InvalidArgumentError, match=rf"dim {dim} is not in \[1, 16384\]"):
+        experts.HeadAdapter.identity(dim)
+    assert experts.HeadAdapter.identity(3).weight.tolist() == np.eye(3).tolist()
 
 
 def test_no_texts_give_no_rows(encoder: collegium.Encoder) -> None:
@@ -152,6 +160,30 @@ def test_training_learns_a_rotation() -> None:
     assert trained.dev_ndcg > trained.dev_ndcg_plain + 0.3
     assert trained.loss[-1] < trained.loss[0]
     assert seen
+
+
+def test_rows_may_be_integers_of_any_type_and_what_does_not_fit_is_refused() -> None:
+    generator = np.random.default_rng(2)
+    passages = generator.standard_normal((8, 4)).astype(np.float32)
+    passages /= np.linalg.norm(passages, axis=1, keepdims=True)
+    positives = [[number] for number in range(8)]
+
+    def train(rows: Any, train_positives: Any = positives, dev_positives: Any = positives) -> Any:
+        return experts.train_head_adapter(
+            passages, rows, passages, train_positives, passages, dev_positives
+        )
+
+    expected = train(np.arange(8, dtype=np.uint32)).adapter.digest
+    assert train(np.arange(8)).adapter.digest == expected
+    assert train(list(range(8))).adapter.digest == expected
+    with pytest.raises(collegium.InvalidArgumentError, match="row_document has numbers from -1"):
+        train(np.arange(8) - 1)
+    with pytest.raises(collegium.InvalidArgumentError, match=r"row_document has shape .* of float"):
+        train(np.arange(8.0))
+    with pytest.raises(collegium.InvalidArgumentError, match=r"train_positives\[3\] has numbers"):
+        train(np.arange(8), [*positives[:3], [-1], *positives[4:]])
+    with pytest.raises(collegium.InvalidArgumentError, match=r"dev_positives\[0\] has numbers"):
+        train(np.arange(8), dev_positives=[[2**40], *positives[1:]])
 
 
 def test_options_out_of_range_are_refused() -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +164,106 @@ def test_asking_for_what_is_not_there(tiny_library: collegium.Library) -> None:
         tiny_library.ask("\ud800")
 
 
+@pytest.mark.parametrize("value", [-1, 2**64, pytest.param(10**5000, id="long")])
+def test_whole_numbers_out_of_range_are_invalid_arguments(
+    tmp_path: Path, tiny_encoder: Path, tiny_library: collegium.Library, value: int
+) -> None:
+    calls: dict[str, Callable[[], object]] = {
+        "k": lambda: tiny_library.ask("q?", k=value),
+        "max_new_tokens": lambda: tiny_library.ask("q?", max_new_tokens=value),
+        "top_k": lambda: tiny_library.ask("q?", top_k=value),
+        "seed": lambda: tiny_library.ask("q?", seed=value),
+        "k ": lambda: tiny_library.search("q?", k=value),
+        "seed ": lambda: tiny_library.fit(seed=value),
+        "seed is": lambda: tiny_library.evaluate(seed=value),
+        "hnsw_threshold": lambda: collegium.Library.create(
+            tmp_path / "new", encoder=tiny_encoder, hnsw_threshold=value
+        ),
+        "max_negatives": lambda: collegium.HeadAdapterOptions(max_negatives=value),
+        "num_threads": lambda: collegium.set_num_threads(value),
+        "max_tokens": lambda: tiny_library.encoder.tokenizer.encode("a", max_tokens=value),
+        "tokens": lambda: tiny_library.encoder.flops(value),
+    }
+    for name, call in calls.items():
+        with pytest.raises(collegium.InvalidArgumentError, match=f"{name}.*allowed are 0 to"):
+            call()
+    assert not (tmp_path / "new").exists()
+    assert len(tiny_library.ask("how long?", k=np.int8(2)).passages) == 2  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        tiny_library.ask("how long?", k=2.0)  # type: ignore[arg-type]
+
+
+def test_a_collection_name_without_utf8_is_an_invalid_argument(
+    tiny_library: collegium.Library,
+) -> None:
+    with pytest.raises(collegium.InvalidArgumentError, match="UTF-8"):
+        tiny_library.add("\ud800", [])
+    with pytest.raises(collegium.InvalidArgumentError, match="UTF-8"):
+        tiny_library.remove("\ud800", ["a"])
+    with pytest.raises(collegium.InvalidArgumentError, match="UTF-8"):
+        tiny_library.search("q?", collections=["\ud800"])
+
+
+def test_negatives_are_all_added_or_none_and_progress_is_seen(
+    tiny_library: collegium.Library,
+) -> None:
+    calls: list[tuple[str, int, int]] = []
+    questions = [f"is it {number} o'clock?" for number in range(200)]
+    before = tiny_library.info().negatives
+    with pytest.raises(collegium.CancelledError):
+        tiny_library.add_negatives(questions, progress=lambda *_: False)
+    assert tiny_library.info().negatives == before
+    tiny_library.add_negatives(
+        questions, progress=lambda stage, done, total: calls.append((stage, done, total))
+    )
+    assert tiny_library.info().negatives == before + 200
+    assert calls[-1][1:] == (200, 200)
+    with pytest.raises(collegium.InvalidArgumentError, match="list of str"):
+        tiny_library.add_negatives("one question")
+
+
+def test_a_path_that_is_not_utf8_comes_back_as_os_fsdecode_has_it(
+    tmp_path: Path, tiny_encoder: Path
+) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    with collegium.Library.create(odd / "library", encoder=tiny_encoder) as library:
+        library.add("c", [{"id": "a", "text": "some text"}])
+        info = library.info()
+        assert info.path == str(odd / "library")
+        assert info.encoder_folder == str(odd / "library" / "encoder")
+        assert r"caf\xe9" in str(info)
+        assert r"caf\xe9" in info._repr_html_()
+        assert json.loads(info.to_json())["dim"] == info.dim
+        assert library.encoder.folder == info.encoder_folder
+        assert "Encoder" in repr(library.encoder)
+        with pytest.raises(collegium.BusyError, match=r"caf\\xe9"):
+            collegium.Library.open(odd / "library")
+    with collegium.Library.open(odd / "library") as library:
+        assert library.ask("text?").passages
+
+
+def test_a_linked_model_needs_a_path_of_utf8(tmp_path: Path, tiny_encoder: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    shutil.copytree(tiny_encoder, odd)
+    with pytest.raises(collegium.InvalidArgumentError, match=r"caf\\xe9.*UTF-8"):
+        collegium.Library.create(tmp_path / "library", encoder=odd, link=True)
+    assert not (tmp_path / "library").exists()
+    with collegium.Library.create(tmp_path / "library", encoder=odd) as library:
+        assert library.info().encoder_folder == str(tmp_path / "library" / "encoder")
+
+
+def test_reading_without_a_language_model_is_extractive_and_says_so(
+    tiny_library: collegium.Library,
+) -> None:
+    plain = tiny_library.ask("how long should green tea brew?", gate="retrieve")
+    answer = tiny_library.ask("how long should green tea brew?", gate="retrieve", read="generative")
+    assert answer.reader == "extractive"
+    assert answer.text == plain.text
+    assert "language model" in answer.note
+    assert "language model" not in plain.note
+
+
 # With a real encoder.
 
 
@@ -292,3 +395,14 @@ def test_reading_with_the_language_model_streams(
         internal = library.ask("Say hello.", gate="internal", max_new_tokens=10)
         assert internal.reader == "internal"
         assert internal.text
+
+
+def test_fit_has_one_seed(tiny_library: collegium.Library) -> None:
+    first = tiny_library.fit(seed=5)
+    as_option = tiny_library.fit(adapter=collegium.HeadAdapterOptions(seed=5))
+    assert all(expert.kept for expert in as_option.experts)
+    assert as_option.generation == first.generation
+    other = tiny_library.fit(adapter=collegium.HeadAdapterOptions(seed=6))
+    assert not any(expert.kept for expert in other.experts)
+    with pytest.raises(collegium.InvalidArgumentError, match="seed is 5 beside an adapter"):
+        tiny_library.fit(adapter=collegium.HeadAdapterOptions(), seed=5)

@@ -58,6 +58,13 @@ def test_bad_options_and_messages_are_refused(model: collegium.LanguageModel) ->
         model.generate("x", top_p=0.0)
     with pytest.raises(collegium.InvalidArgumentError, match="expected role and content"):
         model.chat([{"role": "user"}])
+    with pytest.raises(collegium.InvalidArgumentError, match=r"messages\[1\]\['content'\].*UTF-8"):
+        model.chat([*HELLO, {"role": "user", "content": "\ud800"}])
+    with pytest.raises(collegium.InvalidArgumentError, match=r"messages\[0\]\['role'\] is int"):
+        model.apply_chat_template([{"role": 3, "content": "x"}])  # type: ignore[dict-item]
+    for name in ("max_new_tokens", "top_k", "seed"):
+        with pytest.raises(collegium.InvalidArgumentError, match=f"{name} is -1"):
+            model.generate("x", **{name: -1})  # type: ignore[arg-type]
 
 
 def test_a_file_that_is_no_gguf_is_corruption(tmp_path: Path) -> None:

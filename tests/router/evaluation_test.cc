@@ -76,11 +76,12 @@ class Evaluated : public ::testing::Test {
 TEST_F(Evaluated, HasEveryRowInOrder) {
   std::vector<std::string> methods;
   for (const auto& entry : evaluation_->rows) methods.push_back(entry.method);
-  EXPECT_EQ(methods, (std::vector<std::string>{
-                         "plain", "multi-task", "expert seta", "expert setb", "expert setc",
-                         "best constant", "random", "router linear", "router pilots-source",
-                         "router pilots-winner", "routed", "routed + prior", "bound",
-                         "bound + prior", "oracle per set", "oracle per query", "noise control"}));
+  EXPECT_EQ(methods,
+            (std::vector<std::string>{
+                "plain", "multi-task", "expert seta", "expert setb", "expert setc", "best constant",
+                "random", "router linear", "router pilots-source", "router pilots-winner", "routed",
+                "routed + prior", "bound", "bound + prior", "nearest neighbour", "soft fusion",
+                "oracle per set", "oracle per query", "noise control"}));
   EXPECT_EQ(evaluation_->num_queries.at("setb"), 30u);
 }
 
@@ -132,6 +133,59 @@ TEST_F(Evaluated, OraclesAreNeverWorseThanPlainOnAnyCollection) {
   for (const auto& [name, metrics] : row("plain").merged)
     for (const char* method : {"oracle per set", "oracle per query", "noise control"})
       EXPECT_GE(row(method).merged.at(name).ndcg_at_10, metrics.ndcg_at_10) << method << name;
+}
+
+TEST_F(Evaluated, TheNoiseControlChoosesAmongAsManyMapsOfTheAdaptersMeanNorm) {
+  double norm = 0.0;
+  for (const auto& [name, trained] : learned_->adapters)
+    norm += trained.adapter.distance_from_identity() / 3.0;
+  char expected[80];
+  std::snprintf(expected, sizeof expected,
+                "plain and 3 random maps, of the adapters' mean norm %.3f", norm);
+  EXPECT_NE(row("noise control").note.find(expected), std::string::npos)
+      << row("noise control").note << "\n"
+      << expected;
+}
+
+TEST_F(Evaluated, SoftFusionEqualsFusingByHand) {
+  const auto fused = [](const std::vector<float>& query) {
+    std::vector<float> p(3), one(query.size());
+    learned_->router->probabilities(query.data(), p);
+    std::vector<double> sum(query.size(), 0.0);
+    for (std::size_t c = 0; c < 3; ++c) {
+      learned_->adapters.at(learned_->router->collections()[c])
+          .adapter.apply(query.data(), one.data());
+      for (std::size_t d = 0; d < one.size(); ++d) sum[d] += double{p[c]} * one[d];
+    }
+    return std::vector<float>(sum.begin(), sum.end());  // its length does not change the order
+  };
+  for (std::size_t c = 0; c < 3; ++c) {
+    const std::string& name = world_->data.collections[c].name;
+    EXPECT_NEAR(row("soft fusion").per_collection.at(name).ndcg_at_10,
+                by_hand(false, c, fused).ndcg_at_10, 1e-6);
+    EXPECT_NEAR(row("soft fusion").merged.at(name).ndcg_at_10, by_hand(true, c, fused).ndcg_at_10,
+                1e-6);
+  }
+}
+
+TEST_F(Evaluated, TheNearestNeighbourRouterBeatsChanceAndNotTheOracle) {
+  const auto ndcg = [&](std::string_view method) {
+    return row(method).per_collection_mean.ndcg_at_10;
+  };
+  EXPECT_GT(ndcg("nearest neighbour"), ndcg("random") + 0.05);
+  EXPECT_LE(ndcg("nearest neighbour"), ndcg("oracle per query"));
+}
+
+TEST_F(Evaluated, WithoutNegativesTheReportClaimsNoSaving) {
+  LearningData data = world_->data;
+  data.negatives[2].clear();
+  const Evaluation evaluation = evaluate(data, *learned_, {Split::kTest, 1}).value();
+  EXPECT_EQ(evaluation.gate_examples, 90u);
+  const std::string text = evaluation.to_text();
+  EXPECT_EQ(text.find("saves"), std::string::npos);
+  EXPECT_NE(text.find("90 questions that need the corpus; the split has none"), std::string::npos);
+  EXPECT_TRUE(nlohmann::json::parse(evaluation.to_json())["gate"]["specificity"].is_null());
+  EXPECT_NE(evaluation_->to_text().find("saves"), std::string::npos);
 }
 
 TEST_F(Evaluated, ReportsRoutersAndGate) {
@@ -210,6 +264,8 @@ TEST(Evaluate, WithoutExpertsLeavesOutWhatNeedsThem) {
   const auto evaluation = evaluate(world.data, learned).value();
   EXPECT_EQ(evaluation.row("best constant"), nullptr);
   EXPECT_EQ(evaluation.row("oracle per query"), nullptr);
+  EXPECT_EQ(evaluation.row("soft fusion"), nullptr);
+  EXPECT_EQ(evaluation.row("nearest neighbour"), nullptr);
   EXPECT_NEAR(evaluation.row("bound")->merged_mean.ndcg_at_10,
               evaluation.row("plain")->merged_mean.ndcg_at_10, 1e-12);
 }

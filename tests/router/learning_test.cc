@@ -55,6 +55,28 @@ TEST(Learn, IsTheSameBitForBitWhateverTheNumberOfThreads) {
   EXPECT_EQ(one, three);
 }
 
+TEST(Learn, TheAdaptersSeedIsTheOneSeed) {
+  const Synthetic world({});
+  LearnOptions options = quick_learning();
+  const Learned first = learn(world.data, options).value();
+  options.adapter.seed = 2;
+  const Learned other = learn(world.data, options).value();
+  for (const auto& [name, trained] : first.adapters)
+    EXPECT_NE(other.adapters.at(name).adapter.digest(), trained.adapter.digest()) << name;
+  EXPECT_NE(other.multi_task->adapter.digest(), first.multi_task->adapter.digest());
+  // It is what train_head_adapter() makes of these options, nothing in between.
+  const CollectionData& collection = world.data.collections[1];
+  const auto judged = [&](Split split) {
+    const QuerySet& queries = collection.splits[static_cast<std::size_t>(split)];
+    return core::JudgedQueries{queries.vectors, queries.relevant, queries.gains};
+  };
+  const auto alone =
+      core::train_head_adapter(collection.vectors, collection.passage_document, world.data.dim,
+                               judged(Split::kTrain), judged(Split::kDev), options.adapter);
+  ASSERT_TRUE(alone.ok()) << alone.status().to_string();
+  EXPECT_EQ(other.adapters.at("setb").adapter.digest(), alone->adapter.digest());
+}
+
 TEST(Learn, AddingACollectionRetrainsNoOtherExpert) {
   SyntheticOptions options;
   const Synthetic world(options);
@@ -131,6 +153,17 @@ TEST(Learn, WithoutNegativesTheGateSaysWhyItAlwaysRetrieves) {
   const auto learned = learn(world.data, quick_learning()).value();
   EXPECT_FALSE(learned.gate.fitted());
   EXPECT_NE(learned.gate.note().find("always retrieves"), std::string::npos);
+}
+
+TEST(Learn, NegativesThatAllFallOutsideTrainAreCountedInTheGatesReason) {
+  const Synthetic world({});
+  LearningData data = world.data;
+  data.negatives[0].clear();
+  const auto learned = learn(data, quick_learning()).value();
+  EXPECT_FALSE(learned.gate.fitted());
+  EXPECT_NE(learned.gate.note().find("of 50 questions marked as needing no corpus none"),
+            std::string::npos)
+      << learned.gate.note();
 }
 
 TEST(Learn, WithoutDevTakesCautiousExpertsAndALightPrior) {
@@ -228,8 +261,17 @@ TEST(SplitOfDocument, IsStableAndAbout80To10To10) {
   EXPECT_NEAR(counts[0], 0.8, 0.01);
   EXPECT_NEAR(counts[1], 0.1, 0.01);
   EXPECT_NEAR(counts[2], 0.1, 0.01);
-  // Libraries on disk rely on these.
-  EXPECT_EQ(split_of_document("d0"), split_of_document("d0"));
+}
+
+TEST(SplitOfDocument, IsWhatLibrariesOnDiskRelyOn) {
+  // From tests/oracles/split_of_document.py, which computes FNV-1a and SplitMix64 from their
+  // definitions and checks both against published vectors.
+  const std::pair<const char*, Split> expected[] = {
+      {"", Split::kDev},        {"d0", Split::kTrain},     {"doc-17", Split::kTrain},
+      {"Grüße", Split::kTrain}, {"日本", Split::kTest},    {"law-5", Split::kTest},
+      {"law-11", Split::kDev},  {"nature-5", Split::kDev}, {"nature-33", Split::kTest},
+      {"music-3", Split::kTest}};
+  for (const auto& [id, split] : expected) EXPECT_EQ(split_of_document(id), split) << id;
 }
 
 }  // namespace

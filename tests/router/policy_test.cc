@@ -235,6 +235,12 @@ TEST(RoutedPolicy, TheLikeliestExpertSearchesEverything) {
                        World::id(i), world.names[c]);
   expect_hits(result.hits, top(all, 9));
   EXPECT_FALSE(result.route.abstained);
+  // Every collection names the expert that searched it, not the one it has.
+  ASSERT_EQ(result.route.entries.size(), 3u);
+  for (const RouteEntry& entry : result.route.entries) {
+    EXPECT_TRUE(entry.searched_again) << entry.collection;
+    EXPECT_EQ(entry.expert, "b") << entry.collection;
+  }
 }
 
 std::vector<Scored> plain_ranking(const World& world, std::size_t k) {
@@ -261,6 +267,10 @@ TEST(RoutedPolicy, AbstainsToPlainByMarginByFamiliarityAndWithoutARouter) {
     const auto result = run_policy(parameters, world.input(router), world.search()).value();
     EXPECT_TRUE(result.route.abstained);
     EXPECT_NE(result.route.reason.find("abstained"), std::string::npos);
+    for (const RouteEntry& entry : result.route.entries) {
+      EXPECT_FALSE(entry.searched_again) << entry.collection;
+      EXPECT_EQ(entry.expert, "plain") << entry.collection;
+    }
     expect_hits(result.hits, plain_ranking(world, 7));
   }
 }

@@ -103,6 +103,50 @@ TEST(Routers, AreCalibratedOnDev) {
   }
 }
 
+// Mean -log P(label).
+double loss(const Router& router, const RouterExamples& examples) {
+  double sum = 0.0;
+  std::vector<float> p(examples.collections.size());
+  for (std::size_t i = 0; i < examples.labels.size(); ++i) {
+    router.probabilities(&examples.vectors[i * kDim], p);
+    sum -= std::log(std::max(double{p[examples.labels[i]]}, 1e-12));
+  }
+  return sum / static_cast<double>(examples.labels.size());
+}
+
+TEST(Routers, ATinyDevCalibratesNoWorseThanNone) {
+  constexpr std::uint64_t kSeeds = 10;
+  for (double spread : {0.3, 0.4})
+    for (std::size_t n : {1u, 2u, 5u}) {
+      std::vector<double> without(3, 0.0), with(3, 0.0);
+      for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
+        const auto train = make_examples({80, 80, 80}, spread, 10 * seed);
+        const auto dev = make_examples({n, n, n}, spread, 10 * seed + 1);
+        const auto fresh = make_examples({200, 200, 200}, spread, 10 * seed + 2);
+        const auto plain = every_kind(train, {}), calibrated = every_kind(train, dev);
+        for (std::size_t kind = 0; kind < 3; ++kind) {
+          without[kind] += loss(*plain[kind], fresh) / kSeeds;
+          with[kind] += loss(*calibrated[kind], fresh) / kSeeds;
+        }
+      }
+      // A twentieth is noise; dividing by the likeliest temperature alone multiplies the loss.
+      for (std::size_t kind = 0; kind < 3; ++kind)
+        EXPECT_LE(with[kind], 1.05 * without[kind]) << kind << " " << n << " " << spread;
+    }
+}
+
+TEST(Routers, ADevThatIsToldApartWithoutErrorLeavesDoubt) {
+  const auto train = make_examples({80, 80, 80}, 0.3, 1), dev = make_examples({1, 1, 1}, 0.05, 2);
+  for (const auto& router : every_kind(train, dev)) {
+    ASSERT_EQ(accuracy(*router, dev), 1.0);
+    std::vector<float> p(3);
+    const std::vector<float> between{0.71f, 0.70f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f,
+                                     0.0f,  0.0f,  0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
+    router->probabilities(between.data(), p);
+    EXPECT_LT(*std::max_element(p.begin(), p.end()), 0.9f) << router->kind();
+  }
+}
+
 TEST(LinearRouter, IsBalancedWhateverTheCountsOfQueries) {
   const auto router =
       fit_linear_router(make_examples({2000, 20}, 0.5, 1), make_examples({200, 200}, 0.5, 2))

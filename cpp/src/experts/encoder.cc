@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <filesystem>
+#include <limits>
 #include <new>
 #include <utility>
 
@@ -41,6 +43,7 @@ struct Encoder::Impl {
   std::unique_ptr<Bert> bert;
   const Kernels* kernels = nullptr;
   std::string digest;
+  std::size_t query_prompt_tokens = 0, document_prompt_tokens = 0;
   mutable ScratchList<BertScratch> scratch;
 
   const std::string& prompt(TextKind kind) const {
@@ -65,7 +68,9 @@ struct Encoder::Impl {
       for (std::size_t i = 0; i < dim; ++i) out[i] /= static_cast<float>(tokens);
     }
     if (config.normalize) {
-      const float norm = std::max(std::sqrt(kernels->dot(out, out, dim)), 1e-12f);
+      float norm = std::max(std::sqrt(kernels->dot(out, out, dim)), 1e-12f);
+      // x / inf would be a zero that looks like a vector.
+      if (std::isinf(norm)) norm = std::numeric_limits<float>::quiet_NaN();
       for (std::size_t i = 0; i < dim; ++i) out[i] /= norm;
     }
   }
@@ -73,6 +78,7 @@ struct Encoder::Impl {
   // Vectors of `tokens` into out (tokens.size(), dim). The tokens go into micro-batches; enough of
   // those for the threads, and each thread runs its own; else all threads share each product.
   void embed(std::span<const Tokens> tokens, float* out) const {
+    const FlushDenormals flush;
     std::vector<std::size_t> begins;  // the first text of each micro-batch
     std::size_t filled = 0;
     for (std::size_t i = 0; i < tokens.size(); ++i) {
@@ -111,7 +117,6 @@ struct Encoder::Impl {
 
   Result<Embeddings> encode(std::span<const std::string_view> texts, TextKind kind,
                             const ProgressCallback& progress) const {
-    const FlushDenormals flush;
     const std::size_t dim = config.hidden_size;
     ThreadPool& threads = default_pool();
     const std::size_t round_bytes = kRoundTokens * kBytesPerToken * threads.num_threads();
@@ -232,6 +237,13 @@ Result<std::unique_ptr<Encoder::Impl>> Encoder::Impl::load(const std::string& fo
   ModelDigest digest;
   add_config(config, digest);
   digest.add(impl->tokenizer->digest());
+  for (auto& [prompt, tokens] :
+       {std::pair(&config.query_prompt, &impl->query_prompt_tokens),
+        std::pair(&config.document_prompt, &impl->document_prompt_tokens)}) {
+    COLLEGIUM_ASSIGN_OR_RETURN(const Encoding encoding,
+                               impl->tokenizer->encode(*prompt, {.add_special_tokens = false}));
+    *tokens = encoding.ids.size();
+  }
   COLLEGIUM_ASSIGN_OR_RETURN(impl->bert, Bert::load(file, weights, config, *impl->kernels, digest));
   impl->digest = digest.hex();
   std::sort(config.files.begin(), config.files.end());
@@ -253,6 +265,11 @@ Result<std::shared_ptr<const Encoder>> Encoder::load(const std::string& folder,
 
 std::size_t Encoder::dim() const noexcept { return impl_->config.hidden_size; }
 std::size_t Encoder::max_tokens() const noexcept { return impl_->config.max_tokens; }
+std::size_t Encoder::max_text_tokens(TextKind kind) const noexcept {
+  const std::size_t taken =
+      kind == TextKind::kQuery ? impl_->query_prompt_tokens : impl_->document_prompt_tokens;
+  return max_tokens() - std::min(taken, max_tokens());
+}
 const Tokenizer& Encoder::tokenizer() const noexcept { return *impl_->tokenizer; }
 const std::string& Encoder::digest() const noexcept { return impl_->digest; }
 const std::string& Encoder::folder() const noexcept { return impl_->folder; }
@@ -265,6 +282,8 @@ Result<Encoder::Embeddings> Encoder::encode(std::span<const std::string_view> te
     return impl_->encode(texts, kind, progress);
   } catch (const std::bad_alloc&) {
     return out_of_memory("encoding " + std::to_string(texts.size()) + " texts");
+  } catch (const std::exception& error) {
+    return Status::internal("encoding " + std::to_string(texts.size()) + " texts: " + error.what());
   }
 }
 

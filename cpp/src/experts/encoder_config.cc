@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <initializer_list>
 #include <string_view>
+#include <utility>
 
 #include "io/in_quotes.h"
 #include "io/json_file.h"
@@ -249,6 +251,41 @@ Result<std::vector<Module>> read_modules(const std::string& folder, EncoderConfi
   return modules;
 }
 
+// An object whose fields have the one value allowed for each. Any other field is refused.
+Status require_fields(
+    const JsonValue& object,
+    std::initializer_list<std::pair<std::string_view, std::string_view>> allowed) {
+  return object.for_each_field([&](std::string_view key, const JsonValue& value) -> Status {
+    for (const auto& [name, text] : allowed) {
+      if (key == name) return require_string(value, {text});
+    }
+    return Status::not_supported(value.where() + " is a field this build does not know");
+  });
+}
+
+// What current sentence-transformers write of how the trunk is called and its output named: the
+// one way BERT is run here.
+Result<bool> is_neutral_transformer_field(std::string_view key, const JsonValue& value) {
+  Status status;
+  if (key == "transformer_task") {
+    status = require_string(value, {"feature-extraction"});
+  } else if (key == "module_output_name") {
+    status = require_string(value, {"token_embeddings"});
+  } else if (key == "processing_kwargs") {
+    status = require_fields(value, {});
+  } else if (key == "modality_config") {
+    status = value.for_each_field([](std::string_view modality, const JsonValue& call) {
+      if (modality != "text") return not_run(call, "there", "'text'");
+      return require_fields(call,
+                            {{"method", "forward"}, {"method_output_name", "last_hidden_state"}});
+    });
+  } else {
+    return false;
+  }
+  if (!status.ok()) return status;
+  return true;
+}
+
 // The length limit: sentence_bert_config.json's, else the tokenizer's, never beyond the positions.
 Status read_max_tokens(const std::string& folder, EncoderConfig& config) {
   std::uint64_t limit = config.max_positions;
@@ -257,18 +294,20 @@ Status read_max_tokens(const std::string& folder, EncoderConfig& config) {
   bool known = false;
   if (file.ok()) {
     config.files.push_back(name);
-    COLLEGIUM_RETURN_IF_ERROR(
-        file->root().for_each_field([&](std::string_view key, const JsonValue& value) -> Status {
-          if (key == "do_lower_case") return require_false(value);
-          if (key != "max_seq_length") {
-            return Status::not_supported(value.where() + " is a field this build does not know");
-          }
-          if (value.is_null()) return {};
-          COLLEGIUM_ASSIGN_OR_RETURN(const std::uint64_t length, value.as_unsigned());
-          limit = std::min(limit, length);
-          known = true;
-          return {};
-        }));
+    COLLEGIUM_RETURN_IF_ERROR(file->root().for_each_field([&](std::string_view key,
+                                                              const JsonValue& value) -> Status {
+      if (key == "do_lower_case") return require_false(value);
+      if (key != "max_seq_length") {
+        COLLEGIUM_ASSIGN_OR_RETURN(const bool neutral, is_neutral_transformer_field(key, value));
+        if (neutral) return {};
+        return Status::not_supported(value.where() + " is a field this build does not know");
+      }
+      if (value.is_null()) return {};
+      COLLEGIUM_ASSIGN_OR_RETURN(const std::uint64_t length, value.as_unsigned());
+      limit = std::min(limit, length);
+      known = true;
+      return {};
+    }));
   } else if (file.status().code() != StatusCode::kNotFound) {
     return file.status();
   }

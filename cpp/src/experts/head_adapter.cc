@@ -12,7 +12,6 @@ namespace collegium::core {
 namespace {
 
 constexpr FileKind kAdapterKind{"adapter", 1};
-constexpr std::size_t kMaxDim = 16384;  // 1 GB of weights: more is damage
 
 }  // namespace
 

@@ -15,6 +15,10 @@
 namespace collegium::core {
 namespace {
 
+// Tokens of a prompt that are read at once. What comes between two such steps, as Ctrl-C does,
+// waits no more than about a second; the widened weights are still used many times.
+constexpr std::size_t kPromptStep = 64;
+
 // Runs `work` and turns what a callback or an allocation throws into a Status.
 template <typename Work>
 auto guarded(const std::string& where, Work work) -> decltype(work()) {
@@ -60,7 +64,8 @@ struct LanguageModel::Impl {
   }
 
   Result<Generation> generate(std::string_view prompt, const GenerateOptions& options,
-                              const TokenCallback& on_token) const;
+                              const TokenCallback& on_token,
+                              const ProgressCallback& progress) const;
 };
 
 LanguageModel::LanguageModel(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -71,7 +76,7 @@ Result<std::shared_ptr<const LanguageModel>> LanguageModel::load(const std::stri
   using Loaded = Result<std::shared_ptr<const LanguageModel>>;
   return guarded(gguf_path, [&]() -> Loaded {
     COLLEGIUM_ASSIGN_OR_RETURN(auto file, GgufFile::open(gguf_path));
-    COLLEGIUM_ASSIGN_OR_RETURN(auto model, LlamaModel::read(file, isa));
+    COLLEGIUM_ASSIGN_OR_RETURN(auto model, LlamaModel::read(file, std::min(isa, machine_isa())));
     COLLEGIUM_ASSIGN_OR_RETURN(auto tokenizer, ByteLevelBpe::from_gguf(file));
     const std::size_t vocab = model.config().vocab;
     if (tokenizer->vocab_size() != vocab)
@@ -99,6 +104,10 @@ const Tokenizer& LanguageModel::tokenizer() const noexcept { return *impl_->toke
 std::size_t LanguageModel::context_length() const noexcept { return impl_->model.config().context; }
 const std::string& LanguageModel::digest() const noexcept { return impl_->digest; }
 
+std::string LanguageModel::without_control_tokens(std::string_view text) const {
+  return impl_->tokenizer->without_control_tokens(text);
+}
+
 Result<std::string> LanguageModel::apply_chat_template(
     std::span<const ChatMessage> messages) const {
   switch (impl_->chat_template) {
@@ -120,7 +129,8 @@ Result<std::string> LanguageModel::apply_chat_template(
 
 Result<Generation> LanguageModel::Impl::generate(std::string_view prompt,
                                                  const GenerateOptions& options,
-                                                 const TokenCallback& on_token) const {
+                                                 const TokenCallback& on_token,
+                                                 const ProgressCallback& progress) const {
   COLLEGIUM_RETURN_IF_ERROR(options.validate());
   COLLEGIUM_ASSIGN_OR_RETURN(const auto encoding, tokenizer->encode(prompt, {}));
   const std::size_t prompt_tokens = encoding.ids.size();
@@ -135,7 +145,7 @@ Result<Generation> LanguageModel::Impl::generate(std::string_view prompt,
   generation.prompt_tokens = prompt_tokens;
   const std::size_t width = model.config().width;
   KvCache cache(model.config());
-  std::vector<float> hidden(prompt_tokens * width);
+  std::vector<float> hidden(std::min(prompt_tokens, kPromptStep) * width);
   std::vector<float> logits(model.config().vocab);
   Sampler sampler(options);
   Utf8Repair repair;
@@ -143,8 +153,17 @@ Result<Generation> LanguageModel::Impl::generate(std::string_view prompt,
   for (std::size_t step = 0; step < options.max_new_tokens; ++step) {
     if (cache.length() + next.size() > context) break;  // the context is full
     generation.flops += model.forward_flops(cache.length(), next.size()) + model.logits_flops(1);
-    model.forward(next, cache, hidden.data());
-    model.logits(hidden.data() + (next.size() - 1) * width, 1, logits.data());
+    std::size_t rows = 0;  // of `hidden`, the last of which is the last token's
+    for (std::size_t begin = 0; begin < next.size(); begin += rows) {
+      if (step == 0 && !report(progress, "prompt", begin, prompt_tokens))
+        return Status::cancelled("generation stopped after " + std::to_string(begin) + " of the " +
+                                 std::to_string(prompt_tokens) + " tokens of its prompt");
+      if (step > 0 && !report(progress, "generate", step, options.max_new_tokens))
+        return Status::cancelled("generation stopped after " + std::to_string(step) + " tokens");
+      rows = std::min(kPromptStep, next.size() - begin);
+      model.forward(std::span(next).subspan(begin, rows), cache, hidden.data());
+    }
+    model.logits(hidden.data() + (rows - 1) * width, 1, logits.data());
     COLLEGIUM_ASSIGN_OR_RETURN(const std::int32_t id, sampler.choose(logits, step));
     if (is_end(id)) {
       generation.stopped = true;
@@ -164,18 +183,21 @@ Result<Generation> LanguageModel::Impl::generate(std::string_view prompt,
 }
 
 Result<Generation> LanguageModel::generate(std::string_view prompt, const GenerateOptions& options,
-                                           const TokenCallback& on_token) const {
-  return guarded("generate", [&] { return impl_->generate(prompt, options, on_token); });
+                                           const TokenCallback& on_token,
+                                           const ProgressCallback& progress) const {
+  return guarded("generate", [&] { return impl_->generate(prompt, options, on_token, progress); });
 }
 
 Result<Generation> LanguageModel::chat(std::span<const ChatMessage> messages,
                                        const GenerateOptions& options,
-                                       const TokenCallback& on_token) const {
+                                       const TokenCallback& on_token,
+                                       const ProgressCallback& progress) const {
   COLLEGIUM_ASSIGN_OR_RETURN(const std::string prompt, apply_chat_template(messages));
-  return generate(prompt, options, on_token);
+  return generate(prompt, options, on_token, progress);
 }
 
-Result<std::vector<float>> LanguageModel::logits(std::span<const std::int32_t> ids) const {
+Result<std::vector<float>> LanguageModel::logits(std::span<const std::int32_t> ids,
+                                                 const ProgressCallback& progress) const {
   const LlamaConfig& config = impl_->model.config();
   if (ids.empty()) return Status::invalid_argument("ids: there is none");
   if (ids.size() > config.context)
@@ -189,10 +211,16 @@ Result<std::vector<float>> LanguageModel::logits(std::span<const std::int32_t> i
                                       std::to_string(config.vocab));
   return guarded("logits", [&]() -> Result<std::vector<float>> {
     KvCache cache(config);
-    std::vector<float> hidden(ids.size() * config.width);
+    std::vector<float> hidden(std::min(ids.size(), kPromptStep) * config.width);
     std::vector<float> logits(ids.size() * config.vocab);
-    impl_->model.forward(ids, cache, hidden.data());
-    impl_->model.logits(hidden.data(), ids.size(), logits.data());
+    for (std::size_t begin = 0, rows = 0; begin < ids.size(); begin += rows) {
+      if (!report(progress, "prompt", begin, ids.size()))
+        return Status::cancelled("reading stopped after " + std::to_string(begin) + " of " +
+                                 std::to_string(ids.size()) + " tokens");
+      rows = std::min(kPromptStep, ids.size() - begin);
+      impl_->model.forward(ids.subspan(begin, rows), cache, hidden.data());
+      impl_->model.logits(hidden.data(), rows, logits.data() + begin * config.vocab);
+    }
     return logits;
   });
 }

@@ -8,6 +8,7 @@
 #include "collegium/core/file_envelope.h"
 #include "collegium/core/gguf.h"
 #include "io/in_quotes.h"
+#include "text/utf8.h"
 #include "text/utf8_repair.h"
 
 namespace collegium::core {
@@ -389,6 +390,31 @@ std::string_view ByteLevelBpe::token(std::int32_t id) const {
 
 bool ByteLevelBpe::is_control(std::int32_t id) const {
   return source_.types[static_cast<std::size_t>(id)] == BpeTokenType::kControl;
+}
+
+std::string ByteLevelBpe::without_control_tokens(std::string_view text) const {
+  const std::vector<AddedToken>& control = added_[0];
+  // A space breaks a token for good only where no control token has a space itself.
+  const bool spaced = std::ranges::any_of(
+      control, [](const AddedToken& token) { return token.text.find(' ') != token.text.npos; });
+  std::string result;
+  result.reserve(text.size());
+  // Before every step `result` holds no control token, so that a new one can only be at its end.
+  for (const char c : text) {
+    result += c;
+    for (const AddedToken& token : control) {
+      if (token.text.back() != c || !result.ends_with(token.text)) continue;
+      std::size_t second = 1;  // where its second character starts
+      while (second < token.text.size() && is_utf8_continuation(token.text[second])) ++second;
+      const std::size_t begin = result.size() - token.text.size();
+      if (spaced || second == token.text.size()) {
+        result.resize(begin);
+        break;
+      }
+      result.insert(begin + second, 1, ' ');
+    }
+  }
+  return result;
 }
 
 Result<std::shared_ptr<const Tokenizer>> load_byte_level_bpe(const std::string& gguf_path) {

@@ -67,6 +67,8 @@ class ByteLevelBpe final : public Tokenizer {
     return bytes_[static_cast<std::size_t>(id)];
   }
   bool is_control(std::int32_t id) const;
+  // See LanguageModel::without_control_tokens().
+  std::string without_control_tokens(std::string_view text) const;
 
  private:
   struct Merge {

@@ -33,8 +33,18 @@ Status check_options(const PassageOptions& options) {
                                   " is below " + std::to_string(kMinTokens));
 }
 
-// The heading of a line like "## Dosage ##", or nothing. `line` is trimmed.
+// Where a mark of CommonMark's may begin in `line`: behind at most three spaces. A line indented
+// further, or by anything else, is code or text: npos.
+std::size_t mark_of(std::string_view line) {
+  const std::size_t indent = std::min(line.find_first_not_of(' '), line.size());
+  return indent <= 3 ? indent : std::string_view::npos;
+}
+
+// The heading of a line like "## Dosage ##", or nothing. `line` ends without white space.
 bool read_heading(std::string_view line, std::string& heading) {
+  const std::size_t mark = mark_of(line);
+  if (mark == std::string_view::npos) return false;
+  line.remove_prefix(mark);
   const std::size_t hashes = std::min(line.find_first_not_of('#'), line.size());
   if (hashes == 0 || hashes > 6 || hashes == line.size()) return false;
   if (line[hashes] != ' ' && line[hashes] != '\t') return false;
@@ -49,6 +59,33 @@ bool read_heading(std::string_view line, std::string& heading) {
   heading = line.substr(begin, end - begin);
   return true;
 }
+
+// Follows the fenced blocks of code ("```", "~~~") from line to line.
+class Fence {
+ public:
+  // True if `line`, which ends without white space, opens or closes a block.
+  bool read(std::string_view line) {
+    line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
+    const char mark = line.empty() ? '\0' : line[0];
+    const std::size_t length = std::min(line.find_first_not_of(mark), line.size());
+    if ((mark != '`' && mark != '~') || length < 3) return false;
+    if (open()) {
+      if (mark != mark_ || length < length_ || length != line.size()) return false;
+      length_ = 0;
+      return true;
+    }
+    // "```like this```" is code within a line.
+    if (mark == '`' && line.find('`', length) != std::string_view::npos) return false;
+    mark_ = mark;
+    length_ = length;
+    return true;
+  }
+  bool open() const { return length_ > 0; }
+
+ private:
+  char mark_ = '\0';
+  std::size_t length_ = 0;  // of the fence that opened the block; 0: outside
+};
 
 class PassageSplitter {
  public:
@@ -65,8 +102,13 @@ class PassageSplitter {
     const std::size_t taken = around.ids.size() + title.ids.size();
     budget_ = taken < max_tokens_ ? max_tokens_ - taken : 1;
     tokens_ = std::move(all.offsets);
-    // SentencePiece's tokens begin at the space before a word.
-    for (ByteSpan& token : tokens_) token.begin = skip_space(text_, token.begin, token.end);
+    for (ByteSpan& token : tokens_) {
+      // Of a character that is several byte-level tokens, each is taken for the whole.
+      while (token.begin > 0 && is_utf8_continuation(text_[token.begin])) --token.begin;
+      while (token.end < text_.size() && is_utf8_continuation(text_[token.end])) ++token.end;
+      // SentencePiece's tokens begin at the space before a word.
+      token.begin = skip_space(text_, token.begin, token.end);
+    }
 
     find_units();
     count_tokens();
@@ -78,22 +120,20 @@ class PassageSplitter {
   // Sections, paragraphs within them, sentences within those.
   void find_units() {
     sections_.emplace_back();
-    bool fenced = false;        // within ``` a '#' is no heading
+    Fence fence;                // within one a '#' is no heading
     bool body = false;          // the section has more than its heading
     std::size_t paragraph = 0;  // where the open one begins
     for (std::size_t begin = 0; begin < text_.size();) {
       const std::size_t end = std::min(text_.find('\n', begin), text_.size());
-      const std::size_t first = skip_space(text_, begin, end);
-      const std::string_view line = text_.substr(first, trim_end(text_, first, end) - first);
+      const std::string_view line = text_.substr(begin, trim_end(text_, begin, end) - begin);
       const std::size_t after = std::min(end + 1, text_.size());
       std::string heading;
       if (line.empty()) {
         add_paragraph(paragraph, begin);
         paragraph = after;
-      } else if (line.starts_with("```") || line.starts_with("~~~")) {
-        fenced = !fenced;
+      } else if (fence.read(line)) {
         body = true;
-      } else if (!fenced && read_heading(line, heading)) {
+      } else if (!fence.open() && read_heading(line, heading)) {
         add_paragraph(paragraph, begin);
         if (body) {
           sections_.back().end = units_.size();
@@ -230,6 +270,10 @@ class PassageSplitter {
 };
 
 }  // namespace
+
+bool is_blank(std::string_view text) noexcept {
+  return skip_space(text, 0, text.size()) == text.size();
+}
 
 std::string passage_input(std::string_view title, std::string_view passage) {
   if (title.empty()) return std::string(passage);

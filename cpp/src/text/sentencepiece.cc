@@ -19,6 +19,11 @@ namespace {
 constexpr std::size_t kMaxModelBytes = std::size_t{256} << 20;
 // The library counts bytes in an int, and normalisation can make several of one.
 constexpr std::size_t kMaxTextBytes = std::size_t{64} << 20;
+// It joins neighbouring characters that the model does not know to one token, which it copies for
+// each of them: a run of n bytes takes n * n time, half a minute for so many. To encode such a run
+// in parts would change what follows it, since the scores of a whole text are summed in floats.
+// Byte fallback leaves nothing unknown.
+constexpr std::size_t kMaxTextBytesWithUnknown = std::size_t{1} << 20;
 
 class SentencePiece final : public Tokenizer {
  public:
@@ -30,6 +35,7 @@ class SentencePiece final : public Tokenizer {
       return Status::corruption(where + ": SentencePiece refuses it: " + status.message());
     const std::string covered = "sentencepiece 1\n" + checked;
     made->digest_ = digest_hex(std::as_bytes(std::span(covered)));
+    made->max_text_bytes_ = model.byte_fallback ? kMaxTextBytes : kMaxTextBytesWithUnknown;
     made->pieces_ = std::move(model.pieces);
     for (std::size_t i = 0; i < made->pieces_.size(); ++i)
       made->ids_.emplace(made->pieces_[i].text, static_cast<std::int32_t>(i));
@@ -69,15 +75,16 @@ class SentencePiece final : public Tokenizer {
   std::unordered_map<std::string_view, std::int32_t> ids_;  // into pieces_
   std::int32_t bos_ = -1;
   std::int32_t eos_ = -1;
+  std::size_t max_text_bytes_ = 0;
   std::string digest_;
 };
 
 Result<Encoding> SentencePiece::encode(std::string_view text, const EncodeOptions& options) const {
   COLLEGIUM_RETURN_IF_ERROR(check_utf8(text, "text"));
-  if (text.size() > kMaxTextBytes)
+  if (text.size() > max_text_bytes_)
     return Status::invalid_argument("text: has " + std::to_string(text.size()) +
-                                    " bytes, SentencePiece takes at most " +
-                                    std::to_string(kMaxTextBytes));
+                                    " bytes, this SentencePiece model takes at most " +
+                                    std::to_string(max_text_bytes_));
   const bool begins = options.add_special_tokens && bos_ >= 0;
   const bool ends = options.add_special_tokens && eos_ >= 0;
   const std::size_t around = std::size_t{begins} + std::size_t{ends};

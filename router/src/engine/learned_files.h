@@ -16,8 +16,9 @@ namespace collegium::router {
 struct Generation {
   Learned learned;
   std::string digest;  // over the record's content; empty: nothing was learned yet
-  // By collection: digest of the data and options its adapter was trained with, so that unchanged
-  // collections keep theirs. Also for those with queries for which dev chose no adapter.
+  // By collection: digests of the data and of the options its adapter was trained with, joined by
+  // "-", so that unchanged collections keep theirs. Also for those with queries for which dev chose
+  // no adapter.
   std::map<std::string, std::string> data_digest;
   std::vector<std::string> files;                     // of this generation, in learned/
   std::map<std::string, std::string> adapter_digest;  // by collection, for `info`

@@ -5,9 +5,11 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 
 #include "collegium/core/isa.h"
+#include "collegium/core/text/tokenizer.h"
 #include "collegium/core/version.h"
 #include "engine/library_impl.h"
 #include "engine/model_files.h"
@@ -41,7 +43,11 @@ Status check_vacant(const std::string& path) {
   if (path.empty()) return Status::invalid_argument("the library's path is empty");
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
-  if (status.type() == fs::file_type::not_found) return {};
+  if (status.type() == fs::file_type::not_found) {
+    if (fs::is_symlink(fs::symlink_status(path, error)))
+      return Status::invalid_argument(path + " is a link to a folder that does not exist");
+    return {};
+  }
   if (error) return Status::from_errno(error.value(), path);
   if (status.type() != fs::file_type::directory)
     return Status::invalid_argument(path + " is a file; a library is a folder");
@@ -59,6 +65,8 @@ Result<ModelReference> place_encoder(const CreateOptions& options, const core::E
     std::error_code error;
     reference.path = fs::absolute(options.encoder, error).lexically_normal().string();
     if (error) return Status::from_errno(error.value(), options.encoder);
+    COLLEGIUM_RETURN_IF_ERROR(
+        core::check_utf8(reference.path, "linked encoder " + reference.path + ": its path"));
     return reference;
   }
   COLLEGIUM_RETURN_IF_ERROR(
@@ -77,16 +85,33 @@ Result<ModelReference> place_language_model(const CreateOptions& options,
   std::error_code error;
   const fs::path source = fs::absolute(options.language_model, error).lexically_normal();
   if (error) return Status::from_errno(error.value(), options.language_model);
-  if (options.link) {
-    reference.path = source.string();
-    return reference;
-  }
   const std::string name = source.filename().string();
-  reference.path = (fs::path(kLanguageModelFolder) / name).string();
+  reference.path =
+      options.link ? source.string() : (fs::path(kLanguageModelFolder) / name).string();
+  COLLEGIUM_RETURN_IF_ERROR(
+      core::check_utf8(reference.path, "language model " + reference.path + ": its path"));
+  if (options.link) return reference;
   COLLEGIUM_RETURN_IF_ERROR(copy_files(source.parent_path().string(), {name},
                                        (fs::path(folder) / kLanguageModelFolder).string())
                                 .with_context("copying the language model"));
   return reference;
+}
+
+// The folder that becomes `path`, which is vacant: what a link leads to, else `path` itself.
+Result<std::string> vacant_folder(const std::string& path) {
+  std::error_code error;
+  if (!fs::is_symlink(fs::symlink_status(path, error))) return path;
+  const std::string folder = fs::canonical(path, error).string();
+  if (error) return Status::from_errno(error.value(), path);
+  return folder;
+}
+
+// A new folder beside `folder` for its owner alone (0700), of a name that no one else has.
+Result<std::string> make_folder_beside(const std::string& folder) {
+  std::string name = folder + ".creating-XXXXXX";
+  if (::mkdtemp(name.data()) == nullptr)
+    return Status::from_errno(errno, folder + ".creating-XXXXXX");
+  return name;
 }
 
 std::string holder_path(const std::string& path) {
@@ -107,9 +132,8 @@ Result<std::shared_ptr<Library>> Library::create(const std::string& given,
 
   // Everything is made beside `path` and renamed when it is whole, so that a failure, or a kill,
   // never leaves half a library under the name.
-  const std::string making = path + ".creating-" + std::to_string(::getpid());
-  std::error_code error;
-  fs::remove_all(making, error);
+  COLLEGIUM_ASSIGN_OR_RETURN(const std::string folder, vacant_folder(path));
+  COLLEGIUM_ASSIGN_OR_RETURN(const std::string making, make_folder_beside(folder));
   RemoveOnExit cleanup(making);
   {
     index::CorpusOptions corpus_options;
@@ -126,13 +150,13 @@ Result<std::shared_ptr<Library>> Library::create(const std::string& given,
     COLLEGIUM_RETURN_IF_ERROR(corpus->commit(std::move(writes)));
     COLLEGIUM_RETURN_IF_ERROR(corpus->close());
   }
-  if (::rename(making.c_str(), path.c_str()) != 0) {
+  if (::rename(making.c_str(), folder.c_str()) != 0) {
     if (errno == ENOTEMPTY || errno == EEXIST)
       return Status::already_exists(path + " was made by someone else meanwhile");
     return Status::from_errno(errno, path);
   }
   cleanup.dismiss();
-  const fs::path parent = fs::path(path).parent_path();
+  const fs::path parent = fs::path(folder).parent_path();
   COLLEGIUM_RETURN_IF_ERROR(sync_folder(parent.empty() ? "." : parent.string()));
   return open(path);
 }
@@ -196,11 +220,44 @@ Result<std::shared_ptr<Library>> LibraryImpl::open_library(const std::string& pa
     *generation = std::move(*read);
     // What a fit that was killed before it switched has left. The lock is ours.
     remove_leftovers(path, generation->files);
-  } else if (!record.ok() && record.status().code() != StatusCode::kNotFound) {
-    return record.status();
+  } else if (!record.ok()) {
+    if (record.status().code() != StatusCode::kNotFound) return record.status();
+    remove_leftovers(path, {});  // of a first fit that was killed
   }
   library->set_generation(std::move(generation));
   return std::shared_ptr<Library>(std::move(library));
+}
+
+namespace {
+
+Status refuse_within_callback(std::string_view what) {
+  return Status::failed_precondition(
+      std::string(what) +
+      " was called from inside a callback of this library, and would wait for the call that waits "
+      "for it; call it after that call");
+}
+
+}  // namespace
+
+LibraryImpl::Call::Call(const LibraryImpl& library)
+    : library_(library), outer_(innermost_), nested_(inside(library)) {
+  if (!nested_) lock_ = std::shared_lock(library.lifetime_);
+  innermost_ = this;
+}
+
+LibraryImpl::Call::~Call() { innermost_ = outer_; }
+
+bool LibraryImpl::Call::inside(const LibraryImpl& library) {
+  for (const Call* call = innermost_; call != nullptr; call = call->outer_)
+    if (&call->library_ == &library) return true;
+  return false;
+}
+
+Status LibraryImpl::Call::check_reader() const { return library_.check_open(); }
+
+Status LibraryImpl::Call::check_writer(std::string_view what) const {
+  if (nested_) return refuse_within_callback(what);
+  return library_.check_open();
 }
 
 LibraryImpl::~LibraryImpl() { (void)close(); }
@@ -221,6 +278,7 @@ void LibraryImpl::set_generation(std::shared_ptr<const Generation> generation) {
 }
 
 Status LibraryImpl::close() {
+  if (Call::inside(*this)) return refuse_within_callback("close");
   // From here on new calls are refused, so that those under way come to an end.
   closed_ = true;
   const std::unique_lock lock(lifetime_);
@@ -228,14 +286,14 @@ Status LibraryImpl::close() {
 }
 
 Result<Document> LibraryImpl::document(std::string_view collection, std::string_view id) const {
-  const std::shared_lock lock(lifetime_);
-  COLLEGIUM_RETURN_IF_ERROR(check_open());
+  const Call call(*this);
+  COLLEGIUM_RETURN_IF_ERROR(call.check_reader());
   return corpus_->document(collection, id);
 }
 
 Result<LibraryInfo> LibraryImpl::info() const {
-  const std::shared_lock lock(lifetime_);
-  COLLEGIUM_RETURN_IF_ERROR(check_open());
+  const Call call(*this);
+  COLLEGIUM_RETURN_IF_ERROR(call.check_reader());
   const auto current = generation();
   LibraryInfo info;
   info.path = path_;

@@ -21,10 +21,6 @@ constexpr std::size_t kBatchPassages = 512;
 constexpr std::size_t kBatchPairs = 2048;
 constexpr std::size_t kBatchBytes = 64u << 20;
 
-bool is_blank(std::string_view text) {
-  return text.find_first_not_of(" \t\r\n\f\v") == std::string_view::npos;
-}
-
 std::string short_quote(std::string_view text) {
   std::string result = "'" + std::string(text.substr(0, 60));
   return result + (text.size() > 60 ? "...'" : "'");
@@ -59,7 +55,7 @@ Status check_documents(std::span<const Document> documents) {
                                       std::to_string(first->second));
     COLLEGIUM_RETURN_IF_ERROR(core::check_utf8(document.title, "the title of " + where));
     COLLEGIUM_RETURN_IF_ERROR(core::check_utf8(document.text, "the text of " + where));
-    if (is_blank(document.text) && is_blank(document.title))
+    if (core::is_blank(document.text) && core::is_blank(document.title))
       return Status::invalid_argument(where + " is empty: it has neither title nor text");
     COLLEGIUM_RETURN_IF_ERROR(check_metadata(document.metadata, where));
   }
@@ -68,7 +64,7 @@ Status check_documents(std::span<const Document> documents) {
 
 Status check_query(std::string_view query, const std::string& where) {
   COLLEGIUM_RETURN_IF_ERROR(core::check_utf8(query, "the query of " + where));
-  if (is_blank(query)) return Status::invalid_argument(where + " has an empty query");
+  if (core::is_blank(query)) return Status::invalid_argument(where + " has an empty query");
   return {};
 }
 
@@ -128,16 +124,21 @@ class Batch {
     if (known) ++report_.replaced;
     fresh.document = document;
     core::PassageOptions options;
-    options.max_tokens = std::max<std::size_t>(16, encoder_.max_tokens());
+    options.max_tokens =
+        std::max<std::size_t>(16, encoder_.max_text_tokens(core::TextKind::kDocument));
+    COLLEGIUM_ASSIGN_OR_RETURN(std::string title,
+                               core::passage_title(document.title, encoder_.tokenizer(), options));
     COLLEGIUM_ASSIGN_OR_RETURN(fresh.passages, core::split_passages(document.title, document.text,
                                                                     encoder_.tokenizer(), options));
-    // A title without text is still found by its title.
-    if (fresh.passages.empty()) fresh.passages.push_back({});
+    if (fresh.passages.empty()) {
+      // A title without text is still found by its title, of which it then carries the whole.
+      fresh.passages.push_back({});
+      title = document.title;
+    }
     for (const core::PassageSpan& passage : fresh.passages)
       inputs_.push_back(core::passage_input(
-          document.title,
-          std::string_view(document.text)
-              .substr(passage.bytes.begin, passage.bytes.end - passage.bytes.begin)));
+          title, std::string_view(document.text)
+                     .substr(passage.bytes.begin, passage.bytes.end - passage.bytes.begin)));
     bytes_ += document.text.size() + document.title.size();
     const std::size_t count = fresh.passages.size();
     documents_.push_back({std::move(fresh), count});
@@ -268,8 +269,8 @@ class Batch {
 Result<AddReport> LibraryImpl::add(const std::string& collection,
                                    std::span<const Document> documents, std::span<const Pair> pairs,
                                    const core::ProgressCallback& progress) {
-  const std::shared_lock lifetime(lifetime_);
-  COLLEGIUM_RETURN_IF_ERROR(check_open());
+  const Call call(*this);
+  COLLEGIUM_RETURN_IF_ERROR(call.check_writer("add"));
   const auto start = Clock::now();
   COLLEGIUM_RETURN_IF_ERROR(check_collection_name(collection));
   COLLEGIUM_RETURN_IF_ERROR(check_documents(documents));
@@ -277,12 +278,9 @@ Result<AddReport> LibraryImpl::add(const std::string& collection,
   const std::lock_guard writing(writer_);
   const std::vector<std::string> known = corpus_->collections();
   const bool is_new = !std::binary_search(known.begin(), known.end(), collection);
-  std::shared_ptr<const index::CollectionView> view;
-  if (!is_new) {
-    COLLEGIUM_ASSIGN_OR_RETURN(view, corpus_->view(collection));
-  }
   std::unordered_map<std::string_view, std::vector<std::size_t>> pairs_of;
-  std::vector<std::size_t> pairs_of_others;  // whose documents are in the library already
+  std::vector<std::size_t> pairs_of_others;           // whose documents are in the library already
+  std::unordered_map<std::string_view, bool> stored;  // of others: is it in the library?
   for (const Document& document : documents) pairs_of[document.id];
   for (std::size_t i = 0; i < pairs.size(); ++i) {
     const std::string where = "pair " + std::to_string(i);
@@ -292,12 +290,17 @@ Result<AddReport> LibraryImpl::add(const std::string& collection,
                                       " is not a positive number");
     if (const auto here = pairs_of.find(pairs[i].document_id); here != pairs_of.end()) {
       here->second.push_back(i);
-    } else if (view && view->find_document(pairs[i].document_id)) {
-      pairs_of_others.push_back(i);
-    } else {
+      continue;
+    }
+    const auto [other, unknown] = stored.emplace(pairs[i].document_id, false);
+    if (unknown && !is_new) {
+      COLLEGIUM_ASSIGN_OR_RETURN(other->second,
+                                 corpus_->has_document(collection, pairs[i].document_id));
+    }
+    if (!other->second)
       return Status::invalid_argument(where + ": no document " + short_quote(pairs[i].document_id) +
                                       " among those given nor in collection '" + collection + "'");
-    }
+    pairs_of_others.push_back(i);
   }
 
   AddReport report;
@@ -319,14 +322,17 @@ Result<AddReport> LibraryImpl::add(const std::string& collection,
 }
 
 Status LibraryImpl::remove(const std::string& collection, std::span<const std::string> ids) {
-  const std::shared_lock lifetime(lifetime_);
-  COLLEGIUM_RETURN_IF_ERROR(check_open());
+  const Call call(*this);
+  COLLEGIUM_RETURN_IF_ERROR(call.check_writer("remove"));
   const std::lock_guard writing(writer_);
-  COLLEGIUM_ASSIGN_OR_RETURN(const auto view, corpus_->view(collection));
+  const std::vector<std::string> known = corpus_->collections();
+  if (!std::binary_search(known.begin(), known.end(), collection))
+    return Status::not_found("no collection '" + collection + "' in " + path_);
   const std::set<std::string> unique(ids.begin(), ids.end());
   index::WriteSet writes;
   for (const std::string& id : unique) {
-    if (!view->find_document(id))
+    COLLEGIUM_ASSIGN_OR_RETURN(const bool there, corpus_->has_document(collection, id));
+    if (!there)
       return Status::not_found("no document " + short_quote(id) + " in collection '" + collection +
                                "'; nothing was removed");
     writes.remove_document(collection, id);
@@ -336,9 +342,10 @@ Status LibraryImpl::remove(const std::string& collection, std::span<const std::s
   return corpus_->commit(std::move(writes)).status();
 }
 
-Status LibraryImpl::add_negatives(std::span<const std::string> queries) {
-  const std::shared_lock lifetime(lifetime_);
-  COLLEGIUM_RETURN_IF_ERROR(check_open());
+Status LibraryImpl::add_negatives(std::span<const std::string> queries,
+                                  const core::ProgressCallback& progress) {
+  const Call call(*this);
+  COLLEGIUM_RETURN_IF_ERROR(call.check_writer("add_negatives"));
   for (std::size_t i = 0; i < queries.size(); ++i)
     COLLEGIUM_RETURN_IF_ERROR(check_query(queries[i], "negative " + std::to_string(i)));
   const std::lock_guard writing(writer_);
@@ -350,7 +357,8 @@ Status LibraryImpl::add_negatives(std::span<const std::string> queries) {
     fresh.insert(query);
   }
   if (fresh.empty()) return {};
-  COLLEGIUM_ASSIGN_OR_RETURN(const auto vectors, encode_queries({fresh.begin(), fresh.end()}, {}));
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto vectors,
+                             encode_queries({fresh.begin(), fresh.end()}, progress));
   index::WriteSet writes;
   for (const auto& [query, vector] : vectors)
     writes.put_record(negative_key(query),

@@ -1,6 +1,9 @@
 #include <algorithm>
 #include <chrono>
+#include <set>
+#include <string_view>
 
+#include "collegium/core/text/passages.h"
 #include "collegium/core/text/tokenizer.h"
 #include "engine/library_impl.h"
 #include "engine/reader.h"
@@ -45,6 +48,21 @@ std::string join(const std::vector<std::string>& names) {
   return text.empty() ? "none" : text;
 }
 
+// Of probabilities() and familiarity(): each is a product with one row for every collection.
+double router_flops(const Router* router) {
+  if (router == nullptr) return 0.0;
+  return 2.0 * 2.0 * static_cast<double>(router->dim() * router->collections().size());
+}
+
+// Of Gate::features_before(): a product with every row of the reference, and the router's.
+double gate_flops(const Gate& gate, const Router* router) {
+  if (!gate.fitted()) return 0.0;
+  const GateReference& reference = gate.reference();
+  return 2.0 * static_cast<double>(reference.centroids.size() + reference.questions.size() +
+                                   reference.negatives.size() + reference.direction.size()) +
+         router_flops(router);
+}
+
 }  // namespace
 
 // One question on its way to an answer.
@@ -79,8 +97,7 @@ struct LibraryImpl::Question {
 Result<LibraryImpl::Question> LibraryImpl::prepare(std::string_view text,
                                                    const AskOptions& options) const {
   COLLEGIUM_RETURN_IF_ERROR(core::check_utf8(text, "the question"));
-  if (text.find_first_not_of(" \t\r\n\f\v") == std::string_view::npos)
-    return Status::invalid_argument("the question is empty");
+  if (core::is_blank(text)) return Status::invalid_argument("the question is empty");
   if (options.k == 0 || options.k > kMaxPassages)
     return Status::invalid_argument("AskOptions::k is " + std::to_string(options.k) +
                                     "; allowed are 1 to " + std::to_string(kMaxPassages));
@@ -131,8 +148,12 @@ Status LibraryImpl::retrieve(Question& question, const AskOptions& options) cons
   COLLEGIUM_ASSIGN_OR_RETURN(question.searched,
                              run_policy(question.policy, question.policy_input(options.k), search));
   question.answer.route = question.searched->route;
+  flops += router_flops(question.generation->learned.router.get());
+  // A map for each expert: bound has another one for each collection, routed one for all.
+  std::set<std::string_view> experts;
   for (const RouteEntry& entry : question.answer.route.entries)
-    if (entry.searched_again) flops += 2.0 * dim * dim;
+    if (entry.searched_again) experts.insert(entry.expert);
+  flops += 2.0 * dim * dim * static_cast<double>(experts.size());
   question.charge("search", elapsed_ms(start), flops);
   return {};
 }
@@ -140,32 +161,28 @@ Status LibraryImpl::retrieve(Question& question, const AskOptions& options) cons
 Status LibraryImpl::collect_passages(Question& question,
                                      const std::vector<index::Hit>& hits) const {
   const auto start = Clock::now();
-  const std::size_t dim = encoder_->dim();
+  double flops = 0.0;
   for (const index::Hit& hit : hits) {
-    auto stored = corpus_->stored_document(hit.collection, hit.document_id);
+    auto stored = corpus_->stored_passage(hit);
     if (!stored.ok()) {
-      if (stored.status().code() == StatusCode::kNotFound) continue;  // removed meanwhile
+      if (stored.status().code() == StatusCode::kNotFound) continue;  // replaced or removed
       return stored.status();
     }
-    const std::string& text = stored->document.text;
-    if (hit.bytes.end > text.size() || hit.bytes.begin > hit.bytes.end ||
-        (hit.passage + std::size_t{1}) * dim > stored->vectors.size())
-      continue;  // replaced meanwhile by a shorter one
     CitedPassage passage;
     passage.number = question.answer.passages.size() + 1;
     passage.collection = hit.collection;
     passage.document_id = hit.document_id;
-    passage.title = std::move(stored->document.title);
-    passage.section = hit.section;
-    passage.bytes = hit.bytes;
-    passage.text = text.substr(hit.bytes.begin, hit.bytes.end - hit.bytes.begin);
+    passage.title = std::move(stored->title);
+    passage.section = std::move(stored->passage.section);
+    passage.bytes = stored->passage.bytes;
+    passage.text = std::move(stored->text);
     passage.score = static_cast<double>(hit.score);
-    const float* vector = stored->vectors.data() + hit.passage * dim;
-    for (std::size_t i = 0; i < dim; ++i)
-      passage.similarity += double{question.vector[i]} * double{vector[i]};
+    for (std::size_t i = 0; i < stored->vector.size(); ++i)
+      passage.similarity += double{question.vector[i]} * double{stored->vector[i]};
+    flops += 2.0 * static_cast<double>(stored->vector.size());
     question.answer.passages.push_back(std::move(passage));
   }
-  question.charge("search", elapsed_ms(start), 0.0);
+  question.charge("search", elapsed_ms(start), flops);
   return {};
 }
 
@@ -184,19 +201,28 @@ Status LibraryImpl::answer_internally(Question& question, const AskOptions& opti
     return {};
   }
   const auto start = Clock::now();
-  const std::vector<core::ChatMessage> messages = {{"user", answer.question}};
+  const std::vector<core::ChatMessage> messages = {user_message(*language_model_, answer.question)};
   const bool both = answer.gate.decision == GateDecision::kBoth;
-  COLLEGIUM_ASSIGN_OR_RETURN(const auto generation,
-                             language_model_->chat(messages, options.generate, on_token));
+  const auto heartbeat = [&](const core::Progress&) {
+    return !on_token || on_token(std::string_view());
+  };
+  const auto generation = language_model_->chat(messages, options.generate, on_token, heartbeat);
+  if (!generation.ok()) {
+    // The question is too long for the language model; what was read stands.
+    if (!both || generation.status().code() != StatusCode::kInvalidArgument)
+      return generation.status();
+    add_note(answer, "no internal answer: " + generation.status().message());
+    return {};
+  }
   if (both) {
-    answer.text +=
-        (answer.text.empty() ? "" : "\n") + std::string("Without the passages: ") + generation.text;
+    answer.text += (answer.text.empty() ? "" : "\n") + std::string("Without the passages: ") +
+                   generation->text;
     answer.reader += "+internal";
   } else {
-    answer.text = generation.text;
+    answer.text = generation->text;
     answer.reader = "internal";
   }
-  question.charge("answer", elapsed_ms(start), generation.flops);
+  question.charge("answer", elapsed_ms(start), generation->flops);
   return {};
 }
 
@@ -217,8 +243,10 @@ Status LibraryImpl::read(Question& question, const AskOptions& options,
   answer.text = std::move(reading->text);
   answer.reader = std::move(reading->reader);
   add_note(answer, reading->note);
-  question.charge("read", elapsed_ms(start), reading->read_flops);
-  if (reading->answer_flops > 0.0) question.charge("answer", 0.0, reading->answer_flops);
+  question.charge("read", std::max(0.0, elapsed_ms(start) - reading->answer_ms),
+                  reading->read_flops);
+  if (reading->answer_flops > 0.0)
+    question.charge("answer", reading->answer_ms, reading->answer_flops);
   return {};
 }
 
@@ -240,13 +268,15 @@ Result<Answer> LibraryImpl::ask_once(std::string_view text, const AskOptions& op
   auto start = Clock::now();
   std::vector<GateFeature> before;
   std::optional<GateOutcome> outcome;
+  double flops = 0.0;
   if (options.gate) {
     outcome = forced(*options.gate);
   } else {
     before = learned.gate.features_before(learned.router.get(), question.vector);
     outcome = learned.gate.decide_before(before);
+    flops = gate_flops(learned.gate, learned.router.get());
   }
-  question.charge("gate", elapsed_ms(start), 0.0);
+  question.charge("gate", elapsed_ms(start), flops);
 
   if (!outcome || retrieves(outcome->decision)) {
     COLLEGIUM_RETURN_IF_ERROR(retrieve(question, options));
@@ -257,6 +287,7 @@ Result<Answer> LibraryImpl::ask_once(std::string_view text, const AskOptions& op
     }
   } else if (!question.collections.empty()) {
     // The route is shown even where it was not taken.
+    start = Clock::now();
     const CollectionSearch nothing = [](std::string_view, std::span<const float>, std::size_t) {
       return Result<std::vector<index::Hit>>(std::vector<index::Hit>());
     };
@@ -266,6 +297,7 @@ Result<Answer> LibraryImpl::ask_once(std::string_view text, const AskOptions& op
     answer.route = std::move(unsearched.route);
     answer.route.reason = "not searched: the gate decided before";
     for (RouteEntry& entry : answer.route.entries) entry.searched_again = false;
+    question.charge("gate", elapsed_ms(start), router_flops(learned.router.get()));
   }
   answer.gate = std::move(*outcome);
 
@@ -282,20 +314,26 @@ Result<Answer> LibraryImpl::ask_once(std::string_view text, const AskOptions& op
 
 Result<Answer> LibraryImpl::ask(std::string_view question, const AskOptions& options,
                                 const core::LanguageModel::TokenCallback& on_token) const {
-  const std::shared_lock lock(lifetime_);
-  COLLEGIUM_RETURN_IF_ERROR(check_open());
+  const Call call(*this);
+  COLLEGIUM_RETURN_IF_ERROR(call.check_reader());
+  bool streamed = false;
+  core::LanguageModel::TokenCallback watched;
+  if (on_token)
+    watched = [&](std::string_view piece) {
+      streamed = streamed || !piece.empty();
+      return on_token(piece);
+    };
   for (int attempt = 1;; ++attempt) {
-    COLLEGIUM_ASSIGN_OR_RETURN(Answer answer, ask_once(question, options, on_token));
+    COLLEGIUM_ASSIGN_OR_RETURN(Answer answer, ask_once(question, options, watched));
     // What a caller has already been shown is not said twice.
-    const bool streamed = on_token && answer.reader != "extractive" && answer.reader != "none";
     if (streamed || attempt == kAttempts || answer.commit_seq == corpus_->commit_seq())
       return answer;
   }
 }
 
 Result<Answer> LibraryImpl::search(std::string_view query, const AskOptions& options) const {
-  const std::shared_lock lock(lifetime_);
-  COLLEGIUM_RETURN_IF_ERROR(check_open());
+  const Call call(*this);
+  COLLEGIUM_RETURN_IF_ERROR(call.check_reader());
   for (int attempt = 1;; ++attempt) {
     COLLEGIUM_ASSIGN_OR_RETURN(Question question, prepare(query, options));
     Answer& answer = question.answer;

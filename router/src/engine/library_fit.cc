@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <map>
 
@@ -19,16 +20,25 @@ std::string digest_of(std::span<const T> values) {
 std::string adapter_settings(const LearnOptions& options) {
   const core::HeadAdapterOptions& adapter = options.adapter;
   std::string text;
-  for (const double value :
-       {double{adapter.temperature}, double(adapter.max_negatives), double(adapter.batch_size),
-        double(adapter.max_epochs), double{adapter.learning_rate}, double{adapter.identity_decay},
-        double(adapter.seed), double(options.seed)})
-    text += std::to_string(value) + " ";
+  // To the bit: std::to_chars writes the shortest text that reads back as the same number.
+  const auto add = [&](auto value) {
+    char digits[32];
+    text.append(digits, std::to_chars(digits, digits + sizeof digits, value).ptr) += ' ';
+  };
+  add(adapter.temperature);
+  add(adapter.max_negatives);
+  add(adapter.batch_size);
+  add(adapter.max_epochs);
+  add(adapter.learning_rate);
+  add(adapter.identity_decay);
+  add(adapter.seed);
   return text;
 }
 
 // Queries of one collection by split. A query whose pairs fall into several splits is used in the
 // last of them alone (test, then dev), so that nothing is measured on a query that was trained on.
+// There all its documents are relevant, those of its other pairs too: a ranking that finds one of
+// them is not wrong.
 void place_pairs(const std::vector<StoredPair>& pairs, const index::CollectionView& view,
                  CollectionData& collection) {
   std::map<std::string_view, Split> last;
@@ -38,7 +48,7 @@ void place_pairs(const std::vector<StoredPair>& pairs, const index::CollectionVi
   }
   std::map<std::pair<Split, std::string_view>, std::vector<const StoredPair*>> grouped;
   for (const StoredPair& pair : pairs) {
-    if (pair.split == last.at(pair.query)) grouped[{pair.split, pair.query}].push_back(&pair);
+    grouped[{last.at(pair.query), pair.query}].push_back(&pair);
   }
   for (const auto& [key, members] : grouped) {
     std::map<std::uint32_t, float> relevant;
@@ -62,7 +72,7 @@ void place_pairs(const std::vector<StoredPair>& pairs, const index::CollectionVi
 
 std::string expert_note(const FitReport::Expert& expert) {
   if (expert.train == 0) return "no training queries: searched with the plain encoder";
-  if (expert.strength == 0.0f) return "dev chose no adapter";
+  if (expert.strength == 0.0f) return "no adapter: none gains on dev beyond noise";
   if (expert.dev == 0) return "no dev queries: cautious default strength";
   return expert.kept ? "unchanged data: kept" : "";
 }
@@ -112,8 +122,8 @@ Result<LearningSnapshot> LibraryImpl::learning_snapshot() const {
 
 Result<FitReport> LibraryImpl::fit(const FitOptions& options,
                                    const core::ProgressCallback& progress) {
-  const std::shared_lock lifetime(lifetime_);
-  COLLEGIUM_RETURN_IF_ERROR(check_open());
+  const Call call(*this);
+  COLLEGIUM_RETURN_IF_ERROR(call.check_writer("fit"));
   COLLEGIUM_RETURN_IF_ERROR(options.learn.validate());
   const std::lock_guard writing(writer_);
   const auto start = Clock::now();
@@ -123,10 +133,10 @@ Result<FitReport> LibraryImpl::fit(const FitOptions& options,
                                        " holds no documents; add some first");
 
   const auto previous = generation();
-  const std::string settings = adapter_settings(options.learn);
+  const std::string settings = text_digest(adapter_settings(options.learn));
   std::map<std::string, core::TrainedHeadAdapter> kept;
   for (auto& [name, digest] : snapshot.data_digest) {
-    digest = text_digest(digest + settings);
+    digest += "-" + settings;
     const auto before = previous->data_digest.find(name);
     const auto adapter = previous->learned.adapters.find(name);
     if (!options.refit && before != previous->data_digest.end() && before->second == digest &&
@@ -179,14 +189,26 @@ Result<FitReport> LibraryImpl::fit(const FitOptions& options,
 
 Result<Evaluation> LibraryImpl::evaluate(const EvaluateOptions& options,
                                          const core::ProgressCallback& progress) const {
-  const std::shared_lock lifetime(lifetime_);
-  COLLEGIUM_RETURN_IF_ERROR(check_open());
+  const Call call(*this);
+  COLLEGIUM_RETURN_IF_ERROR(call.check_reader());
   COLLEGIUM_RETURN_IF_ERROR(options.validate());
   const auto current = generation();
   if (current->digest.empty())
     return Status::failed_precondition("evaluate: nothing was learned yet; call fit first");
   COLLEGIUM_ASSIGN_OR_RETURN(const LearningSnapshot snapshot, learning_snapshot());
-  return router::evaluate(snapshot.data, current->learned, options, progress);
+  COLLEGIUM_ASSIGN_OR_RETURN(auto evaluation,
+                             router::evaluate(snapshot.data, current->learned, options, progress));
+  // A pair may have changed its split since: what is test now may have been train.
+  std::string changed;
+  for (const auto& [name, digest] : current->data_digest) {
+    const auto now = snapshot.data_digest.find(name);
+    if (now == snapshot.data_digest.end() || digest.rfind(now->second + "-", 0) == 0) continue;
+    changed += (changed.empty() ? "" : ", ") + name;
+  }
+  if (!changed.empty())
+    evaluation.note += "; but documents or pairs of " + changed +
+                       " changed since fit, so queries moved into this split may have taken part";
+  return evaluation;
 }
 
 }  // namespace collegium::router

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <shared_mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "collegium/index/corpus.h"
@@ -30,8 +31,8 @@ struct LearningSnapshot {
 //   learned/          what fit learned, by digest
 //
 // Threads: readers take the current generation once and keep it; the corpus takes care of itself;
-// `writer_` serialises add, remove and fit; `lifetime_` is held shared by every call and alone by
-// close(), which therefore waits for calls under way.
+// `writer_` serialises add, remove and fit; `lifetime_` is held shared by every call (class Call)
+// and alone by close(), which therefore waits for calls under way.
 class LibraryImpl : public Library {
  public:
   static Result<std::shared_ptr<Library>> open_library(const std::string& path,
@@ -42,7 +43,8 @@ class LibraryImpl : public Library {
                         std::span<const Pair> pairs,
                         const core::ProgressCallback& progress) override;
   Status remove(const std::string& collection, std::span<const std::string> ids) override;
-  Status add_negatives(std::span<const std::string> queries) override;
+  Status add_negatives(std::span<const std::string> queries,
+                       const core::ProgressCallback& progress) override;
   Result<FitReport> fit(const FitOptions& options, const core::ProgressCallback& progress) override;
   Result<Answer> ask(std::string_view question, const AskOptions& options,
                      const core::LanguageModel::TokenCallback& on_token) const override;
@@ -55,6 +57,34 @@ class LibraryImpl : public Library {
   Status close() override;
 
  private:
+  // One call of a library on this thread; every public function makes one first. The outermost
+  // holds `lifetime_` shared. A call from inside a callback of it must not lock that again: a
+  // shared_mutex is not recursive.
+  class Call {
+   public:
+    explicit Call(const LibraryImpl& library);
+    ~Call();
+    Call(const Call&) = delete;
+    Call& operator=(const Call&) = delete;
+    // failed_precondition if the library is closed.
+    Status check_reader() const;
+    // The same, or if this is a call from inside a callback.
+    Status check_writer(std::string_view what) const;
+
+    // True if this thread is inside a call of `library`.
+    static bool inside(const LibraryImpl& library);
+
+   private:
+    // The calls of any library that this thread is inside of: the innermost, and by outer_ the
+    // others.
+    static inline thread_local const Call* innermost_ = nullptr;
+
+    const LibraryImpl& library_;
+    const Call* const outer_;
+    const bool nested_;
+    std::shared_lock<std::shared_mutex> lock_;
+  };
+
   LibraryImpl() = default;
   Status check_open() const;
   std::shared_ptr<const Generation> generation() const;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <chrono>
 #include <cstddef>
 #include <set>
 
@@ -12,7 +13,7 @@ namespace collegium::router {
 namespace {
 
 constexpr std::size_t kPassages = 3;
-constexpr std::size_t kSentences = 24;
+constexpr std::size_t kSentences = 40;
 constexpr std::size_t kAnswerSentences = 3;
 // A sentence's score: mostly its own likeness to the question, partly its passage's, so that a
 // sentence of the best passage wins among equals.
@@ -23,6 +24,8 @@ constexpr double kJoinWithin = 0.08;
 constexpr std::size_t kMaxSentenceBytes = 600;
 // What the model is shown of one passage; three of them and the question fit a context of 2,048.
 constexpr std::size_t kPromptPassageBytes = 1200;
+// If not even this much fits beside the question, it is answered extractively.
+constexpr std::size_t kMinPromptPassageBytes = 150;
 
 bool is_space(char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; }
 
@@ -55,27 +58,51 @@ bool is_proper(const std::string& sentence) {
          sentence.front() != '#';
 }
 
-std::vector<Sentence> candidate_sentences(std::span<const CitedPassage> passages) {
-  std::vector<Sentence> proper, rest;
-  std::set<std::string> seen;
-  const std::size_t count = std::min(passages.size(), kPassages);
-  for (std::size_t p = 0; p < count; ++p) {
-    std::size_t taken = 0;
-    for (const core::ByteSpan span : core::split_sentences(passages[p].text)) {
-      // The first passages may use what later ones leave unread, not the other way round.
-      if (taken == kSentences / count || proper.size() == kSentences) break;
-      std::string text =
-          squeeze(std::string_view(passages[p].text).substr(span.begin, span.end - span.begin));
-      if (text.empty() || !seen.insert(text).second) continue;
-      if (is_proper(text)) {
-        proper.push_back({std::move(text), p, 0.0});
-        ++taken;
-      } else if (rest.size() < kPassages) {
-        rest.push_back({std::move(text), p, 0.0});
-      }
+// The proper sentences of one passage, and a few others in case no passage has a proper one.
+struct PassageSentences {
+  std::vector<std::string> proper, rest;
+};
+
+PassageSentences sentences_of(std::string_view passage) {
+  PassageSentences sentences;
+  for (const core::ByteSpan span : core::split_sentences(passage)) {
+    std::string text = squeeze(passage.substr(span.begin, span.end - span.begin));
+    if (text.empty()) continue;
+    if (is_proper(text)) {
+      sentences.proper.push_back(std::move(text));
+    } else if (sentences.rest.size() < kPassages) {
+      sentences.rest.push_back(std::move(text));
     }
   }
-  return proper.empty() ? rest : proper;
+  return sentences;
+}
+
+// At most kSentences, each once, in the order of the passages.
+std::vector<Sentence> candidate_sentences(std::span<const CitedPassage> passages) {
+  passages = passages.first(std::min(passages.size(), kPassages));
+  std::vector<PassageSentences> all;
+  for (const CitedPassage& passage : passages) all.push_back(sentences_of(passage.text));
+  const bool any_proper = std::any_of(
+      all.begin(), all.end(), [](const PassageSentences& one) { return !one.proper.empty(); });
+
+  std::vector<Sentence> candidates;
+  std::set<std::string> seen;
+  std::vector<std::size_t> next(all.size(), 0);
+  const auto take = [&](std::size_t p, std::size_t at_most) {
+    const std::vector<std::string>& from = any_proper ? all[p].proper : all[p].rest;
+    for (std::size_t taken = 0;
+         taken < at_most && next[p] < from.size() && candidates.size() < kSentences; ++next[p]) {
+      if (!seen.insert(from[next[p]]).second) continue;
+      candidates.push_back({from[next[p]], p, 0.0});
+      ++taken;
+    }
+  };
+  for (std::size_t p = 0; p < all.size(); ++p) take(p, kSentences / all.size());
+  // What later passages leave of their share, the first ones use.
+  for (std::size_t p = 0; p < all.size(); ++p) take(p, kSentences);
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [](const Sentence& a, const Sentence& b) { return a.passage < b.passage; });
+  return candidates;
 }
 
 double dot(std::span<const float> a, const float* b) {
@@ -97,21 +124,6 @@ std::string_view clip(std::string_view text, std::size_t limit) {
     while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
   }
   return text.substr(0, end);
-}
-
-std::vector<core::ChatMessage> prompt(std::string_view question,
-                                      std::span<const CitedPassage> passages,
-                                      std::size_t passage_bytes) {
-  std::string content = "Passages:\n";
-  for (const CitedPassage& passage : passages.first(std::min(passages.size(), kPassages))) {
-    content += "[" + std::to_string(passage.number) + "] ";
-    if (!passage.title.empty()) content += passage.title + ". ";
-    content += squeeze(clip(passage.text, passage_bytes)) + "\n";
-  }
-  content += "\nQuestion: " + std::string(question) +
-             "\nAnswer in one or two sentences, using only the passages.";
-  return {{"system", "You answer questions from the given passages and nothing else."},
-          {"user", std::move(content)}};
 }
 
 std::string cited_text(const CitedPassage& passage) {
@@ -187,6 +199,26 @@ const CitedPassage& best_match(std::string_view sentence, std::span<const CitedP
 
 }  // namespace
 
+core::ChatMessage user_message(const core::LanguageModel& model, std::string_view content) {
+  return {"user", model.without_control_tokens(content)};
+}
+
+std::vector<core::ChatMessage> reading_prompt(const core::LanguageModel& model,
+                                              std::string_view question,
+                                              std::span<const CitedPassage> passages,
+                                              std::size_t passage_bytes) {
+  std::string content = "Passages:\n";
+  for (const CitedPassage& passage : passages.first(std::min(passages.size(), kPassages))) {
+    content += "[" + std::to_string(passage.number) + "] ";
+    if (!passage.title.empty()) content += passage.title + ". ";
+    content += squeeze(clip(passage.text, passage_bytes)) + "\n";
+  }
+  content += "\nQuestion: " + std::string(question) +
+             "\nAnswer in one or two sentences, using only the passages.";
+  return {{"system", "You answer questions from the given passages and nothing else."},
+          user_message(model, content)};
+}
+
 Result<Reading> read_extractive(const core::Encoder& encoder, std::span<const float> question,
                                 std::span<const CitedPassage> passages) {
   Reading reading;
@@ -260,32 +292,38 @@ Result<Reading> read_generative(const core::Encoder& encoder, const core::Langua
                                 std::span<const CitedPassage> passages,
                                 const core::GenerateOptions& options,
                                 const core::LanguageModel::TokenCallback& on_token) {
+  COLLEGIUM_RETURN_IF_ERROR(options.validate());
   if (passages.empty()) return read_extractive(encoder, question, passages);
   const auto shown = passages.first(std::min(passages.size(), kPassages));
-  bool stopped = false;
-  const auto heartbeat = [&](std::string_view) {
-    stopped = on_token && !on_token(std::string_view());
-    return !stopped;
+  const auto heartbeat = [&](const core::Progress&) {
+    return !on_token || on_token(std::string_view());
   };
   // A prompt that does not fit is made shorter before it is given up.
   std::string problem;
-  double flops = 0.0;
-  std::string generated;
+  core::Generation generated;
+  double answer_ms = 0.0;
+  const auto start = std::chrono::steady_clock::now();
   for (std::size_t bytes = kPromptPassageBytes;; bytes /= 2) {
-    const auto generation = model.chat(prompt(question_text, shown, bytes), options, heartbeat);
+    auto generation =
+        model.chat(reading_prompt(model, question_text, shown, bytes), options, {}, heartbeat);
     if (generation.ok()) {
-      generated = generation->text;
-      flops = generation->flops;
+      generated = std::move(*generation);
+      answer_ms =
+          std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+              .count();
       break;
     }
-    if (generation.status().code() != StatusCode::kInvalidArgument || bytes < 200)
+    if (generation.status().code() != StatusCode::kInvalidArgument)
       return generation.status().with_context("generative reading");
+    if (bytes / 2 < kMinPromptPassageBytes) {
+      problem = generation.status().message();
+      break;
+    }
   }
-  if (stopped) return Status::cancelled("asked to stop while the language model was reading");
 
   Reading reading;
-  const auto checked = check_generated(generated, shown);
-  if (checked.empty()) problem = "the language model wrote nothing";
+  const auto checked = check_generated(generated.text, shown);
+  if (checked.empty() && problem.empty()) problem = "the language model wrote nothing";
   for (const CheckedSentence& sentence : checked) {
     if (!sentence.problem.empty()) {
       problem = "\"" + sentence.text + "\" is not borne out by [" +
@@ -301,7 +339,8 @@ Result<Reading> read_generative(const core::Encoder& encoder, const core::Langua
     COLLEGIUM_ASSIGN_OR_RETURN(reading, read_extractive(encoder, question, passages));
     reading.note = "generative reading fell back to extractive: " + problem;
   }
-  reading.answer_flops = flops;
+  reading.answer_flops = generated.flops;
+  reading.answer_ms = answer_ms;
   if (on_token && !reading.text.empty()) on_token(reading.text);
   return reading;
 }

@@ -112,6 +112,24 @@ const std::vector<Edit> kEdits = {
     {"sentence_bert_config.json", "32", "1", StatusCode::kCorruption, "1 tokens"},
     {"sentence_bert_config.json", "{", "{\"unheard_of\": 1,", StatusCode::kNotSupported,
      "unheard_of"},
+    {"sentence_bert_config.json", "{", "{\"transformer_task\": \"fill-mask\",",
+     StatusCode::kNotSupported, "transformer_task is 'fill-mask'"},
+    {"sentence_bert_config.json", "{", "{\"module_output_name\": \"sentence_embedding\",",
+     StatusCode::kNotSupported, "module_output_name is 'sentence_embedding'"},
+    {"sentence_bert_config.json", "{", "{\"processing_kwargs\": {\"text\": {\"padding\": true}},",
+     StatusCode::kNotSupported, "processing_kwargs: text"},
+    {"sentence_bert_config.json", "{", "{\"modality_config\": {\"image\": {}},",
+     StatusCode::kNotSupported, "modality_config: image"},
+    {"sentence_bert_config.json", "{",
+     "{\"modality_config\": {\"text\": {\"method\": \"get_text_features\"}},",
+     StatusCode::kNotSupported, "get_text_features"},
+    {"sentence_bert_config.json", "{",
+     "{\"modality_config\": {\"text\": {\"method_output_name\": \"pooler_output\"}},",
+     StatusCode::kNotSupported, "pooler_output"},
+    {"sentence_bert_config.json", "{", "{\"modality_config\": {\"text\": {\"layer\": \"3\"}},",
+     StatusCode::kNotSupported, "layer"},
+    {"sentence_bert_config.json", "{", "{\"modality_config\": 7,", StatusCode::kCorruption,
+     "modality_config"},
 };
 
 TEST(EncoderHostile, WhatIsNotRunHereIsRefusedByName) {
@@ -188,6 +206,22 @@ TEST(EncoderHostile, WeightsThatOverflowGiveAnErrorAndNoVector) {
   write_random_bert(folder.path(), tensors);
   const auto encoder = Encoder::load(folder.path());
   ASSERT_TRUE(encoder.ok()) << encoder.status().to_string();
+  const std::vector<std::string_view> texts = {"river"};
+  const auto result = (*encoder)->encode(texts, TextKind::kQuery);
+  EXPECT_EQ(result.status().code(), StatusCode::kCorruption);
+  EXPECT_THAT(result.status().message(), HasSubstr("not finite"));
+}
+
+// Each number of the mean is finite, its length is not.
+TEST(EncoderHostile, AVectorTooLongToNormaliseIsAnErrorAndNoZero) {
+  const TemporaryFolder folder;
+  TestTensors tensors = random_bert(9);
+  for (float& x : tensors["encoder.layer.1.output.LayerNorm.weight"].values) x *= 1e25f;
+  write_random_bert(folder.path(), tensors);
+  const auto encoder = Encoder::load(folder.path());
+  ASSERT_TRUE(encoder.ok()) << encoder.status().to_string();
+  const auto states = *(*encoder)->token_vectors("river", TextKind::kQuery);
+  for (const float x : states) ASSERT_TRUE(std::isfinite(x));
   const std::vector<std::string_view> texts = {"river"};
   const auto result = (*encoder)->encode(texts, TextKind::kQuery);
   EXPECT_EQ(result.status().code(), StatusCode::kCorruption);

@@ -19,6 +19,10 @@
 #include "io/json_file.h"
 #include "kernels/kernels.h"
 
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
 namespace collegium::core {
 namespace {
 
@@ -250,6 +254,27 @@ TEST(EncoderBits, ConcurrentCallersGetTheSameBits) {
   for (const auto& vectors : seen) EXPECT_EQ(vectors, expected);
 }
 
+// sentence_bert_config.json as current sentence-transformers write it for a BERT.
+TEST(Encoder, AFolderSavedByACurrentSentenceTransformersGivesTheSameVectors) {
+  const TemporaryFolder folder;
+  copy_folder(encoder_data("plain"), folder.path());
+  write_file(folder.file("sentence_bert_config.json"), R"({
+    "max_seq_length": 32,
+    "do_lower_case": false,
+    "transformer_task": "feature-extraction",
+    "modality_config": {
+      "text": {"method": "forward", "method_output_name": "last_hidden_state"}
+    },
+    "module_output_name": "token_embeddings",
+    "processing_kwargs": {}
+  })");
+  const auto saved = load(folder.path());
+  ASSERT_NE(saved, nullptr);
+  const auto encoder = load(encoder_data("plain"));
+  EXPECT_EQ(saved->digest(), encoder->digest());
+  EXPECT_EQ(encode(*saved, {"the river"}).vectors, encode(*encoder, {"the river"}).vectors);
+}
+
 // --- what it says about texts -------------------------------------------------------------------
 
 TEST(Encoder, EmptyTextGivesTheVectorOfClsAndSep) {
@@ -296,6 +321,32 @@ TEST(Encoder, QueriesAndDocumentsGetTheirPrompts) {
   EXPECT_EQ(document.num_tokens[0], 6u);  // the law : river
 }
 
+TEST(Encoder, ATextThatFillsWhatThePromptLeavesIsNotCut) {
+  EXPECT_EQ(load(encoder_data("plain"))->max_text_tokens(TextKind::kDocument), 32u);
+  const auto encoder = load(encoder_data("odd"));
+  ASSERT_EQ(encoder->max_tokens(), 40u);
+  EXPECT_EQ(encoder->max_text_tokens(TextKind::kQuery), 38u);     // what is
+  EXPECT_EQ(encoder->max_text_tokens(TextKind::kDocument), 37u);  // the law :
+  for (const TextKind kind : {TextKind::kQuery, TextKind::kDocument}) {
+    std::string text;  // with the two special tokens as long as may be
+    for (std::size_t i = 2; i < encoder->max_text_tokens(kind); ++i) text += "river ";
+    const auto embeddings = encode(*encoder, {text, text + "river"}, kind);
+    EXPECT_EQ(embeddings.num_tokens[0], 40u);
+    EXPECT_FALSE(embeddings.truncated[0]);
+    EXPECT_TRUE(embeddings.truncated[1]);
+  }
+}
+
+TEST(Encoder, APromptThatFillsTheEncoderLeavesNoTextTokens) {
+  const TemporaryFolder folder;
+  copy_folder(encoder_data("odd"), folder.path());
+  std::string prompt;
+  for (int i = 0; i < 50; ++i) prompt += "law ";
+  replace_in_file(folder.file("config_sentence_transformers.json"), "the law: ", prompt);
+  EXPECT_EQ(load(folder.path())->max_text_tokens(TextKind::kDocument), 0u);
+  EXPECT_EQ(load(folder.path())->max_text_tokens(TextKind::kQuery), 38u);
+}
+
 TEST(Encoder, InvalidUtf8IsAnErrorThatNamesTextAndByte) {
   for (const char* model : {"plain", "odd"}) {  // without and with a prompt
     const auto encoder = load(encoder_data(model));
@@ -333,6 +384,32 @@ TEST(Encoder, ProgressComesFromTheCallerInOrderAndCanCancel) {
   EXPECT_EQ(stopped.status().code(), StatusCode::kCancelled);
   EXPECT_EQ(calls, 3);
 }
+
+TEST(Encoder, WhatACallbackThrowsIsAStatus) {
+  const std::vector<std::string_view> texts = {"river"};
+  const auto result =
+      load(encoder_data("plain"))->encode(texts, TextKind::kDocument, [](const Progress&) -> bool {
+        throw std::runtime_error("from the callback");
+      });
+  EXPECT_EQ(result.status().code(), StatusCode::kInternal);
+  EXPECT_THAT(result.status().message(), testing::HasSubstr("from the callback"));
+}
+
+#if defined(__SSE2__)
+TEST(Encoder, CallbacksSeeTheirOwnFloatingPointSettings) {
+  const std::vector<std::string_view> texts = {"river", "the river"};
+  const auto encoder = load(encoder_data("plain"));
+  const unsigned int before = _mm_getcsr();
+  int calls = 0;
+  const auto result = encoder->encode(texts, TextKind::kDocument, [&](const Progress&) {
+    EXPECT_EQ(_mm_getcsr() & ~0x3fu, before & ~0x3fu);  // all but the flags of what happened
+    return ++calls > 0;
+  });
+  EXPECT_TRUE(result.ok()) << result.status().to_string();
+  EXPECT_GE(calls, 2);
+  EXPECT_EQ(_mm_getcsr() & ~0x3fu, before & ~0x3fu);
+}
+#endif
 
 TEST(Encoder, FlopsCountTheMultiplyAddsOfTheTrunk) {
   const auto encoder = load(encoder_data("plain"));  // hidden 32, intermediate 64, 2 layers

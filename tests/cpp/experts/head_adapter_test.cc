@@ -82,6 +82,8 @@ TEST(HeadAdapter, StrengthIsLinearBetweenIdentityAndTheMap) {
 TEST(HeadAdapter, RefusesWrongSizesAndNumbersThatAreNotFinite) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   EXPECT_EQ(HeadAdapter::create(0, {}, {}).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(HeadAdapter::create(HeadAdapter::kMaxDim + 1, {}, {}).status().code(),
+            StatusCode::kInvalidArgument);
   EXPECT_EQ(HeadAdapter::create(2, {1, 0, 0}, {0, 0}).status().code(),
             StatusCode::kInvalidArgument);
   EXPECT_EQ(HeadAdapter::create(1, {nan}, {0}).status().code(), StatusCode::kInvalidArgument);

@@ -60,6 +60,24 @@ TEST(ByteLevelBpe, FindsAddedTokensLongestFirstAndControlOnesBeforeOthers) {
   EXPECT_EQ(ids_of(*bpe, "<keep<|end|>>"), (Ids{0}));  // '<', 'k', ... have no token here
 }
 
+TEST(ByteLevelBpe, WithoutControlTokensNoneIsLeftWhateverTheyAre) {
+  const auto breaks = [](std::vector<std::string> control, const std::string& text) {
+    BpeSource source = tiny_source();
+    source.types.assign(source.tokens.size(), BpeTokenType::kNormal);
+    for (std::string& token : control) {
+      source.tokens.push_back(std::move(token));
+      source.types.push_back(BpeTokenType::kControl);
+    }
+    return make(std::move(source))->without_control_tokens(text);
+  };
+  EXPECT_EQ(breaks({"<e>", "<e>x"}, "a<e>x<e>"), "a< e>x< e>");
+  EXPECT_EQ(breaks({"xy", "yz"}, "xyz"), "x y z");
+  EXPECT_EQ(breaks({"éa"}, "éaé"), "é aé");
+  EXPECT_EQ(breaks({"é", "<e>"}, "<éee>"), "<ee>");
+  EXPECT_EQ(breaks({"é", "<e>"}, "<ée>"), "< e>");
+  EXPECT_EQ(breaks({"<e>", "< e"}, "x<e>y< < eez"), "xyz");
+}
+
 TEST(ByteLevelBpe, GivesByteOffsetsAndFlagsTruncation) {
   const auto bpe = make(tiny_source());
   const auto encoding = bpe->encode("abc é<|end|>", {});

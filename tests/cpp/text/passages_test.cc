@@ -6,6 +6,8 @@
 #include <fstream>
 #include <random>
 
+#include "collegium/core/gguf.h"
+#include "text/byte_level_bpe.h"
 #include "text/character_tokenizer.h"
 #include "text/white_space.h"
 
@@ -127,6 +129,42 @@ TEST(Passages, NeverSpanTwoSectionsAndNameTheirHeading) {
             "## Two ##\n\n## Three\nc d\n```\n# code\n```\n#no heading");
 }
 
+// The sections of `text`, joined with "|".
+std::string sections_of(std::string_view text) {
+  const auto passages = *split_passages("", text, *character_tokenizer(), {.max_tokens = 64});
+  std::string out;
+  for (const PassageSpan& passage : passages) {
+    if (!out.empty()) out += '|';
+    out += passage.section.empty() ? "-" : passage.section;
+  }
+  return out;
+}
+
+// After CommonMark 0.31, 4.2 (headings) and 4.5 (fenced code).
+TEST(Passages, TakeNoHeadingFromIndentedOrFencedCode) {
+  EXPECT_EQ(sections_of("a\n # One\nb\n  # Two\nc\n   # Three\nd"), "-|One|Two|Three");
+  EXPECT_EQ(sections_of("def f():\n    # comment\n    return 1"), "-");
+  EXPECT_EQ(sections_of("    # code"), "-");
+  EXPECT_EQ(sections_of("a:\n\t# comment\n\tb"), "-");
+  EXPECT_EQ(sections_of("a:\n  \t# comment\nb"), "-");
+  EXPECT_EQ(sections_of("a\n\u00a0# no space of ASCII\nb"), "-");
+  EXPECT_EQ(sections_of("# One\r\na\r\n## Two\r\nb\r\n"), "One|Two");
+  EXPECT_EQ(sections_of("a\n```sh\n# code\n```\n# One\nb"), "-|One");
+  EXPECT_EQ(sections_of("a\n~~~\n# code\n```\n# code\n~~~\n# One\nb"), "-|One");
+  EXPECT_EQ(sections_of("a\n````\n```\n# code\n````\n# One\nb"), "-|One");
+  EXPECT_EQ(sections_of("a\n```\n# code\n``` sh\n# code\n```\n# One\nb"), "-|One");
+  EXPECT_EQ(sections_of("a\n```` code ```` in a line\n# One\nb"), "-|One");
+  EXPECT_EQ(sections_of("a\n```code``` in a line\n# One\nb"), "-|One");
+  EXPECT_EQ(sections_of("a\n- b\n    ```\n# code\n    ```\n# One\nb"), "-|One");
+}
+
+TEST(Passages, TellBlankTextFromOther) {
+  for (const char* text : {"", " ", "\t\r\n\f\v", "\u00a0\u3000", "\u2003 \u2028\u0085"})
+    EXPECT_TRUE(is_blank(text)) << text;
+  for (const char* text : {"a", " \u3000a", "\u00a0.", "漢", "\u200b"})
+    EXPECT_FALSE(is_blank(text)) << text;
+}
+
 TEST(Passages, CutALongHeadingInTheirLabelOnly) {
   std::string heading;
   for (int i = 0; i < 1000; ++i) heading += "é";
@@ -157,6 +195,38 @@ TEST(Passages, CoverEveryByteOnceWithinTheLimitWhateverTheText) {
     const std::string title = make(random() % 4 == 0 ? 30 : 3);
     const std::string text = make(150);
     ASSERT_NO_FATAL_FAILURE(expect_covered_and_within(title, text, *tokenizer, 16 + random() % 30));
+  }
+}
+
+// Tokens that are parts of characters (byte-level BPE, byte fallback), or begin at a space.
+TEST(Passages, CoverEveryByteOnceUnderEveryKindOfTokenizer) {
+  const auto file = GgufFile::open(COLLEGIUM_TEST_DATA "/tiny_llama.gguf");
+  ASSERT_TRUE(file.ok()) << file.status().to_string();
+  const std::shared_ptr<const Tokenizer> tokenizers[] = {
+      *ByteLevelBpe::from_gguf(*file), *load_sentencepiece(COLLEGIUM_TEST_DATA "/unigram.model"),
+      *load_sentencepiece(COLLEGIUM_TEST_DATA "/bpe.model")};
+  constexpr std::string_view kParts[] = {
+      ".",          "! ",           " ",      "\n",        "\n\n",   "the ", "evidence",
+      "é",          "e\u0301",      "漢字",   "漢",        "漢漢漢", "한국", "ひらが",
+      "\u3000",     "\u0e01\u0e33", "\u00a0", "\u200b",    "\u0301", "😀",   "😀😀😀",
+      "👩\u200d👧", "🇩🇪",           "✓",      "\U00010348"};
+  for (const auto& tokenizer : tokenizers) {
+    for (const std::string_view part : kParts) {
+      std::string text;
+      for (int i = 0; i < 200; ++i) text += part;
+      ASSERT_NO_FATAL_FAILURE(expect_covered_and_within("", text, *tokenizer, 64));
+      ASSERT_NO_FATAL_FAILURE(expect_covered_and_within("漢字 é", "x" + text, *tokenizer, 31));
+    }
+    std::mt19937 random(4);
+    for (int i = 0; i < 500; ++i) {
+      std::string title, text;
+      for (std::size_t left = random() % 4; left > 0; --left)
+        title += kParts[random() % std::size(kParts)];
+      for (std::size_t left = random() % 150; left > 0; --left)
+        text += kParts[random() % std::size(kParts)];
+      ASSERT_NO_FATAL_FAILURE(
+          expect_covered_and_within(title, text, *tokenizer, 24 + random() % 40));
+    }
   }
 }
 

@@ -1,7 +1,9 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -120,6 +122,42 @@ TEST(SentencePiece, TakesALongLine) {
     const auto encoding = *tokenizer->encode(text, {});
     EXPECT_GT(encoding.ids.size(), 25'000u);
   }
+}
+
+double thread_seconds() {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+// What it does not know becomes bytes under "bpe". Under "unigram" the library takes quadratic time
+// for it, so the length of a text is bounded.
+TEST(SentencePiece, TimeForUnknownCharactersGrowsWithTheirNumberOrTheirNumberIsBounded) {
+  constexpr std::size_t kMegabyte = std::size_t{1} << 20;
+  const auto fallback = *load_sentencepiece(model_path("bpe"));
+  for (const char* unknown : {"龘", "✓"}) {
+    const auto seconds = [&](std::size_t size) {
+      std::string text;
+      while (text.size() < size) text += unknown;
+      double best = 1e9;
+      for (int run = 0; run < 2; ++run) {
+        const double start = thread_seconds();
+        EXPECT_GE(fallback->encode(text, {})->ids.size(), size);
+        best = std::min(best, thread_seconds() - start);
+      }
+      return best;
+    };
+    EXPECT_LT(seconds(kMegabyte / 2), 30 * seconds(kMegabyte / 16) + 0.01) << unknown;
+  }
+  const auto bounded = *load_sentencepiece(model_path("unigram"));
+  std::string text;
+  while (text.size() < kMegabyte) text += "evidence of the river. ";
+  text.resize(kMegabyte);
+  EXPECT_TRUE(bounded->encode(text, {}).ok());
+  const Status status = bounded->encode(text + "x", {}).status();
+  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+  EXPECT_NE(status.message().find("1048577 bytes"), std::string::npos) << status.message();
+  EXPECT_NE(status.message().find("at most 1048576"), std::string::npos) << status.message();
 }
 
 TEST(SentencePiece, DigestCoversWhatChangesIdsAndNothingElse) {

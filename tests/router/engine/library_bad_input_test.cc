@@ -61,6 +61,29 @@ TEST(BadInput, AFileWhereAFolderIsExpectedIsSaid) {
                "library already");
 }
 
+TEST(BadInput, ALinkToAnEmptyFolderBecomesALinkToTheLibrary) {
+  const TemporaryFolder folder;
+  fs::create_directory(folder / "target");
+  fs::create_directory_symlink("target", folder / "link");
+  ASSERT_OK(Library::create(folder / "link", tiny_options()));
+  EXPECT_TRUE(fs::is_symlink(folder / "link"));
+  EXPECT_EQ(files_in(folder.path()), (std::vector<std::string>{"link", "target"}));
+  ASSERT_OK(Library::open(folder / "target"));
+  ASSERT_OK(Library::open(folder / "link"));
+  EXPECT_FAILS(Library::create(folder / "link", tiny_options()), StatusCode::kAlreadyExists,
+               "library already");
+  fs::create_directory_symlink("nothing", folder / "dangling");
+  EXPECT_FAILS(Library::create(folder / "dangling", tiny_options()), StatusCode::kInvalidArgument,
+               "is a link to a folder that does not exist");
+  EXPECT_EQ(files_in(folder.path()), (std::vector<std::string>{"dangling", "link", "target"}));
+}
+
+TEST(BadInput, ANewLibraryIsItsOwnersAlone) {
+  const TemporaryFolder folder;
+  ASSERT_OK(Library::create(folder / "lib", tiny_options()));
+  EXPECT_EQ(fs::status(folder / "lib").permissions(), fs::perms::owner_all);
+}
+
 TEST(BadInput, HalfAModelIsRefusedAndLeavesNothing) {
   const TemporaryFolder folder;
   for (const char* file : {"config.json", "vocab.txt", "model.safetensors"}) {
@@ -170,6 +193,7 @@ TEST(BadInput, DocumentsAndPairsAreCheckedBeforeAnythingIsWritten) {
   EXPECT_FAILS(add(make_document(std::string(1025, 'x'), "", "text")), invalid, "1025 bytes");
   EXPECT_FAILS(add(make_document("a", "", "")), invalid, "document 1 ('a') is empty");
   EXPECT_FAILS(add(make_document("a", " ", "\n\t")), invalid, "is empty");
+  EXPECT_FAILS(add(make_document("a", "\u2003", "\u00a0\u3000")), invalid, "is empty");
   EXPECT_FAILS(add(make_document("a", "", "bad \xC3\x28 bytes")), invalid, "UTF-8");
   EXPECT_FAILS(add(make_document("a", "\xFF", "text")), invalid, "UTF-8");
   EXPECT_FAILS(add(make_document("\xFF", "", "text")), invalid, "UTF-8");
@@ -178,6 +202,7 @@ TEST(BadInput, DocumentsAndPairsAreCheckedBeforeAnythingIsWritten) {
   const Document fine = make_document("a", "", "text");
   EXPECT_FAILS(add(fine, {{"query", "zzz", {}, 1.0f}}), invalid, "no document 'zzz'");
   EXPECT_FAILS(add(fine, {{"  ", "a", {}, 1.0f}}), invalid, "empty query");
+  EXPECT_FAILS(add(fine, {{"\u00a0\u3000", "a", {}, 1.0f}}), invalid, "empty query");
   EXPECT_FAILS(add(fine, {{"\xFF", "a", {}, 1.0f}}), invalid, "UTF-8");
   EXPECT_FAILS(add(fine, {{"query", "a", {}, 0.0f}}), invalid, "gain");
   const std::vector<Document> documents = {good};
@@ -197,6 +222,7 @@ TEST(BadInput, QuestionsAreChecked) {
   const auto invalid = StatusCode::kInvalidArgument;
   EXPECT_FAILS(library->ask(""), invalid, "empty");
   EXPECT_FAILS(library->ask(" \n"), invalid, "empty");
+  EXPECT_FAILS(library->ask("\u00a0\u3000"), invalid, "empty");
   EXPECT_FAILS(library->ask("a\xFF"), invalid, "UTF-8");
   AskOptions options;
   options.k = 0;
@@ -367,6 +393,64 @@ TEST(BadInput, AFullDiskLosesNothingThatWasAcknowledged) {
     }
   }
   EXPECT_EQ(::umount2(mount_point.c_str(), MNT_DETACH), 0);
+}
+
+// Each of these would wait for the call that waits for its callback.
+TEST(BadInput, ACallbackMayReadButNotWriteOrClose) {
+  const TemporaryFolder folder;
+  const auto library = make_library(folder / "lib", /*fitted=*/false);
+  std::size_t calls = 0;
+  const core::ProgressCallback call_back = [&](const core::Progress&) {
+    ++calls;
+    const auto refused = StatusCode::kFailedPrecondition;
+    const Subject subject = law_subject(1);
+    const std::vector<std::string> ids{"law-1"};
+    EXPECT_FAILS(library->add("other", subject.documents), refused, "add was called from inside");
+    EXPECT_FAILS(library->remove("law", ids), refused, "remove was called from inside");
+    EXPECT_FAILS(library->add_negatives(small_talk()), refused, "add_negatives was called");
+    EXPECT_FAILS(library->fit(), refused, "fit was called from inside");
+    EXPECT_FAILS(library->close(), refused, "close was called from inside");
+    EXPECT_TRUE(library->info().ok());
+    EXPECT_TRUE(library->search("how is the law?").ok());
+    return true;
+  };
+  const auto calls_back = [&](const auto& result) {
+    ASSERT_OK(result);
+    EXPECT_GT(calls, 0u);
+    calls = 0;
+  };
+  calls_back(library->add("more", law_subject(2).documents, {}, call_back));
+  calls_back(library->add_negatives(small_talk(), call_back));
+  calls_back(library->fit({}, call_back));
+  calls_back(library->evaluate({}, call_back));
+  // Another library is not in the middle of anything; and afterwards neither is this one.
+  const auto other = make_library(folder / "other", /*fitted=*/false);
+  const std::vector<std::string> first{"law-1"}, second{"law-2"};
+  ASSERT_OK(library->add("again", law_subject(2).documents, {}, [&](const core::Progress&) {
+    const Status status = other->remove("law", first);
+    return status.ok() || status.code() == StatusCode::kNotFound;  // the second time
+  }));
+  ASSERT_OK(library->remove("law", second));
+  ASSERT_OK(library->close());
+}
+
+TEST(BadInput, AModelsPathThatIsStoredMustBeUtf8) {
+  const TemporaryFolder folder;
+  CreateOptions options;
+  options.encoder = copy_of_encoder(folder / "caf\xe9");
+  options.link = true;
+  EXPECT_FAILS(Library::create(folder / "lib", options), StatusCode::kInvalidArgument, "UTF-8");
+  EXPECT_EQ(files_in(folder.path()), std::vector<std::string>{"caf\xe9"});
+  options.link = false;
+  ASSERT_OK(Library::create(folder / "lib", options));
+  // The library's own may be anything.
+  ASSERT_OK(Library::create(folder / "lib-\xe9", options));
+  ASSERT_OK(Library::open(folder / "lib-\xe9"));
+  // A copied language model keeps its name.
+  fs::copy(std::string(COLLEGIUM_TEST_DATA) + "/tiny_llama.gguf", folder / "mod\xe9le.gguf");
+  options.language_model = folder / "mod\xe9le.gguf";
+  EXPECT_FAILS(Library::create(folder / "lib2", options), StatusCode::kInvalidArgument, "UTF-8");
+  EXPECT_FALSE(fs::exists(folder / "lib2"));
 }
 
 }  // namespace

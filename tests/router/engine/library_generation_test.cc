@@ -95,6 +95,36 @@ TEST(Generation, FilesWrittenWithoutASwitchAreLeftoversThatOpeningRemoves) {
   ASSERT_OK((*library)->ask("how is the river 1?"));
 }
 
+TEST(Generation, WhatAKilledFirstFitLeftIsRemovedByOpening) {
+  const TemporaryFolder folder;
+  {
+    const auto library = make_library(folder / "lib", false);
+    ASSERT_TRUE(library);
+    ASSERT_OK(library->close());
+  }
+  fs::create_directories(folder / "lib/learned");
+  write_file(folder / "lib/learned/0123456789abcdef0123456789abcdef.adapter", "whole");
+  write_file(folder / "lib/learned/fedcba9876543210.router.tmp", "half");
+  const auto library = Library::open(folder / "lib");
+  ASSERT_OK(library);
+  EXPECT_TRUE(files_in(folder / "lib/learned").empty());
+  ASSERT_OK((*library)->fit());
+}
+
+TEST(Generation, IgnoringWhatWasLearnedRemovesNoneOfIt) {
+  const TemporaryFolder folder;
+  {
+    const auto library = make_library(folder / "lib", true);
+    ASSERT_TRUE(library);
+  }
+  const auto files = files_in(folder / "lib/learned");
+  ASSERT_FALSE(files.empty());
+  OpenOptions options;
+  options.ignore_learned = true;
+  { ASSERT_OK(Library::open(folder / "lib", options)); }
+  EXPECT_EQ(files_in(folder / "lib/learned"), files);
+}
+
 TEST(Generation, OldFilesGoOnceTheSwitchIsMade) {
   const TemporaryFolder folder;
   const auto library = make_library(folder / "lib", true);

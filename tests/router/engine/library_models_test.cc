@@ -107,6 +107,15 @@ TEST(SlowModels, TheLanguageModelAnswersByItselfAndWhatItReadsIsBorneOut) {
     EXPECT_EQ(read->reader, "extractive");
     EXPECT_THAT(read->note, HasSubstr("fell back to extractive"));
   }
+  // The language model's time and work are the answer's, the encoder's those of reading.
+  const auto cost_of = [&](const std::string& stage) {
+    for (const StageCost& cost : read->cost)
+      if (cost.stage == stage) return cost;
+    return StageCost{};
+  };
+  EXPECT_GT(cost_of("answer").flops, 0.0);
+  EXPECT_GT(cost_of("answer").ms, cost_of("read").ms);
+  EXPECT_EQ(cost_of("read").flops > 0.0, read->reader == "extractive");
   const auto again = library->ask("On which port does the server listen?", options);
   ASSERT_OK(again);
   EXPECT_EQ(without_times(*again), without_times(*read));

@@ -1,6 +1,7 @@
 #include "collegium/router/library.h"
 
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "engine/library_testing.h"
 
@@ -29,9 +30,112 @@ TEST(Library, FromDocumentsToARoutedCitedAnswer) {
   for (const StageCost& cost : answer->cost) stages.push_back(cost.stage);
   EXPECT_THAT(stages, testing::IsSupersetOf({"encode", "search", "read"}));
   for (const StageCost& cost : answer->cost) {
-    if (cost.stage == "gate") continue;
-    EXPECT_GT(cost.flops, 0.0) << cost.stage;
+    if (cost.stage == "gate") {
+      EXPECT_EQ(cost.flops, 0.0);  // it was told
+    } else {
+      EXPECT_GT(cost.flops, 0.0) << cost.stage;
+    }
   }
+}
+
+TEST(Library, TheGatesAndTheRoutersArithmeticIsInTheCost) {
+  const TemporaryFolder folder;
+  const auto library = make_library(folder / "lib", true);
+  ASSERT_TRUE(library);
+  const auto answer = library->ask("how is the river 1?");
+  ASSERT_OK(answer);
+  ASSERT_NE(answer->gate.stage, GateStage::kAlways);
+  const auto info = library->info();
+  ASSERT_OK(info);
+  // Inner products with a vector of each training query, of each collection (three: its centroid,
+  // the router's weight and its prototype), the direction, and of some of the negatives.
+  double rows = 3.0 * 3.0 + 1.0;
+  for (const auto& collection : info->collections)
+    rows += static_cast<double>(collection.pairs[static_cast<int>(Split::kTrain)]);
+  const double row_flops = 2.0 * static_cast<double>(info->dim);
+  for (const StageCost& cost : answer->cost) {
+    if (cost.stage == "gate") {
+      EXPECT_GT(cost.flops, row_flops * rows);
+      // The route that is only shown is computed once more.
+      EXPECT_LE(cost.flops, row_flops * (rows + static_cast<double>(info->negatives) + 6.0));
+    } else {
+      EXPECT_GT(cost.flops, 0.0) << cost.stage;
+    }
+  }
+}
+
+TEST(Library, ARoutedSearchMapsTheQuestionOnce) {
+  const TemporaryFolder folder;
+  const auto library = make_library(folder / "lib", true);
+  ASSERT_TRUE(library);
+  AskOptions options;
+  options.policy = Policy::kRouted;
+  const auto answer = library->search("how is the river 1?", options);
+  ASSERT_OK(answer);
+  const auto info = library->info();
+  ASSERT_OK(info);
+  double rows = 3.0 * 2.0 + static_cast<double>(answer->passages.size());  // router, similarities
+  const double searches = answer->route.entries[0].searched_again ? 2.0 : 1.0;
+  for (const auto& collection : info->collections)
+    rows += searches * static_cast<double>(collection.index.passages);
+  if (searches > 1.0) rows += static_cast<double>(info->dim);
+  double flops = 0.0;
+  for (const StageCost& cost : answer->cost)
+    if (cost.stage == "search") flops += cost.flops;
+  EXPECT_DOUBLE_EQ(flops, 2.0 * static_cast<double>(info->dim) * rows);
+}
+
+std::shared_ptr<Library> library_with_language_model(const std::string& path) {
+  CreateOptions create = tiny_options();
+  create.language_model = tiny_language_model();
+  auto library = Library::create(path, create);
+  EXPECT_TRUE(library.ok()) << library.status().to_string();
+  if (!library.ok()) return nullptr;
+  EXPECT_TRUE((*library)->add("law", law_subject().documents).ok());
+  return *library;
+}
+
+TEST(Library, WhatWasStreamedIsNotSaidAgainAfterACommit) {
+  const TemporaryFolder folder;
+  const auto library = library_with_language_model(folder / "lib");
+  ASSERT_TRUE(library);
+  AskOptions options;
+  options.gate = GateDecision::kRetrieve;
+  options.read = ReadMode::kGenerative;
+  std::string streamed;
+  int commits = 0;
+  const auto answer = library->ask("what is law?", options, [&](std::string_view piece) {
+    streamed += piece;
+    if (piece.empty() || commits == 2) return true;
+    const std::vector<Document> documents = {
+        make_document("new-" + std::to_string(commits++), "market", "The market runs on.")};
+    std::thread([&] { EXPECT_TRUE(library->add("law", documents).ok()); }).join();
+    return true;
+  });
+  ASSERT_OK(answer);
+  EXPECT_EQ(commits, 1);
+  EXPECT_THAT(answer->note, HasSubstr("fell back to extractive"));
+  EXPECT_FALSE(answer->text.empty());
+  EXPECT_EQ(streamed, answer->text);
+}
+
+TEST(Library, AQuestionTooLongForTheLanguageModelKeepsWhatWasRead) {
+  const TemporaryFolder folder;
+  const auto library = library_with_language_model(folder / "lib");
+  ASSERT_TRUE(library);
+  std::string question = "what is law?";
+  for (int i = 0; i < 50; ++i) question += " and the market";
+  AskOptions options;
+  options.gate = GateDecision::kBoth;
+  options.read = ReadMode::kGenerative;
+  const auto answer = library->ask(question, options);
+  ASSERT_OK(answer);
+  EXPECT_EQ(answer->reader, "extractive");
+  EXPECT_FALSE(answer->text.empty());
+  EXPECT_THAT(answer->note, HasSubstr("fell back to extractive: prompt: "));
+  EXPECT_THAT(answer->note, HasSubstr("no internal answer: prompt: "));
+  options.gate = GateDecision::kInternal;  // and nothing else to answer with
+  EXPECT_EQ(library->ask(question, options).status().code(), StatusCode::kInvalidArgument);
 }
 
 TEST(Library, CitedPassagesAreBytesOfTheirDocuments) {
@@ -150,6 +254,82 @@ TEST(Library, ALongDocumentIsSplitAndNothingIsLost) {
     ASSERT_TRUE(text[i] == ' ' || covered[i] == 1) << "byte " << i;
 }
 
+// The vectors of a document of a closed library, (passages, dim).
+std::vector<float> stored_vectors(const std::string& path, const std::string& id) {
+  const auto corpus = index::Corpus::open(path);
+  EXPECT_TRUE(corpus.ok()) << corpus.status().to_string();
+  if (!corpus.ok()) return {};
+  const auto stored = (*corpus)->stored_document("all", id);
+  EXPECT_TRUE(stored.ok()) << stored.status().to_string();
+  return stored.ok() ? stored->vectors : std::vector<float>();
+}
+
+TEST(Library, TextUnderATitleLongerThanTheEncoderReadsIsEmbeddedAllTheSame) {
+  const TemporaryFolder folder;
+  auto library = Library::create(folder / "lib", tiny_options());
+  ASSERT_OK(library);
+  std::string title = "law";
+  for (int i = 0; i < 60; ++i) title += " and market";  // 121 tokens; the encoder reads 32
+  const std::vector<Document> documents = {
+      make_document("a", title, "The river runs in winter."),
+      make_document("b", title, "Music of the engine is unaffable."),
+  };
+  const auto added = (*library)->add("all", documents);
+  ASSERT_OK(added);
+  EXPECT_EQ(added->passages, 2u);
+  EXPECT_EQ(added->truncated, 0u);
+  for (const Document& document : documents) {
+    // A quarter of the tokens is the title's.
+    const auto found =
+        (*library)->search("law and market and market and market and " + document.text);
+    ASSERT_OK(found);
+    ASSERT_EQ(found->passages.size(), 2u);
+    EXPECT_EQ(found->passages[0].document_id, document.id);
+    EXPECT_NEAR(found->passages[0].similarity, 1.0, 1e-5);
+    EXPECT_LT(found->passages[1].similarity, 0.99);
+    EXPECT_EQ(found->passages[0].title, title);
+  }
+  ASSERT_OK((*library)->close());
+  EXPECT_NE(stored_vectors(folder / "lib", "a"), stored_vectors(folder / "lib", "b"));
+}
+
+TEST(Library, ATitleWithoutTextThatIsTooLongIsReportedAsTruncated) {
+  const TemporaryFolder folder;
+  auto library = Library::create(folder / "lib", tiny_options());
+  ASSERT_OK(library);
+  std::string title = "law";
+  for (int i = 0; i < 10; ++i) title += " and market";  // 21 tokens: it alone is read whole
+  const std::vector<Document> documents = {make_document("a", title, ""),
+                                           make_document("b", title + title + title, "\u3000")};
+  const auto added = (*library)->add("all", documents);
+  ASSERT_OK(added);
+  EXPECT_EQ(added->passages, 2u);
+  EXPECT_EQ(added->truncated, 1u);
+  const auto found = (*library)->search(title);
+  ASSERT_OK(found);
+  EXPECT_EQ(found->passages.at(0).document_id, "a");
+  EXPECT_NEAR(found->passages.at(0).similarity, 1.0, 1e-5);
+}
+
+TEST(Library, PassagesLeaveRoomForTheEncodersPrompt) {
+  const TemporaryFolder folder;
+  CreateOptions options;
+  options.encoder = std::string(COLLEGIUM_TEST_DATA) + "/encoder/odd";  // "the law: "
+  auto library = Library::create(folder / "lib", options);
+  ASSERT_OK(library);
+  std::string text;
+  for (int i = 0; i < 200; ++i) text += "river winter ";  // one sentence: full passages
+  std::string title;
+  for (int i = 0; i < 60; ++i) title += "market ";
+  const std::vector<Document> documents = {make_document("plain", "", text),
+                                           make_document("titled", title, text)};
+  const auto added = (*library)->add("all", documents);
+  ASSERT_OK(added);
+  // 35 words of 37 tokens, with a title of 9 words 26.
+  EXPECT_EQ(added->passages, 12u + 16u);
+  EXPECT_EQ(added->truncated, 0u);
+}
+
 TEST(Library, AddingAgainKeepsVectorsReplacesChangesAndReportsIt) {
   const TemporaryFolder folder;
   auto library = Library::create(folder / "lib", tiny_options());
@@ -207,6 +387,26 @@ TEST(Library, PairsOfOneDocumentShareASplitAndAGivenSplitIsKept) {
   ASSERT_OK(info);
   EXPECT_EQ(info->collections[0].pairs[static_cast<int>(natural)], 1u);
   EXPECT_EQ(info->collections[0].pairs[static_cast<int>(other)], 2u);
+}
+
+TEST(Library, PairsOfKnownDocumentsNeedOnlyTheirIds) {
+  const TemporaryFolder folder;
+  const auto library = make_library(folder / "lib", false);
+  ASSERT_TRUE(library);
+  const std::vector<Document> fresh = {make_document("fresh", "", "The river is a market.")};
+  std::vector<Pair> pairs = {{"the law of water", "law-3", Split::kTest, 1.0f},
+                             {"the cell of water", "law-3", Split::kTest, 1.0f},
+                             {"the river market", "fresh", Split::kTest, 1.0f}};
+  const std::size_t before = library->info()->collections[0].pairs[2];
+  ASSERT_OK(library->add("law", fresh, pairs));
+  EXPECT_EQ(library->info()->collections[0].pairs[2], before + 3);
+  // An id of another collection is none of this one's.
+  pairs.push_back({"of the river", "nature-3", std::nullopt, 1.0f});
+  const Status unknown = library->add("law", {}, pairs).status();
+  EXPECT_EQ(unknown.code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(unknown.message(), HasSubstr("pair 3: no document 'nature-3'"));
+  EXPECT_EQ(library->info()->collections[0].pairs[2], before + 3);
+  EXPECT_EQ(library->remove("lore", {}).code(), StatusCode::kNotFound);
 }
 
 TEST(Library, RemovingTakesDocumentsAndTheirPairsOrNothing) {

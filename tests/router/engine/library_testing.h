@@ -51,6 +51,12 @@ class TemporaryFolder {
 // vectors, which is all that these tests need of meaning.
 inline std::string tiny_encoder() { return std::string(COLLEGIUM_TEST_DATA) + "/encoder/plain"; }
 
+// Two layers with random weights and a context of 96 tokens: it has a chat template, but no prompt
+// with passages fits.
+inline std::string tiny_language_model() {
+  return std::string(COLLEGIUM_TEST_DATA) + "/tiny_llama.gguf";
+}
+
 inline CreateOptions tiny_options() {
   CreateOptions options;
   options.encoder = tiny_encoder();

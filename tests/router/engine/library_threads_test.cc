@@ -62,6 +62,31 @@ TEST(LibraryThreads, ReadersGoOnWhileWritersAddRemoveAndFit) {
   EXPECT_GT(asked, 0);
 }
 
+TEST(LibraryThreads, OfManyThatCreateOneLibraryOneGetsIt) {
+  const TemporaryFolder folder;
+  for (int round = 0; round < 5; ++round) {
+    const std::string path = folder / ("lib-" + std::to_string(round));
+    std::vector<Result<std::shared_ptr<Library>>> results(4, Status::internal("not run"));
+    std::vector<std::thread> threads;
+    for (auto& result : results)
+      threads.emplace_back([&] { result = Library::create(path, tiny_options()); });
+    for (std::thread& thread : threads) thread.join();
+    std::size_t winners = 0;
+    for (const auto& result : results) {
+      if (result.ok()) {
+        ++winners;
+        EXPECT_TRUE((*result)->add("law", law_subject(3).documents).ok());
+      } else {
+        EXPECT_EQ(result.status().code(), StatusCode::kAlreadyExists)
+            << result.status().to_string();
+      }
+    }
+    EXPECT_EQ(winners, 1u);
+  }
+  EXPECT_EQ(files_in(folder.path()),
+            (std::vector<std::string>{"lib-0", "lib-1", "lib-2", "lib-3", "lib-4"}));
+}
+
 TEST(LibraryThreads, CloseWaitsForQuestionsUnderWay) {
   const TemporaryFolder folder;
   const auto library = make_library(folder / "lib", false);

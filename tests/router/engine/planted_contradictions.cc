@@ -13,6 +13,9 @@ bool is_word(char c) {
   return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-';
 }
 
+const std::vector<std::string> kNumberWords = {"two",    "four",    "seven",  "twelve",
+                                               "twenty", "seventy", "ninety", "hundred"};
+
 struct Token {
   std::size_t begin = 0, end = 0;
 };
@@ -44,9 +47,17 @@ std::vector<std::string> sentences_of(const std::string& passage) {
   return sentences;
 }
 
-bool is_number(std::string_view word) {
-  return !word.empty() && std::all_of(word.begin(), word.end(),
-                                      [](unsigned char c) { return std::isdigit(c) != 0; });
+// The runs of digits of a token without letters: "5-10" has two.
+std::vector<Token> digits_of(const std::string& text, const Token& token) {
+  std::vector<Token> digits;
+  for (std::size_t i = token.begin; i < token.end; ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (std::isalpha(c) != 0 || c == '_') return {};
+    if (std::isdigit(c) == 0) continue;
+    if (digits.empty() || digits.back().end != i) digits.push_back({i, i});
+    digits.back().end = i + 1;
+  }
+  return digits;
 }
 
 // A capitalised word inside a sentence.
@@ -125,11 +136,21 @@ PlantedScore measure_planted(std::span<const std::string> passages, std::uint64_
       }
       for (const Token& token : tokens_of(sentence)) {
         const std::string word = word_of(sentence, token);
-        if (is_number(word) && word.size() < 9) {
-          const long value = std::stol(word);
+        const std::vector<Token> digits = digits_of(sentence, token);
+        for (const Token& part : digits) {
+          if (part.end - part.begin >= 9) continue;
+          const long value = std::stol(word_of(sentence, part));
           plant(PlantedKind::kNumber,
-                replaced(sentence, token,
+                replaced(sentence, part,
                          std::to_string(value + 1 + static_cast<long>(random() % 97))));
+        }
+        if (const auto at = std::find(kNumberWords.begin(), kNumberWords.end(), word);
+            at != kNumberWords.end()) {
+          const auto shift = 1 + static_cast<std::ptrdiff_t>(random() % (kNumberWords.size() - 1));
+          const auto other = (at - kNumberWords.begin() + shift) %
+                             static_cast<std::ptrdiff_t>(kNumberWords.size());
+          plant(PlantedKind::kNumber,
+                replaced(sentence, token, kNumberWords[static_cast<std::size_t>(other)]));
         } else if (is_name(sentence, token) && names.size() > 1) {
           std::string other = names[random() % names.size()];
           for (int tries = 0; tries < 20 && passage.find(other) != std::string::npos; ++tries)
@@ -180,6 +201,10 @@ std::vector<std::string> manual_sentences() {
       "are errors. The environment is searched from the Global outward.",
       "Every transaction in Ledger must balance to zero. A posting can omit its amount once. "
       "Comments are not shown in the register report.",
+      "The film was kept at -18 degrees from 1998-07-09 on. Prints last 30-90 years. The "
+      "laboratory answers at 555-1234 within two days.",
+      "The beam carries twenty kilonewton over 3.75 metres. Seventy of them were tested, ninety "
+      "were not. A run takes 5–10 minutes.",
       "The archive is compressed with level 9, which takes about 4 times as long. Level 0 is not "
       "compressed at all. Checksums by Adler are verified on reading."};
 }

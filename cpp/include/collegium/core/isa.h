@@ -22,7 +22,7 @@ COLLEGIUM_API std::string_view isa_name(Isa isa) noexcept;  // "scalar", "avx2",
 COLLEGIUM_API Isa machine_isa() noexcept;
 
 // The level in use: machine_isa() capped by the environment variable COLLEGIUM_ISA, read once at
-// first call. An unknown value caps nothing and is reported by `collegium info`.
+// first call. An unknown value caps nothing; requested_isa() has the error to show.
 COLLEGIUM_API Isa active_isa() noexcept;
 
 // The level a name means. invalid_argument for any other text; the message lists the names.

@@ -1,8 +1,8 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <functional>
-#include <memory>
 
 #include "collegium/core/export.h"
 
@@ -13,6 +13,7 @@ namespace collegium::core {
 class COLLEGIUM_API ThreadPool {
  public:
   // `num_threads` counts the caller, who works too: 1 starts no thread. 0: hardware concurrency.
+  // More than 1024 are taken for a typing error and become 1024.
   explicit ThreadPool(std::size_t num_threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -20,7 +21,9 @@ class COLLEGIUM_API ThreadPool {
 
   std::size_t num_threads() const noexcept;
 
-  // Replaces the number of threads, counted as above. Only while no work runs.
+  // Replaces the number of threads, counted as above. From any thread, several at once too, but not
+  // from inside a task. Waits for the work under way; what comes meanwhile is done by its callers
+  // alone.
   void resize(std::size_t num_threads);
 
   // Calls task(i) for every i in [0, count), on this pool's threads and the caller's; returns when
@@ -35,7 +38,7 @@ class COLLEGIUM_API ThreadPool {
 
  private:
   struct State;
-  std::unique_ptr<State> state_;
+  std::atomic<State*> state_;  // owned; another only in a forked child
 };
 
 // The process's pool, made at first use with COLLEGIUM_NUM_THREADS threads (default: hardware

@@ -59,10 +59,10 @@ struct CollectionInfo {
   std::string name;
   std::uint64_t documents = 0;
   std::uint64_t passages = 0;
-  std::string index_kind;      // how it is searched now: "exact", or "hnsw" when it has a graph
+  std::string index_kind;  // how it is searched now: "exact", or "hnsw" when it has a graph
   std::uint64_t index_generation = 0;  // as in Hit, now
-  bool index_rebuilt = false;  // open() had to rebuild its index from the store
-  std::string index_note;      // why, or empty
+  bool index_rebuilt = false;          // open() had to rebuild its index from the store
+  std::string index_note;              // why, or empty
 };
 
 // One collection as it stood at one commit: immutable, shared, safe to read from any thread.

@@ -59,7 +59,8 @@ struct COLLEGIUM_API Evaluation {
   std::vector<EvaluationRow> rows;
   std::map<std::string, double> router_accuracy;  // by Router::kind(), mean over collections
   // Of the split's queries and negatives: decided rightly; of questions that need the corpus:
-  // retrieved for; of the others: not. Zero examples where the gate is not fitted.
+  // retrieved for; of the others: not. Zero examples where the gate is not fitted; specificity is 0
+  // (null in JSON) where the split has no negatives.
   double gate_accuracy = 0.0, gate_recall = 0.0, gate_specificity = 0.0;
   std::size_t gate_examples = 0;
   std::string note;  // first line of a report: e.g. that this split took part in fitting
@@ -79,6 +80,9 @@ struct COLLEGIUM_API Evaluation {
 //   random              an expert drawn for each query
 //   router K            the likeliest collection's expert, by each router K, never abstaining
 //   routed, bound       the policies with learned.policy's settings, without and with prior
+//   nearest neighbour   the expert of the collection that the nearest training query is of
+//   soft fusion         everything under the experts' query vectors (plain where a collection has
+//                       none), averaged by learned.router's probabilities
 //   oracle per set      the best of plain and experts for each collection, after the fact
 //   oracle per query    the same for each query
 //   noise control       the same with as many random maps of the adapters' mean norm of W - I for

@@ -52,11 +52,10 @@ struct LearningData {
 };
 
 struct COLLEGIUM_API LearnOptions {
-  core::HeadAdapterOptions adapter;
+  core::HeadAdapterOptions adapter;  // of every expert; multi_task derives its seed from this one's
   bool multi_task = true;       // also train the one-adapter-for-all baseline that reports show
   std::string router = "auto";  // "linear", "pilots-source", "pilots-winner", or dev chooses
   GateOptions gate;
-  std::uint64_t seed = 1;
   Status validate() const;
 };
 
@@ -74,7 +73,8 @@ struct Learned {
 // Fits on train, chooses on dev (promise 7); test is never looked at. Adapters in `kept` (of
 // collections whose data did not change) are taken bit for bit, so adding a collection retrains no
 // other expert. A collection without training queries gets no adapter; without dev queries, a
-// cautious one. Deterministic for a seed, whatever the number of threads. invalid_argument on data
+// cautious one. Deterministic for adapter.seed (nothing else is drawn), whatever the number of
+// threads. invalid_argument on data
 // that disagrees with itself or is not finite; cancelled.
 COLLEGIUM_API Result<Learned> learn(
     const LearningData& data, const LearnOptions& options,

@@ -37,7 +37,9 @@ struct Pair {
 struct CreateOptions {
   std::string encoder;         // folder of a Hugging Face encoder
   std::string language_model;  // a GGUF file for the internal expert; empty: none
-  bool link = false;           // refer to the models where they are instead of copying them
+  // Refer to the models where they are instead of copying them. Their paths are kept in the library
+  // and must be UTF-8 then (without it, the name of the language model's file).
+  bool link = false;
   std::uint64_t hnsw_threshold = 100000;
 };
 
@@ -53,8 +55,10 @@ struct AddReport {
   std::size_t documents = 0;  // given
   std::size_t unchanged = 0;  // of them, kept with their vectors
   std::size_t replaced = 0;
-  std::size_t passages = 0;          // embedded now
-  std::size_t truncated = 0;         // of them, cut by the encoder: a title longer than it reads
+  std::size_t passages = 0;  // embedded now
+  // Of them, cut by the encoder: a title without text that is longer than it reads, or any text
+  // of an encoder that reads less than 16 tokens beside its prompt.
+  std::size_t truncated = 0;
   std::size_t pairs[3] = {0, 0, 0};  // by Split
   double seconds = 0.0;
 };
@@ -150,6 +154,8 @@ struct COLLEGIUM_API LibraryInfo {
 // What a user opens: encoder, experts, collections, router, gate and LM experts in one folder.
 // Any number of threads may ask, search and read; add, remove and fit are serialised, and readers
 // go on with the state they began with. One process holds a library: a second open is `busy`.
+// A callback may read from the library whose call it is part of; add, remove, add_negatives, fit
+// and close are failed_precondition there, for they would wait for the call that waits for them.
 class COLLEGIUM_API Library {
  public:
   // already_exists if the folder holds a library; nothing is left behind on failure.
@@ -169,11 +175,16 @@ class COLLEGIUM_API Library {
                                 const core::ProgressCallback& progress = {}) = 0;
   // Removes documents and their pairs. Ids that are not there are not_found and nothing is removed.
   virtual Status remove(const std::string& collection, std::span<const std::string> ids) = 0;
-  // Questions that need no corpus: what the gate learns from. Split 80/10/10 by their text.
-  virtual Status add_negatives(std::span<const std::string> queries) = 0;
+  // Questions that need no corpus: what the gate learns from. Split 80/10/10 by their text. They
+  // are committed together, at the end; cancelled before that, none is added.
+  virtual Status add_negatives(std::span<const std::string> queries,
+                               const core::ProgressCallback& progress = {}) = 0;
 
   virtual Result<FitReport> fit(const FitOptions& options = {},
                                 const core::ProgressCallback& progress = {}) = 0;
+  // `on_token` is called with each piece of text a language model's answer gets, and with empty
+  // ones while it reads and writes: false to text ends the answer there, false to an empty one is
+  // cancelled.
   virtual Result<Answer> ask(std::string_view question, const AskOptions& options = {},
                              const core::LanguageModel::TokenCallback& on_token = {}) const = 0;
   // Retrieval alone: route and passages without gate and reading (Answer::text is empty).

@@ -55,8 +55,9 @@ struct LinearRouterOptions {
 };
 
 // Multinomial logistic regression, class-balanced, temperature-calibrated on `dev` (arXiv
-// 1706.04599). A collection without queries is learned from its centroid alone. invalid_argument on
-// sizes, unknown labels or numbers that are not finite. `dev` may be empty: not calibrated then.
+// 1706.04599, with a prior towards "not calibrated", so that a small dev does little). A collection
+// without queries is learned from its centroid alone. invalid_argument on sizes, unknown labels or
+// numbers that are not finite. `dev` may be empty: not calibrated then.
 COLLEGIUM_API Result<std::shared_ptr<const Router>> fit_linear_router(
     const RouterExamples& train, const RouterExamples& dev,
     const LinearRouterOptions& options = {});
@@ -71,9 +72,11 @@ COLLEGIUM_API Result<std::shared_ptr<const Router>> fit_pilot_router(const Route
 
 struct RouteEntry {
   std::string collection;
-  std::string expert;  // the collection's name if it has an adapter, else "plain"
+  // bound: the collection's own name if it has an adapter, else "plain". routed: whose expert
+  // searched it, the same for every entry; "plain" where the plain vector did.
+  std::string expert;
   double probability = 0.0;
-  bool searched_again = false;  // bound: under its own expert
+  bool searched_again = false;  // under `expert`
   double shift = 0.0;           // bound: added to its adapted scores, so that they compare
   double prior = 0.0;           // weight x log(probability), added to all its scores
 };

@@ -22,10 +22,11 @@ struct COLLEGIUM_API SupportVerdict {
 };
 
 // Whether `passage` (title and text) bears out the facts a language model most often gets wrong in
-// `sentence`: every number in it, every name or identifier (capitalised words, CamelCase,
-// snake_case, --options), and every negation near the same words, must occur in the passage; a
-// negation of the passage must not be lost where the sentence repeats its words. A rule, not a
-// model: deterministic, English, linear in the lengths. It says nothing of other contradictions.
+// `sentence`: every number in it (by value and sign; each part of a range or date; in words too),
+// every name or identifier (capitalised words, CamelCase, snake_case, --options), and every
+// negation near the same words, must occur in the passage; a negation of the passage must not be
+// lost where the sentence repeats its words. A rule, not a model: deterministic, English, linear in
+// the lengths. It says nothing of other contradictions, nor of what a number of the passage counts.
 // Citations like [2] are ignored. Thread-safe.
 COLLEGIUM_API SupportVerdict check_support(std::string_view sentence, std::string_view passage);
 

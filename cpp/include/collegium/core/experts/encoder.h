@@ -36,6 +36,9 @@ class COLLEGIUM_API Encoder {
 
   std::size_t dim() const noexcept;
   std::size_t max_tokens() const noexcept;  // a longer text is cut here, and encode() says so
+  // What the model's prompt for `kind` leaves of max_tokens(): the tokens a text may have, special
+  // tokens included, so that encode() cuts nothing. 0 if the prompt leaves nothing.
+  std::size_t max_text_tokens(TextKind kind) const noexcept;
   const Tokenizer& tokenizer() const noexcept;
   // 32 hex digits over weights, tokenizer, pooling, prompts and length: equal digests, equal
   // vectors.
@@ -51,7 +54,8 @@ class COLLEGIUM_API Encoder {
     std::vector<std::size_t> num_tokens;  // (texts,), after truncation
     std::vector<bool> truncated;          // (texts,)
   };
-  // invalid_argument for a text that is not UTF-8 (the message gives its position), cancelled.
+  // invalid_argument for a text that is not UTF-8 (the message gives its position), cancelled,
+  // corruption if the weights overflow. What `progress` throws becomes internal.
   Result<Embeddings> encode(std::span<const std::string_view> texts, TextKind kind,
                             const ProgressCallback& progress = {}) const;
   // (tokens, dim) hidden states of the last layer before pooling, for one text.

@@ -11,6 +11,7 @@
 
 #include "collegium/core/export.h"
 #include "collegium/core/isa.h"
+#include "collegium/core/progress.h"
 #include "collegium/core/status.h"
 #include "collegium/core/text/tokenizer.h"
 
@@ -49,7 +50,7 @@ class COLLEGIUM_API LanguageModel {
   // not_found, corruption, not_supported (architecture, rotary scaling, tensor or its type,
   // tokenizer that is not run here, by name). Keeps the file mapped; beside it the memory is that
   // of the vocabulary, about 20 MB for 50,000 tokens. A call takes 8 * layers * kv_width bytes of
-  // KV cache a token (46 KB for SmolLM2-135M).
+  // KV cache a token (46 KB for SmolLM2-135M). Of a level above the machine's, the machine's.
   static Result<std::shared_ptr<const LanguageModel>> load(const std::string& gguf_path,
                                                            Isa isa = active_isa());
   ~LanguageModel();
@@ -62,20 +63,28 @@ class COLLEGIUM_API LanguageModel {
   // is recognised by its exact text, never guessed: failed_precondition if the file has none,
   // not_supported (with its digest) if it is not a known one; generate() works all the same.
   // invalid_argument for no messages or another role than system, user and assistant.
-  // Control tokens inside a message's content are control tokens, as in the reference.
+  // Control tokens inside a message's content are control tokens, as in the reference: what others
+  // wrote goes through without_control_tokens() first.
   Result<std::string> apply_chat_template(std::span<const ChatMessage> messages) const;
+  // `text` with a space after the first character of whatever in it would become a control token
+  // of this model ("< |im_end|>"), so that it is read as text. Left out instead is a token of one
+  // character, and every one where a control token has a space itself.
+  std::string without_control_tokens(std::string_view text) const;
   // Called with each piece of text as it is complete UTF-8; returning false stops.
   using TokenCallback = std::function<bool(std::string_view piece)>;
   // invalid_argument if the prompt has no token, is not UTF-8 or does not fit the context with one
-  // token to spare, before anything runs. corruption if the weights give no finite logits. What
-  // `on_token` throws becomes internal.
+  // token to spare, before anything runs. corruption if the weights give no finite logits. What a
+  // callback throws becomes internal. cancelled if `progress` says so: it is asked before every
+  // 64 tokens of the prompt ("prompt") and before every new token ("generate").
   Result<Generation> generate(std::string_view prompt, const GenerateOptions& options = {},
-                              const TokenCallback& on_token = {}) const;
+                              const TokenCallback& on_token = {},
+                              const ProgressCallback& progress = {}) const;
   Result<Generation> chat(std::span<const ChatMessage> messages,
-                          const GenerateOptions& options = {},
-                          const TokenCallback& on_token = {}) const;
-  // Logits (tokens, vocab) of every position of `ids`, for tests and scoring.
-  Result<std::vector<float>> logits(std::span<const std::int32_t> ids) const;
+                          const GenerateOptions& options = {}, const TokenCallback& on_token = {},
+                          const ProgressCallback& progress = {}) const;
+  // Logits (tokens, vocab) of every position of `ids`, for tests and scoring. `progress` as above.
+  Result<std::vector<float>> logits(std::span<const std::int32_t> ids,
+                                    const ProgressCallback& progress = {}) const;
 
  private:
   struct Impl;

@@ -13,12 +13,14 @@ namespace collegium::core {
 // A passage: the unit that is embedded and retrieved. Offsets are bytes into the document's text.
 struct PassageSpan {
   ByteSpan bytes;
-  // The nearest Markdown-style heading above ("# ..."), or empty; at most 200 bytes of it.
+  // The nearest Markdown heading above ("# ...", as CommonMark 0.31 has it: at most three spaces
+  // before it, and not within a fenced block of code), or empty; at most 200 bytes of it.
   std::string section;
 };
 
 struct PassageOptions {
-  // Tokens a passage may have, special tokens and its title included. Range [16, encoder limit].
+  // Tokens a passage may have, special tokens and its title included. Range [16, what the encoder
+  // reads: Encoder::max_text_tokens(TextKind::kDocument)].
   std::size_t max_tokens = 256;
 };
 
@@ -44,6 +46,10 @@ COLLEGIUM_API Result<std::string> passage_title(std::string_view title, const To
 // What is embedded for a passage: "title passage" (as BEIR does), or the passage alone if there
 // is no title. `title` is what passage_title() gave.
 COLLEGIUM_API std::string passage_input(std::string_view title, std::string_view passage);
+
+// True if `text` is empty or white space alone, of any script (Unicode's White_Space): it gives
+// neither passage nor title. Pre: UTF-8.
+COLLEGIUM_API bool is_blank(std::string_view text) noexcept;
 
 // The sentences of `text`, without the white space around them: every other byte lies in exactly
 // one span. A sentence ends at . ! ? or their like in other scripts, with the quotes, brackets and

@@ -58,8 +58,11 @@ COLLEGIUM_API Result<std::shared_ptr<const Tokenizer>> load_wordpiece(const std:
 
 // A SentencePiece `.model` (arXiv 1808.06226; unigram and BPE), through the SentencePiece library.
 // Every part of the file is checked before the library sees it. Special tokens are <s> before and
-// </s> behind a text, each where the model has it as a control piece. Texts of at most 64 MiB.
-// Offsets include the white space before a word, which belongs to its token.
+// </s> behind a text, each where the model has it as a control piece. Offsets include the white
+// space before a word, which belongs to its token.
+// Texts of at most 64 MiB; without byte fallback of at most 1 MiB, since the library takes
+// quadratic time for a run of characters the model does not know (2 s for 256 KiB of them, half a
+// minute for 1 MiB). A longer one is invalid_argument.
 // not_found, corruption, not_supported (word and character models, denormalisation rules).
 COLLEGIUM_API Result<std::shared_ptr<const Tokenizer>> load_sentencepiece(const std::string& path);
 
