@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Writes cpp/src/text/unicode_tables.inc by asking the `tokenizers` package about every code point.
+"""Writes the tables of cpp/src/text by asking the `tokenizers` package about every code point.
+
+unicode_tables.inc is what BERT needs, unicode_form_tables.inc what other tokenizer.json files do.
 
 BERT's WordPiece depends on what its implementation takes for a control character, a mark, a
 punctuation character, and so on. The Unicode tables inside `tokenizers` are of several ages and
@@ -9,21 +11,25 @@ agree with no single Unicode version, so the package itself is the source.
     python tools/make_unicode_tables.py            # rewrites the file
     python tools/make_unicode_tables.py --check    # exits 1 if the file would change
 
-Needs about half a minute.
+Needs about a minute.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import itertools
+import json
 import pathlib
+import struct
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable
 
 import tokenizers
-from tokenizers import normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
-OUTPUT = pathlib.Path(__file__).resolve().parent.parent / "cpp/src/text/unicode_tables.inc"
+FOLDER = pathlib.Path(__file__).resolve().parent.parent / "cpp/src/text"
 PINNED = "0.23.3"
 CODE_POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 HANGUL = range(0xAC00, 0xD7A4)
@@ -194,6 +200,189 @@ constexpr Decomposition kDecompositions[] = {{
 """
 
 
+# Classes of grapheme clusters, as unicode_forms.h has them.
+ATTACH, PREPEND, CONTROL, LEAD, VOWEL, TAIL, PICTOGRAPH = 1, 2, 3, 4, 5, 6, 9
+CONSONANT, LINKER, BETWEEN = 16, 32, 64
+
+
+def short_clusters() -> Callable[[str], int]:
+    """Counts grapheme clusters, but those of 6 bytes and more by their characters.
+
+    The package shows its clusters nowhere but in the Precompiled normaliser, which replaces one of
+    fewer than 6 bytes as a whole, by what its trie has for the shortest prefix, and others
+    character by character. With a trie of all single bytes the length of the result tells."""
+    offset = 256  # of the root's children, in units
+    array = [0] * (3 * 256)
+    array[0] = offset << 10
+    leaf = 2 * 256  # of the children of each
+    for byte in range(1, 256):
+        # has_leaf, and children at `leaf`: the value lies at the child with label 0
+        array[offset ^ byte] = ((leaf ^ offset ^ byte) << 10) | 1 << 8 | byte
+    array[leaf] = 0x80000000  # the value 0
+    charsmap = struct.pack(f"<I{len(array)}I", 4 * len(array), *array) + b"X\0"
+    text = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(charsmap).decode()}
+    made = json.loads(Tokenizer(models.BPE()).to_str()) | {"normalizer": text}
+    precompiled = Tokenizer.from_str(json.dumps(made)).normalizer
+    assert precompiled is not None
+
+    def count(text: str) -> int:
+        out = precompiled.normalize_str(text)
+        assert set(out) <= {"X"}, (text, out)
+        return len(out)
+
+    return count
+
+
+def probe_clusters() -> dict[int, int]:
+    count = short_clusters()
+    grave, acute, zwj = "\u0300", "\u0301", "\u200d"
+    # Long enough to be taken apart, so that being joined to it shows.
+    vowel, tail, lead = "\u1161", "\u11a8", "\u1100"
+    classes = {}
+    for c in CODE_POINTS:
+        if c == 0 or c in HANGUL:
+            continue
+        char = chr(c)
+        size = len(char.encode())
+        if size < 5 and count("a" + char) == 1:
+            classes[c] = ATTACH
+            continue
+        if count(char + "a") == 1 and c != 0x0D:
+            classes[c] = PREPEND
+            continue
+        if count(char + grave + acute) == 2 and size > 1 or size == 1 and count(char + grave) == 2:
+            classes[c] = CONTROL
+            continue
+        before_vowel = count(char + vowel + grave) == 3
+        before_tail = count(char + tail + grave) == 3
+        if before_vowel and not before_tail:
+            classes[c] = LEAD
+        elif before_vowel:
+            classes[c] = VOWEL
+        elif before_tail:
+            classes[c] = TAIL
+        elif count("\u00a9" + zwj + char) == 3:
+            classes[c] = PICTOGRAPH
+        else:
+            classes[c] = 0
+        if size == 3:
+            assert (count(lead + char + grave) == 3) == (classes[c] in (LEAD, VOWEL)), hex(c)
+            assert (count(vowel + char + grave) == 3) == (classes[c] in (VOWEL, TAIL)), hex(c)
+            assert (count(tail + char + grave) == 3) == (classes[c] == TAIL), hex(c)
+    ka, virama = "\u0915", "\u094d"
+    for c, klass in classes.items():
+        char = chr(c)
+        # Consonants of India and the sign that joins them.
+        if klass == 0 and len(char.encode()) == 3 and count(ka + virama + char + grave) == 4:
+            classes[c] |= CONSONANT
+        if klass == 0 and len(char.encode()) == 4 and count(char + virama + ka + grave) == 4:
+            classes[c] |= CONSONANT
+        if klass == ATTACH and count(ka + char + ka + grave) == 4:
+            classes[c] |= LINKER
+        elif klass == ATTACH and count(ka + char + virama + ka + grave) == 5:
+            classes[c] |= BETWEEN
+    for c in HANGUL:  # syllables without a tail take a vowel or a tail, the others a tail
+        syllable = chr(c)
+        bare = (c - HANGUL.start) % 28 == 0
+        assert (count(syllable + vowel + grave) == 3) == bare, hex(c)
+        assert count(syllable + tail + grave) == 3, hex(c)
+        assert count(lead + syllable + grave) == 3, hex(c)
+        assert count(vowel + syllable + grave) == count(tail + syllable + grave) == 2, hex(c)
+    return classes
+
+
+def probe_compositions(nfd: dict[int, str]) -> dict[tuple[int, int], int]:
+    """Pairs of code points that NFC makes one, but Hangul's."""
+    compose = normalizers.NFC().normalize_str
+    pairs = {}
+    for c, parts in nfd.items():
+        char = chr(c)
+        if len(parts) == 1 or c in HANGUL or compose(char) != char:
+            continue
+        first = compose(parts[:-1])
+        if len(first) == 1 and compose(first + parts[-1]) == char:
+            pairs[ord(first), ord(parts[-1])] = c
+        else:  # its last mark is not the last that was added
+            options = [
+                (a, parts[i])
+                for i in range(1, len(parts))
+                if len(a := compose(parts[:i] + parts[i + 1 :])) == 1
+                and compose(a + parts[i]) == char
+            ]
+            assert len(options) == 1, (hex(c), options)
+            pairs[ord(options[0][0]), ord(options[0][1])] = c
+    firsts = sorted({a for a, _ in pairs})
+    seconds = sorted({b for _, b in pairs})
+    for a, b in itertools.product(firsts, seconds):
+        expected = chr(pairs[a, b]) if (a, b) in pairs else None
+        seen = compose(chr(a) + chr(b))
+        if expected is not None:
+            assert seen == expected, (hex(a), hex(b))
+        elif nfd[a] == chr(a):  # else what is composed may be a part of it
+            assert len(seen) > 1, (hex(a), hex(b))
+    return pairs
+
+
+def probe_words() -> dict[int, int]:
+    """What counts as a letter beside an added token that must stand alone."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.add_tokens([AddedToken("~~", single_word=True, normalized=False)])
+    words = {}
+    for first in range(0, len(CODE_POINTS), 4096):
+        some = [c for c in CODE_POINTS[first : first + 4096] if c != ord("~")]
+        for c, encoding in zip(some, tokenizer.encode_batch([chr(c) + "~~" for c in some])):
+            words[c] = 0 if encoding.ids else 1
+    return words
+
+
+def make_forms() -> str:
+    nfd, nfkd = (
+        {c: normalizer.normalize_str(chr(c)) for c in CODE_POINTS}
+        for normalizer in (normalizers.NFD(), normalizers.NFKD())
+    )
+    compatible = {c: to for c, to in nfkd.items() if to != nfd[c]}
+    pairs = probe_compositions(nfd)
+    strip = normalizers.StripAccents().normalize_str
+    marks = {c: int(strip(chr(c)) == "") for c in CODE_POINTS}
+
+    def flat(numbers: Iterable[int]) -> str:
+        return ",".join(hex(n) if n > 9 else str(n) for n in numbers)
+
+    def range_rows(values: dict[int, int]) -> str:
+        return rows("{" + flat(r) + "}" for r in ranges(values))
+
+    return f"""// Generated by tools/make_unicode_tables.py: every code point was put to the Python package
+// tokenizers {tokenizers.__version__}. Do not edit.
+// clang-format off
+
+// Full compatibility decompositions where they are not the canonical ones: code point, how many,
+// code points.
+constexpr char32_t kCompatibilityDecompositions[] = {{
+{rows(flat([c, len(to), *map(ord, to)]) for c, to in sorted(compatible.items()))}
+}};
+
+// {{first, second, what both make}}, but Hangul's.
+constexpr Composition kCompositions[] = {{
+{rows("{" + flat([a, b, c]) + "}" for (a, b), c in sorted(pairs.items()))}
+}};
+
+// {{first, last, 1}}: marks of every kind.
+constexpr FormRange kMarkRanges[] = {{
+{range_rows(marks)}
+}};
+
+// {{first, last, 1}}: \\w of Rust's regular expressions.
+constexpr FormRange kWordRanges[] = {{
+{range_rows(probe_words())}
+}};
+
+// {{first, last, class of grapheme clusters}}, but Hangul syllables.
+constexpr FormRange kClusterRanges[] = {{
+{range_rows(probe_clusters())}
+}};
+"""
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -202,14 +391,20 @@ def main() -> int:
     arguments = parser.parse_args()
     if tokenizers.__version__ != PINNED:
         sys.exit(f"tokenizers is {tokenizers.__version__}, this needs {PINNED}")
-    text = make()
-    if arguments.check:
-        same = OUTPUT.read_text(encoding="utf-8") == text
-        print(f"{OUTPUT.name}: {'as generated' if same else 'DIFFERS from what tokenizers says'}")
-        return 0 if same else 1
-    OUTPUT.write_text(text, encoding="utf-8")
-    print(f"{OUTPUT}: {len(text)} bytes")
-    return 0
+    same = True
+    for name, text in (
+        ("unicode_tables.inc", make()),
+        ("unicode_form_tables.inc", make_forms()),
+    ):
+        output = FOLDER / name
+        if arguments.check:
+            equal = output.read_text(encoding="utf-8") == text
+            print(f"{name}: {'as generated' if equal else 'DIFFERS from what tokenizers says'}")
+            same = same and equal
+        else:
+            output.write_text(text, encoding="utf-8")
+            print(f"{output}: {len(text)} bytes")
+    return 0 if same else 1
 
 
 if __name__ == "__main__":

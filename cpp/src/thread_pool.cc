@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
@@ -75,19 +76,25 @@ class TaskEnvironment {
 
 thread_local bool inside_task = false;
 
-// Looks for `ready` some 20 to 50 microseconds long before a thread goes to sleep: what comes in
-// quick succession, as the layers of a network do, would else pay for a wake-up each time.
+// About what the kernel takes to wake a thread on a virtual machine: a thread that looks so long
+// before it goes to sleep wastes at most as much again as the wake-up it may save.
+constexpr std::chrono::microseconds kSpinTime{100};
+
+// Looks for `ready` for kSpinTime: what comes in quick succession, as the layers of a network do,
+// would else pay for a wake-up each time. Gives way now and then, in case others need the core.
 template <typename Ready>
 bool spin_until(const Ready& ready) {
-  constexpr int kSpins = 1000;
-  for (int i = 0; i < kSpins; ++i) {
-    if (ready()) return true;
+  constexpr int kLooks = 64;  // a few microseconds
+  const auto end = std::chrono::steady_clock::now() + kSpinTime;
+  do {
+    for (int i = 0; i < kLooks; ++i) {
+      if (ready()) return true;
 #if defined(__SSE2__)
-    _mm_pause();
-#else
-    std::this_thread::yield();
+      _mm_pause();
 #endif
-  }
+    }
+    std::this_thread::yield();
+  } while (std::chrono::steady_clock::now() < end);
   return ready();
 }
 
@@ -153,11 +160,14 @@ struct ThreadPool::State {
   std::mutex resizing;                      // held by whoever starts or joins threads
   std::vector<std::thread> threads;         // under `resizing`
   std::atomic<std::size_t> num_workers{0};  // threads.size(), for all others
+  // Where there are more threads than cores, one that looks is in the way of one that works.
+  std::atomic<bool> may_spin{true};
 
   // The next two under `resizing`.
   void start(std::size_t num_threads) {
     if (num_threads == 0) num_threads = hardware_threads();
     num_threads = std::min(num_threads, kMaxThreads);
+    may_spin = num_threads <= hardware_threads();
     threads.reserve(num_threads - 1);
     for (std::size_t i = 1; i < num_threads; ++i) {
       // Fewer threads than asked for are slower, not wrong.
@@ -186,18 +196,20 @@ struct ThreadPool::State {
 
   void work_until_stopped() {
     const TaskEnvironment environment(open_mp);
-    bool worked = false;
     std::unique_lock lock(mutex);
     while (true) {
-      if (worked && !stop && jobs.empty()) {
+      // One that a job woke too late looks for the next one too, else it would come late for ever.
+      while (!stop && jobs.empty()) {
         const std::uint64_t known = news;
-        lock.unlock();
-        spin_until([&] { return news != known; });
-        lock.lock();
+        const auto changed = [&] { return news != known; };
+        if (known != 0 && may_spin) {
+          lock.unlock();
+          spin_until(changed);
+          lock.lock();
+        }
+        work.wait(lock, changed);
       }
-      work.wait(lock, [this] { return stop || !jobs.empty(); });
       if (stop) return;
-      worked = true;
       Job* job = jobs.front();
       ++job->workers;
       lock.unlock();
@@ -272,9 +284,10 @@ void ThreadPool::parallel_for(std::size_t count, const std::function<void(std::s
     std::unique_lock lock(state.mutex);
     state.forget(&job);
     lock.unlock();
-    if (!spin_until([&job] { return job.workers == 0; })) {
+    const auto finished = [&job] { return job.workers == 0; };
+    if (!state.may_spin || !spin_until(finished)) {
       lock.lock();
-      state.done.wait(lock, [&job] { return job.workers == 0; });
+      state.done.wait(lock, finished);
     }
   }
   if (job.error) std::rethrow_exception(job.error);

@@ -14,6 +14,7 @@ from . import _core, models
 from ._arguments import document_numbers, positives_of
 from ._core import HeadAdapter, HeadAdapterOptions, TrainedHeadAdapter
 from .display import ProgressOption, progress_for
+from .errors import InvalidArgumentError
 
 __all__ = [
     "Embeddings",
@@ -59,19 +60,38 @@ class Encoder:
         self._core = core
 
     @classmethod
-    def load(cls, folder_or_name: str | os.PathLike[str]) -> Encoder:
+    def load(
+        cls, folder_or_name: str | os.PathLike[str], *, truncate_dim: int | None = None
+    ) -> Encoder:
         """Reads a Hugging Face folder, or that of an installed weight package.
+
+        BERT, DistilBERT, RoBERTa and XLM-R, MPNet, ModernBERT and NomicBERT trunks, with the
+        pooling, ``Dense`` and ``Normalize`` modules of sentence-transformers.
+
+        Args:
+            truncate_dim: keep the first so many dimensions (Matryoshka, arXiv 2205.13147); the
+                shortened vector is normalised again if the model ends with a normalisation. None:
+                what the model's own ``truncate_dim`` says, else all of them.
 
         Raises:
             NotFoundError: there is neither, or a file is missing (the message says which).
             CorruptionError: a file is damaged.
-            NotSupportedError: the model asks for a part that is not run here.
+            NotSupportedError: the model asks for a part that is not run here, named.
+            InvalidArgumentError: ``truncate_dim`` is not in [1, the model's dimensions].
         """
-        return cls(_core.Encoder.load(models.find_encoder(folder_or_name)))
+        if truncate_dim == 0:
+            raise InvalidArgumentError("truncate_dim is 0, must be at least 1, or None for all")
+        folder = models.find_encoder(folder_or_name)
+        return cls(_core.Encoder.load(folder, truncate_dim=truncate_dim or 0))
 
     @property
     def dim(self) -> int:
         return self._core.dim
+
+    @property
+    def token_dim(self) -> int:
+        """Of :meth:`token_vectors`; differs from ``dim`` behind a ``Dense`` or a truncation."""
+        return self._core.token_dim
 
     @property
     def max_tokens(self) -> int:
@@ -119,7 +139,7 @@ class Encoder:
             return Embeddings(*self._core.encode(texts, kind=kind, progress=report))
 
     def token_vectors(self, text: str, *, kind: Kind = "document") -> Float32Array:
-        """(tokens, dim): the last layer before pooling."""
+        """(tokens, token_dim): the last layer before pooling."""
         return self._core.token_vectors(text, kind=kind)
 
     def __repr__(self) -> str:

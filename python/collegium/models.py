@@ -37,7 +37,7 @@ __all__ = [
     "find_language_model",
 ]
 
-_ENCODER_FILES = ("config.json", "vocab.txt", "model.safetensors")
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,9 @@ def _encoder_within(folder: Path) -> Path | None:
     """The one folder at or below ``folder`` that holds an encoder's files."""
     found = sorted(
         weights.parent
-        for weights in folder.rglob(_ENCODER_FILES[-1])
-        if all((weights.parent / name).is_file() for name in _ENCODER_FILES)
+        for weights in folder.rglob("model.safetensors")
+        if (weights.parent / "config.json").is_file()
+        and any((weights.parent / name).is_file() for name in _TOKENIZER_FILES)
     )
     return found[0] if found else None
 

@@ -34,6 +34,12 @@ Encoding encode(const Tokenizer& tokenizer, Utf8 text, bool add_special_tokens,
   return run_released([&] { return tokenizer.encode(text.view, options); });
 }
 
+Encoding encode_pair(const Tokenizer& tokenizer, Utf8 first, Utf8 second, bool add_special_tokens,
+                     const WholeNumber& max_tokens) {
+  const core::EncodeOptions options{add_special_tokens, max_tokens.value("max_tokens")};
+  return run_released([&] { return tokenizer.encode_pair(first.view, second.view, options); });
+}
+
 std::vector<Span> pairs_of(const std::vector<core::ByteSpan>& spans) {
   std::vector<Span> pairs;
   pairs.reserve(spans.size());
@@ -63,12 +69,15 @@ void bind_core(py::module_& m) {
   py::class_<Encoding>(m, "Encoding")
       .def_readonly("ids", &Encoding::ids)
       .def_property_readonly("offsets", [](const Encoding& self) { return pairs_of(self.offsets); })
+      .def_readonly("type_ids", &Encoding::type_ids)
       .def_readonly("truncated", &Encoding::truncated)
       .def("__len__", [](const Encoding& self) { return self.ids.size(); });
 
   py::class_<Tokenizer, std::shared_ptr<Tokenizer>>(m, "Tokenizer")
       .def("encode", &encode, py::arg("text"), py::kw_only(), py::arg("add_special_tokens") = true,
            py::arg("max_tokens") = 0)
+      .def("encode_pair", &encode_pair, py::arg("first"), py::arg("second"), py::kw_only(),
+           py::arg("add_special_tokens") = true, py::arg("max_tokens") = 0)
       .def(
           "decode",
           [](const Tokenizer& self, const std::vector<std::int32_t>& ids,
@@ -95,6 +104,19 @@ void bind_core(py::module_& m) {
           py::arg("id"))
       .def_property_readonly("digest", &Tokenizer::digest);
 
+  m.def(
+      "load_tokenizer",
+      [](const std::filesystem::path& folder) {
+        return shared(
+            run_released([&] { return core::load_tokenizer(folder.string()); }).tokenizer);
+      },
+      py::arg("folder"));
+  m.def(
+      "load_tokenizer_json",
+      [](const std::filesystem::path& path) {
+        return shared(run_released([&] { return core::load_tokenizer_json(path.string()); }));
+      },
+      py::arg("path"));
   m.def(
       "load_wordpiece",
       [](const std::filesystem::path& folder) {

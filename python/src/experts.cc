@@ -32,9 +32,12 @@ core::TextKind parse_kind(const std::string& kind) {
       Status::invalid_argument("kind is '" + kind + "', expected 'query' or 'document'"));
 }
 
-std::shared_ptr<Encoder> load_encoder(const std::filesystem::path& folder) {
+std::shared_ptr<Encoder> load_encoder(const std::filesystem::path& folder,
+                                      const WholeNumber& truncate_dim) {
+  core::EncoderOptions options;
+  options.truncate_dim = truncate_dim.value("truncate_dim");
   return std::const_pointer_cast<Encoder>(
-      run_released([&] { return Encoder::load(folder.string()); }));
+      run_released([&] { return Encoder::load(folder.string(), options); }));
 }
 
 // (vectors (n, dim), num_tokens (n,), truncated (n,)); the vectors are not copied.
@@ -58,7 +61,7 @@ py::array_t<float> token_vectors(const Encoder& encoder, Utf8 text, Utf8 kind) {
   const core::TextKind text_kind = parse_kind(kind);
   std::vector<float> out =
       run_released([&] { return encoder.token_vectors(text.view, text_kind); });
-  const auto dim = static_cast<py::ssize_t>(encoder.dim());
+  const auto dim = static_cast<py::ssize_t>(encoder.token_dim());
   const auto tokens = static_cast<py::ssize_t>(out.size()) / dim;
   return to_array(std::move(out), {tokens, dim});
 }
@@ -121,8 +124,10 @@ TrainedHeadAdapter train(const py::array& passages,
 
 void bind_experts(py::module_& m) {
   py::class_<Encoder, std::shared_ptr<Encoder>>(m, "Encoder")
-      .def_static("load", &load_encoder, py::arg("folder"))
+      .def_static("load", &load_encoder, py::arg("folder"), py::kw_only(),
+                  py::arg("truncate_dim") = 0)
       .def_property_readonly("dim", &Encoder::dim)
+      .def_property_readonly("token_dim", &Encoder::token_dim)
       .def_property_readonly("max_tokens", &Encoder::max_tokens)
       .def_property_readonly("tokenizer", &Encoder::tokenizer,
                              py::return_value_policy::reference_internal)

@@ -4,15 +4,15 @@
 #include <cmath>
 #include <exception>
 #include <filesystem>
-#include <limits>
 #include <new>
 #include <utility>
 
 #include "collegium/core/safetensors.h"
 #include "collegium/core/thread_pool.h"
-#include "experts/bert.h"
 #include "experts/digest.h"
 #include "experts/encoder_config.h"
+#include "experts/encoder_head.h"
+#include "experts/trunk.h"
 #include "kernels/flush_denormals.h"
 #include "kernels/kernels.h"
 
@@ -40,11 +40,11 @@ struct Encoder::Impl {
   std::string folder;
   EncoderConfig config;
   std::shared_ptr<const Tokenizer> tokenizer;
-  std::unique_ptr<Bert> bert;
-  const Kernels* kernels = nullptr;
+  std::unique_ptr<Trunk> trunk;
+  std::unique_ptr<EncoderHead> head;
   std::string digest;
   std::size_t query_prompt_tokens = 0, document_prompt_tokens = 0;
-  mutable ScratchList<BertScratch> scratch;
+  mutable ScratchList<TrunkScratch> scratch;
 
   const std::string& prompt(TextKind kind) const {
     return kind == TextKind::kQuery ? config.query_prompt : config.document_prompt;
@@ -57,22 +57,6 @@ struct Encoder::Impl {
     // The bytes of the text alone are checked first, so that a message's offset is the caller's.
     COLLEGIUM_RETURN_IF_ERROR(check_utf8(text, "text"));
     return tokenizer->encode(before + std::string(text), options);
-  }
-
-  // Pools (tokens, dim) states into out (dim,). Sums go in the order of the tokens.
-  void pool(const float* states, std::size_t tokens, float* out) const {
-    const std::size_t dim = config.hidden_size;
-    std::copy_n(states, dim, out);
-    if (config.pooling == Pooling::kMean) {
-      for (std::size_t t = 1; t < tokens; ++t) kernels->axpy(1.0f, states + t * dim, dim, out);
-      for (std::size_t i = 0; i < dim; ++i) out[i] /= static_cast<float>(tokens);
-    }
-    if (config.normalize) {
-      float norm = std::max(std::sqrt(kernels->dot(out, out, dim)), 1e-12f);
-      // x / inf would be a zero that looks like a vector.
-      if (std::isinf(norm)) norm = std::numeric_limits<float>::quiet_NaN();
-      for (std::size_t i = 0; i < dim; ++i) out[i] /= norm;
-    }
   }
 
   // Vectors of `tokens` into out (tokens.size(), dim). The tokens go into micro-batches; enough of
@@ -99,11 +83,11 @@ struct Encoder::Impl {
         sequences.starts.push_back(sequences.ids.size());
       }
       auto activations = scratch.take();
-      bert->forward(sequences, parallel, *activations);
+      trunk->forward(sequences, parallel, *activations);
       for (std::size_t s = 0; s < sequences.size(); ++s) {
         const std::size_t start = sequences.starts[s];
-        pool(activations->hidden.data() + start * config.hidden_size,
-             sequences.starts[s + 1] - start, out + (begins[b] + s) * config.hidden_size);
+        head->apply(activations->hidden.data() + start * config.trunk.hidden_size,
+                    sequences.starts[s + 1] - start, out + (begins[b] + s) * head->dim());
       }
       scratch.give_back(std::move(activations));
     };
@@ -117,7 +101,7 @@ struct Encoder::Impl {
 
   Result<Embeddings> encode(std::span<const std::string_view> texts, TextKind kind,
                             const ProgressCallback& progress) const {
-    const std::size_t dim = config.hidden_size;
+    const std::size_t dim = head->dim();
     ThreadPool& threads = default_pool();
     const std::size_t round_bytes = kRoundTokens * kBytesPerToken * threads.num_threads();
     Embeddings result;
@@ -173,9 +157,9 @@ struct Encoder::Impl {
     sequences.ids = encoding.ids;
     sequences.starts.push_back(sequences.ids.size());
     auto activations = scratch.take();
-    bert->forward(sequences, true, *activations);
+    trunk->forward(sequences, true, *activations);
     const float* states = activations->hidden.data();
-    std::vector<float> result(states, states + sequences.ids.size() * config.hidden_size);
+    std::vector<float> result(states, states + sequences.ids.size() * config.trunk.hidden_size);
     scratch.give_back(std::move(activations));
     return result;
   }
@@ -187,15 +171,23 @@ struct Encoder::Impl {
 namespace {
 
 // Everything beside weights and tokenizer that a vector depends on.
-void add_config(const EncoderConfig& config, ModelDigest& digest) {
-  digest.add("collegium encoder 1");
+void add_config(const EncoderConfig& config, std::size_t dim, ModelDigest& digest) {
+  const TrunkConfig& trunk = config.trunk;
+  digest.add("collegium encoder 2");
   for (std::size_t number :
-       {config.vocab_size, config.hidden_size, config.num_layers, config.num_heads,
-        config.intermediate_size, config.max_positions, config.type_vocab_size, config.max_tokens,
-        static_cast<std::size_t>(config.pooling), static_cast<std::size_t>(config.normalize)}) {
+       {static_cast<std::size_t>(trunk.architecture), trunk.vocab_size, trunk.hidden_size,
+        trunk.num_layers, trunk.num_heads, trunk.intermediate_size, trunk.max_positions,
+        trunk.type_vocab_size, static_cast<std::size_t>(trunk.activation), trunk.first_position,
+        trunk.relative_buckets, config.max_tokens, dim, config.pooling.size(),
+        config.head.size()}) {
     digest.add(static_cast<std::uint64_t>(number));
   }
-  digest.add(std::span<const float>(&config.layer_norm_eps, 1));
+  digest.add(std::span<const float>(&trunk.layer_norm_eps, 1));
+  for (const AttentionSpan& span : trunk.spans) {
+    digest.add(static_cast<std::uint64_t>(span.window));
+    digest.add(std::span<const float>(&span.rotary_base, 1));
+  }
+  for (PoolingMode mode : config.pooling) digest.add(static_cast<std::uint64_t>(mode));
   digest.add(config.query_prompt);
   digest.add(config.document_prompt);
 }
@@ -214,28 +206,34 @@ Result<std::unique_ptr<Encoder::Impl>> Encoder::Impl::load(const std::string& fo
   }
   auto impl = std::make_unique<Impl>();
   impl->folder = folder;
-  impl->kernels = &kernels_for(std::min(options.isa, machine_isa()));
+  const Kernels& kernels = kernels_for(std::min(options.isa, machine_isa()));
   COLLEGIUM_ASSIGN_OR_RETURN(impl->config, read_encoder_config(folder));
   EncoderConfig& config = impl->config;
-  const std::string trunk = folder + "/" + config.trunk;
+  const std::string trunk = folder + "/" + config.trunk_folder;
 
-  COLLEGIUM_ASSIGN_OR_RETURN(
-      impl->tokenizer, load_wordpiece(config.trunk.empty() ? folder : folder + "/" + config.trunk));
-  config.files.push_back(config.trunk + "vocab.txt");
-  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
-    if (std::filesystem::exists(trunk + name, error)) config.files.push_back(config.trunk + name);
-  }
-  if (impl->tokenizer->vocab_size() > config.vocab_size) {
-    return Status::corruption(trunk + "vocab.txt has " +
+  const std::string tokenizer_folder =
+      config.trunk_folder.empty() ? folder : trunk.substr(0, trunk.size() - 1);
+  COLLEGIUM_ASSIGN_OR_RETURN(LoadedTokenizer loaded, load_tokenizer(tokenizer_folder));
+  impl->tokenizer = std::move(loaded.tokenizer);
+  for (const std::string& file : loaded.files) config.files.push_back(config.trunk_folder + file);
+  if (impl->tokenizer->vocab_size() > config.trunk.vocab_size) {
+    return Status::corruption(trunk + loaded.files[0] + " has " +
                               std::to_string(impl->tokenizer->vocab_size()) +
-                              " tokens, the model only " + std::to_string(config.vocab_size));
+                              " tokens, the model only " + std::to_string(config.trunk.vocab_size));
   }
 
+  if (options.truncate_dim != 0) config.truncate_dim = options.truncate_dim;
+  if (config.truncate_dim > config.dim) {
+    return Status::invalid_argument("truncate_dim is " + std::to_string(config.truncate_dim) +
+                                    ", must be at most the " + std::to_string(config.dim) +
+                                    " dimensions of " + folder);
+  }
+  const std::size_t dim = config.truncate_dim == 0 ? config.dim : config.truncate_dim;
   const std::string weights = trunk + "model.safetensors";
   COLLEGIUM_ASSIGN_OR_RETURN(const SafeTensors file, SafeTensors::open(weights));
-  config.files.push_back(config.trunk + "model.safetensors");
+  config.files.push_back(config.trunk_folder + "model.safetensors");
   ModelDigest digest;
-  add_config(config, digest);
+  add_config(config, dim, digest);
   digest.add(impl->tokenizer->digest());
   for (auto& [prompt, tokens] :
        {std::pair(&config.query_prompt, &impl->query_prompt_tokens),
@@ -244,7 +242,9 @@ Result<std::unique_ptr<Encoder::Impl>> Encoder::Impl::load(const std::string& fo
                                impl->tokenizer->encode(*prompt, {.add_special_tokens = false}));
     *tokens = encoding.ids.size();
   }
-  COLLEGIUM_ASSIGN_OR_RETURN(impl->bert, Bert::load(file, weights, config, *impl->kernels, digest));
+  COLLEGIUM_ASSIGN_OR_RETURN(impl->trunk,
+                             Trunk::load(file, weights, config.trunk, kernels, digest));
+  COLLEGIUM_ASSIGN_OR_RETURN(impl->head, EncoderHead::load(folder, config, kernels, digest));
   impl->digest = digest.hex();
   std::sort(config.files.begin(), config.files.end());
   return impl;
@@ -263,7 +263,8 @@ Result<std::shared_ptr<const Encoder>> Encoder::load(const std::string& folder,
   }
 }
 
-std::size_t Encoder::dim() const noexcept { return impl_->config.hidden_size; }
+std::size_t Encoder::dim() const noexcept { return impl_->head->dim(); }
+std::size_t Encoder::token_dim() const noexcept { return impl_->config.trunk.hidden_size; }
 std::size_t Encoder::max_tokens() const noexcept { return impl_->config.max_tokens; }
 std::size_t Encoder::max_text_tokens(TextKind kind) const noexcept {
   const std::size_t taken =
@@ -274,7 +275,7 @@ const Tokenizer& Encoder::tokenizer() const noexcept { return *impl_->tokenizer;
 const std::string& Encoder::digest() const noexcept { return impl_->digest; }
 const std::string& Encoder::folder() const noexcept { return impl_->folder; }
 const std::vector<std::string>& Encoder::files() const noexcept { return impl_->config.files; }
-double Encoder::flops(std::size_t tokens) const noexcept { return impl_->bert->flops(tokens); }
+double Encoder::flops(std::size_t tokens) const noexcept { return impl_->trunk->flops(tokens); }
 
 Result<Encoder::Embeddings> Encoder::encode(std::span<const std::string_view> texts, TextKind kind,
                                             const ProgressCallback& progress) const {

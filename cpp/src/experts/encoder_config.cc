@@ -14,77 +14,8 @@ namespace collegium::core {
 namespace {
 
 constexpr std::size_t kMaxConfigBytes = 16u << 20;
-
-// Fields of config.json that say nothing about the vectors: training, other tasks' heads,
-// bookkeeping. `pad_token_id` is among them because nothing is padded here.
-constexpr std::array<std::string_view, 49> kWithoutEffect = {"_attn_implementation_autoset",
-                                                             "_commit_hash",
-                                                             "_name_or_path",
-                                                             "architectures",
-                                                             "attention_probs_dropout_prob",
-                                                             "bos_token_id",
-                                                             "chunk_size_feed_forward",
-                                                             "classifier_dropout",
-                                                             "cls_token_id",
-                                                             "directionality",
-                                                             "dtype",
-                                                             "eos_token_id",
-                                                             "finetuning_task",
-                                                             "gradient_checkpointing",
-                                                             "hidden_dropout_prob",
-                                                             "id2label",
-                                                             "initializer_range",
-                                                             "label2id",
-                                                             "language",
-                                                             "mask_token_id",
-                                                             "model_max_length",
-                                                             "name",
-                                                             "num_labels",
-                                                             "output_attentions",
-                                                             "output_hidden_states",
-                                                             "output_past",
-                                                             "pad_token_id",
-                                                             "pooler_fc_size",
-                                                             "pooler_num_attention_heads",
-                                                             "pooler_num_fc_layers",
-                                                             "pooler_size_per_head",
-                                                             "pooler_type",
-                                                             "problem_type",
-                                                             "return_dict",
-                                                             "sep_token_id",
-                                                             "task_specific_params",
-                                                             "tie_word_embeddings",
-                                                             "tokenizer_class",
-                                                             "torch_dtype",
-                                                             "torchscript",
-                                                             "transformers_version",
-                                                             "unk_token_id",
-                                                             "use_bfloat16",
-                                                             "use_cache",
-                                                             "use_return_dict",
-                                                             "xla_device",
-                                                             "initializer_factor",
-                                                             "decoder_start_token_id",
-                                                             "prefix"};
-
-Status not_run(const JsonValue& value, std::string_view what, std::string_view allowed) {
-  return Status::not_supported(value.where() + " is " + std::string(what) + "; here only " +
-                               std::string(allowed) + " is run");
-}
-
-// A size in [1, limit]. The limits are far above any model and keep products in 64 bits.
-Result<std::size_t> size_field(const JsonValue& root, std::string_view key, std::uint64_t limit) {
-  if (!root.has(key)) {
-    return Status::corruption(root.where() + ": has no " + in_quotes(key));
-  }
-  COLLEGIUM_ASSIGN_OR_RETURN(const std::uint64_t value, root.get_unsigned(key));
-  if (value == 0 || value > limit) {
-    return Status::corruption(root.where() + ": " + std::string(key) + " is " +
-                              std::to_string(value) + ", must be in [1, " + std::to_string(limit) +
-                              "]");
-  }
-  return static_cast<std::size_t>(value);
-}
+constexpr std::size_t kMaxModules = 20;
+constexpr std::size_t kMaxDim = 1u << 16;
 
 Status require_string(const JsonValue& value, std::initializer_list<std::string_view> allowed) {
   COLLEGIUM_ASSIGN_OR_RETURN(const std::string seen, value.as_string());
@@ -98,66 +29,37 @@ Status require_false(const JsonValue& value) {
   return seen ? not_run(value, "true", "false") : Status();
 }
 
-// Refuses whatever config.json asks for beyond a plain BERT encoder.
-Status check_trunk_field(std::string_view key, const JsonValue& value) {
-  constexpr std::array<std::string_view, 8> kSizes = {
-      "vocab_size",          "hidden_size",       "num_hidden_layers",
-      "num_attention_heads", "intermediate_size", "max_position_embeddings",
-      "type_vocab_size",     "layer_norm_eps"};
-  if (std::find(kSizes.begin(), kSizes.end(), key) != kSizes.end()) return {};
-  if (std::find(kWithoutEffect.begin(), kWithoutEffect.end(), key) != kWithoutEffect.end()) {
-    return {};
-  }
-  if (key == "model_type") return require_string(value, {"bert"});
-  if (key == "hidden_act") return require_string(value, {"gelu", "gelu_python"});
-  if (key == "position_embedding_type") return require_string(value, {"absolute"});
-  if (key == "is_decoder" || key == "add_cross_attention" || key == "is_encoder_decoder" ||
-      key == "cross_attention_hidden_size") {
-    return require_false(value);
-  }
-  if (key == "pruned_heads" && value.is_object()) {
-    return value.for_each_field([&](std::string_view, const JsonValue&) {
-      return not_run(value, "not empty", "an empty one");
-    });
-  }
-  return Status::not_supported(value.where() + " is a field this build does not know");
-}
-
+// config.json of the trunk.
 Status read_trunk(const std::string& folder, EncoderConfig& config) {
   COLLEGIUM_ASSIGN_OR_RETURN(
       const JsonDocument file,
-      JsonDocument::open(folder + "/" + config.trunk + "config.json", kMaxConfigBytes));
-  config.files.push_back(config.trunk + "config.json");
-  const JsonValue root = file.root();
-  // Of another architecture every field would look odd: its name comes first.
-  if (!root.has("model_type")) {
-    return Status::corruption(root.where() + ": has no 'model_type'");
-  }
-  COLLEGIUM_ASSIGN_OR_RETURN(const JsonValue type, root.get("model_type"));
-  COLLEGIUM_RETURN_IF_ERROR(check_trunk_field("model_type", type));
-  COLLEGIUM_RETURN_IF_ERROR(root.for_each_field(check_trunk_field));
-
-  COLLEGIUM_ASSIGN_OR_RETURN(config.vocab_size, size_field(root, "vocab_size", 1u << 24));
-  COLLEGIUM_ASSIGN_OR_RETURN(config.hidden_size, size_field(root, "hidden_size", 1u << 16));
-  COLLEGIUM_ASSIGN_OR_RETURN(config.num_layers, size_field(root, "num_hidden_layers", 1u << 10));
-  COLLEGIUM_ASSIGN_OR_RETURN(config.num_heads, size_field(root, "num_attention_heads", 1u << 16));
-  COLLEGIUM_ASSIGN_OR_RETURN(config.intermediate_size,
-                             size_field(root, "intermediate_size", 1u << 18));
-  COLLEGIUM_ASSIGN_OR_RETURN(config.max_positions,
-                             size_field(root, "max_position_embeddings", 1u << 20));
-  COLLEGIUM_ASSIGN_OR_RETURN(config.type_vocab_size, size_field(root, "type_vocab_size", 1u << 16));
-  COLLEGIUM_ASSIGN_OR_RETURN(const double eps, root.number_or("layer_norm_eps", 1e-12));
-  if (!(eps > 0.0 && eps < 1.0)) {
-    return Status::corruption(root.where() + ": layer_norm_eps is " + std::to_string(eps) +
-                              ", must be in (0, 1)");
-  }
-  config.layer_norm_eps = static_cast<float>(eps);
-  if (config.hidden_size % config.num_heads != 0) {
-    return Status::corruption(root.where() + ": num_attention_heads " +
-                              std::to_string(config.num_heads) + " does not divide hidden_size " +
-                              std::to_string(config.hidden_size));
-  }
+      JsonDocument::open(folder + "/" + config.trunk_folder + "config.json", kMaxConfigBytes));
+  config.files.push_back(config.trunk_folder + "config.json");
+  COLLEGIUM_ASSIGN_OR_RETURN(config.trunk, read_trunk_config(file.root()));
   return {};
+}
+
+// The names in 1_Pooling/config.json, current and older, in the order in which several modes'
+// vectors follow one another.
+struct PoolingName {
+  std::string_view name, older;
+  PoolingMode mode;
+};
+constexpr PoolingName kPoolingNames[] = {
+    {"cls", "pooling_mode_cls_token", PoolingMode::kCls},
+    {"max", "pooling_mode_max_tokens", PoolingMode::kMax},
+    {"mean", "pooling_mode_mean_tokens", PoolingMode::kMean},
+    {"mean_sqrt_len_tokens", "pooling_mode_mean_sqrt_len_tokens", PoolingMode::kMeanSqrtLength},
+    {"weightedmean", "pooling_mode_weightedmean_tokens", PoolingMode::kWeightedMean},
+    {"lasttoken", "pooling_mode_lasttoken", PoolingMode::kLastToken}};
+
+Result<PoolingMode> pooling_mode(const JsonValue& value) {
+  COLLEGIUM_ASSIGN_OR_RETURN(const std::string name, value.as_string());
+  for (const PoolingName& known : kPoolingNames) {
+    if (name == known.name) return known.mode;
+  }
+  return not_run(value, in_quotes(name),
+                 "cls, max, mean, mean_sqrt_len_tokens, weightedmean or lasttoken");
 }
 
 Status read_pooling(const std::string& folder, const std::string& path, EncoderConfig& config) {
@@ -165,45 +67,104 @@ Status read_pooling(const std::string& folder, const std::string& path, EncoderC
                              JsonDocument::open(folder + "/" + path, kMaxConfigBytes));
   config.files.push_back(path);
   const JsonValue root = file.root();
-  std::vector<std::string> modes;
-  COLLEGIUM_RETURN_IF_ERROR(
-      root.for_each_field([&](std::string_view key, const JsonValue& value) -> Status {
-        constexpr std::string_view kMode = "pooling_mode_";
-        if (key == "word_embedding_dimension" || key == "embedding_dimension") {
-          COLLEGIUM_ASSIGN_OR_RETURN(const std::uint64_t dim, value.as_unsigned());
-          if (dim == config.hidden_size) return {};
-          return Status::corruption(value.where() + " is " + std::to_string(dim) +
-                                    ", but hidden_size is " + std::to_string(config.hidden_size));
-        }
-        if (key == "include_prompt") {
-          COLLEGIUM_ASSIGN_OR_RETURN(const bool include, value.as_bool());
-          return include ? Status() : not_run(value, "false", "true");
-        }
-        if (key == "pooling_mode") {
-          COLLEGIUM_ASSIGN_OR_RETURN(const std::string mode, value.as_string());
-          modes.push_back(mode);
-          return {};
-        }
-        if (key.substr(0, kMode.size()) == kMode) {
-          COLLEGIUM_ASSIGN_OR_RETURN(const bool on, value.as_bool());
-          if (on) modes.emplace_back(key.substr(kMode.size()));
-          return {};
-        }
-        return Status::not_supported(value.where() + " is a field this build does not know");
-      }));
-  if (modes.size() != 1) {
-    return Status::not_supported(root.where() + ": " + std::to_string(modes.size()) +
-                                 " pooling modes are on; here exactly one is run");
+  std::vector<PoolingMode> modes;
+  std::array<bool, std::size(kPoolingNames)> older{};
+  COLLEGIUM_RETURN_IF_ERROR(root.for_each_field([&](std::string_view key,
+                                                    const JsonValue& value) -> Status {
+    if (key == "word_embedding_dimension" || key == "embedding_dimension") {
+      COLLEGIUM_ASSIGN_OR_RETURN(const std::uint64_t dim, value.as_unsigned());
+      if (dim == config.trunk.hidden_size) return {};
+      return Status::corruption(value.where() + " is " + std::to_string(dim) +
+                                ", but hidden_size is " + std::to_string(config.trunk.hidden_size));
+    }
+    if (key == "include_prompt") {
+      COLLEGIUM_ASSIGN_OR_RETURN(const bool include, value.as_bool());
+      return include ? Status() : not_run(value, "false", "true");
+    }
+    if (key == "pooling_mode") {
+      if (value.is_string()) {
+        COLLEGIUM_ASSIGN_OR_RETURN(modes.emplace_back(), pooling_mode(value));
+        return {};
+      }
+      COLLEGIUM_ASSIGN_OR_RETURN(const auto list, value.as_array(std::size(kPoolingNames)));
+      for (const JsonValue& entry : list) {
+        COLLEGIUM_ASSIGN_OR_RETURN(modes.emplace_back(), pooling_mode(entry));
+      }
+      return {};
+    }
+    for (std::size_t i = 0; i < older.size(); ++i) {
+      if (key != kPoolingNames[i].older) continue;
+      COLLEGIUM_ASSIGN_OR_RETURN(older[i], value.as_bool());
+      return {};
+    }
+    return unknown_field(value);
+  }));
+  // As sentence-transformers has it, the older fields count only where the current one is not.
+  const bool current = !modes.empty();
+  for (std::size_t i = 0; !current && i < older.size(); ++i) {
+    if (older[i]) modes.push_back(kPoolingNames[i].mode);
   }
-  if (modes[0] == "mean" || modes[0] == "mean_tokens") {
-    config.pooling = Pooling::kMean;
-  } else if (modes[0] == "cls" || modes[0] == "cls_token") {
-    config.pooling = Pooling::kCls;
-  } else {
-    return Status::not_supported(root.where() + ": pooling mode " + in_quotes(modes[0]) +
-                                 "; here only mean and cls are run");
+  if (modes.empty()) {
+    return Status::not_supported(root.where() + ": no pooling mode is on; here one is needed");
   }
+  config.pooling = std::move(modes);
   return {};
+}
+
+// A Dense's config.json; `inputs` numbers come in.
+Result<DenseConfig> read_dense(const std::string& folder, const std::string& path,
+                               std::size_t inputs, EncoderConfig& config) {
+  COLLEGIUM_ASSIGN_OR_RETURN(
+      const JsonDocument file,
+      JsonDocument::open(folder + "/" + path + "config.json", kMaxConfigBytes));
+  config.files.push_back(path + "config.json");
+  config.files.push_back(path + "model.safetensors");
+  const JsonValue root = file.root();
+  COLLEGIUM_RETURN_IF_ERROR(
+      root.for_each_field([](std::string_view key, const JsonValue& value) -> Status {
+        if (key == "in_features" || key == "out_features" || key == "bias" ||
+            key == "activation_function") {
+          return {};
+        }
+        if (key == "module_input_name" || key == "module_output_name") {
+          return value.is_null() ? Status() : require_string(value, {"sentence_embedding"});
+        }
+        if (key == "use_residual") return require_false(value);
+        return unknown_field(value);
+      }));
+  DenseConfig dense;
+  dense.path = path;
+  dense.inputs = inputs;
+  COLLEGIUM_ASSIGN_OR_RETURN(const std::uint64_t in, root.get_unsigned("in_features"));
+  if (in != inputs) {
+    return Status::corruption(root.where() + ": in_features is " + std::to_string(in) +
+                              ", but what comes in has " + std::to_string(inputs) + " numbers");
+  }
+  COLLEGIUM_ASSIGN_OR_RETURN(const std::uint64_t out, root.get_unsigned("out_features"));
+  if (out == 0 || out > kMaxDim) {
+    return Status::corruption(root.where() + ": out_features is " + std::to_string(out) +
+                              ", must be in [1, " + std::to_string(kMaxDim) + "]");
+  }
+  dense.outputs = static_cast<std::size_t>(out);
+  COLLEGIUM_ASSIGN_OR_RETURN(dense.bias, root.bool_or("bias", true));
+  COLLEGIUM_ASSIGN_OR_RETURN(
+      const std::string name,
+      root.string_or("activation_function", "torch.nn.modules.activation.Tanh"));
+  constexpr std::pair<std::string_view, DenseActivation> kActivations[] = {
+      {"Tanh", DenseActivation::kTanh},
+      {"Identity", DenseActivation::kIdentity},
+      {"ReLU", DenseActivation::kRelu},
+      {"GELU", DenseActivation::kGelu},
+      {"SiLU", DenseActivation::kSilu}};
+  const bool torch = name.compare(0, 9, "torch.nn.") == 0;
+  const std::string_view bare = std::string_view(name).substr(name.rfind('.') + 1);
+  for (const auto& [known, activation] : kActivations) {
+    if (!torch || bare != known) continue;
+    dense.activation = activation;
+    return dense;
+  }
+  return Status::not_supported(root.where() + ": activation_function is " + in_quotes(name) +
+                               "; here only torch's Tanh, Identity, ReLU, GELU and SiLU are run");
 }
 
 // A folder inside the model's own: no root, no "..".
@@ -216,8 +177,8 @@ Status check_module_path(const JsonValue& value, const std::string& path) {
 }
 
 struct Module {
-  std::string kind;  // "Transformer", "Pooling", "Normalize"
-  std::string path;
+  std::string kind;  // "Transformer", "Pooling", "Dense", "Normalize"
+  std::string path;  // "" or "1_Pooling/"
 };
 
 // modules.json of sentence-transformers, or nothing.
@@ -227,20 +188,23 @@ Result<std::vector<Module>> read_modules(const std::string& folder, EncoderConfi
   if (file.status().code() == StatusCode::kNotFound) return modules;
   if (!file.ok()) return file.status();
   config.files.emplace_back("modules.json");
-  COLLEGIUM_ASSIGN_OR_RETURN(const auto list, file->root().as_array(100));
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto list, file->root().as_array(kMaxModules));
   for (const JsonValue& entry : list) {
     COLLEGIUM_ASSIGN_OR_RETURN(const std::string type, entry.get_string("type"));
-    COLLEGIUM_ASSIGN_OR_RETURN(const std::string path, entry.get_string("path"));
+    COLLEGIUM_ASSIGN_OR_RETURN(std::string path, entry.get_string("path"));
     COLLEGIUM_RETURN_IF_ERROR(check_module_path(entry, path));
     const std::string kind = type.substr(type.rfind('.') + 1);
-    constexpr std::array<std::string_view, 3> kOrder = {"Transformer", "Pooling", "Normalize"};
+    const std::size_t place = modules.size();
     const bool ours = type.compare(0, 22, "sentence_transformers.") == 0;
-    if (!ours || modules.size() >= kOrder.size() || kind != kOrder[modules.size()]) {
+    const bool expected = place == 0   ? kind == "Transformer"
+                          : place == 1 ? kind == "Pooling"
+                                       : kind == "Dense" || kind == "Normalize";
+    if (!ours || !expected) {
       return Status::not_supported(
-          entry.where() + ": module " + in_quotes(type) + " at place " +
-          std::to_string(modules.size()) +
-          "; here only Transformer, then Pooling, then perhaps Normalize is run");
+          entry.where() + ": module " + in_quotes(type) + " at place " + std::to_string(place) +
+          "; here only Transformer, then Pooling, then Dense and Normalize are run");
     }
+    if (!path.empty()) path += "/";
     modules.push_back({kind, path});
   }
   if (modules.size() < 2) {
@@ -288,8 +252,8 @@ Result<bool> is_neutral_transformer_field(std::string_view key, const JsonValue&
 
 // The length limit: sentence_bert_config.json's, else the tokenizer's, never beyond the positions.
 Status read_max_tokens(const std::string& folder, EncoderConfig& config) {
-  std::uint64_t limit = config.max_positions;
-  const std::string name = config.trunk + "sentence_bert_config.json";
+  std::uint64_t limit = config.trunk.max_positions;
+  const std::string name = config.trunk_folder + "sentence_bert_config.json";
   auto file = JsonDocument::open(folder + "/" + name, kMaxConfigBytes);
   bool known = false;
   if (file.ok()) {
@@ -312,8 +276,8 @@ Status read_max_tokens(const std::string& folder, EncoderConfig& config) {
     return file.status();
   }
   if (!known) {
-    auto tokenizer =
-        JsonDocument::open(folder + "/" + config.trunk + "tokenizer_config.json", kMaxConfigBytes);
+    auto tokenizer = JsonDocument::open(
+        folder + "/" + config.trunk_folder + "tokenizer_config.json", kMaxConfigBytes);
     if (tokenizer.ok()) {
       // "No limit" is written as a number of 31 digits, hence a float.
       COLLEGIUM_ASSIGN_OR_RETURN(const double length,
@@ -341,15 +305,17 @@ Status read_prompts(const std::string& folder, EncoderConfig& config) {
   if (!file.ok()) return file.status();
   config.files.emplace_back(kName);
   const JsonValue root = file->root();
-  COLLEGIUM_RETURN_IF_ERROR(
-      root.for_each_field([&](std::string_view key, const JsonValue& value) -> Status {
-        // similarity_fn_name says how to compare vectors, not what they are.
-        for (std::string_view known : {"__version__", "model_type", "prompts",
-                                       "default_prompt_name", "similarity_fn_name"}) {
-          if (key == known) return {};
-        }
-        return Status::not_supported(value.where() + " is a field this build does not know");
-      }));
+  COLLEGIUM_RETURN_IF_ERROR(root.for_each_field([&](std::string_view key,
+                                                    const JsonValue& value) -> Status {
+    // similarity_fn_name says how to compare vectors, not what they are.
+    for (std::string_view known : {"__version__", "model_type", "prompts", "default_prompt_name",
+                                   "similarity_fn_name", "truncate_dim"}) {
+      if (key == known) return {};
+    }
+    return Status::not_supported(value.where() + " is a field this build does not know");
+  }));
+  COLLEGIUM_ASSIGN_OR_RETURN(const std::uint64_t truncated, root.unsigned_or("truncate_dim", 0));
+  config.truncate_dim = static_cast<std::size_t>(std::min<std::uint64_t>(truncated, config.dim));
   if (!root.has("prompts")) return {};
   COLLEGIUM_ASSIGN_OR_RETURN(const JsonValue prompts, root.get("prompts"));
   if (prompts.is_null()) return {};
@@ -376,13 +342,21 @@ Status read_prompts(const std::string& folder, EncoderConfig& config) {
 Result<EncoderConfig> read_encoder_config(const std::string& folder) {
   EncoderConfig config;
   COLLEGIUM_ASSIGN_OR_RETURN(const auto modules, read_modules(folder, config));
-  if (!modules.empty() && !modules[0].path.empty()) config.trunk = modules[0].path + "/";
+  if (!modules.empty()) config.trunk_folder = modules[0].path;
   COLLEGIUM_RETURN_IF_ERROR(read_trunk(folder, config));
-  if (modules.size() >= 2) {
-    const std::string path = modules[1].path.empty() ? "" : modules[1].path + "/";
-    COLLEGIUM_RETURN_IF_ERROR(read_pooling(folder, path + "config.json", config));
+  if (!modules.empty()) {
+    COLLEGIUM_RETURN_IF_ERROR(read_pooling(folder, modules[1].path + "config.json", config));
   }
-  config.normalize = modules.size() == 3;
+  config.dim = config.pooling.size() * config.trunk.hidden_size;
+  for (std::size_t i = 2; i < modules.size(); ++i) {
+    HeadStep step;
+    if (modules[i].kind == "Dense") {
+      COLLEGIUM_ASSIGN_OR_RETURN(step.dense,
+                                 read_dense(folder, modules[i].path, config.dim, config));
+      config.dim = step.dense->outputs;
+    }
+    config.head.push_back(std::move(step));
+  }
   COLLEGIUM_RETURN_IF_ERROR(read_max_tokens(folder, config));
   COLLEGIUM_RETURN_IF_ERROR(read_prompts(folder, config));
   return config;

@@ -1,37 +1,60 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "collegium/core/status.h"
+#include "experts/trunk_config.h"
 
 namespace collegium::core {
 
-enum class Pooling { kMean, kCls };
+// How the tokens' states become one vector (arXiv 1908.10084).
+enum class PoolingMode : std::uint8_t {
+  kCls,  // the first token's
+  kMax,  // the largest of each dimension
+  kMean,
+  kMeanSqrtLength,  // the sum by the square root of the length
+  kWeightedMean,    // the mean with weights 1, 2, 3, ... (arXiv 2202.08904)
+  kLastToken,
+};
 
-// What a Hugging Face folder asks of a BERT encoder, checked: a field, module or option that would
+enum class DenseActivation : std::uint8_t { kTanh, kIdentity, kRelu, kGelu, kSilu };
+
+struct DenseConfig {
+  std::string path;  // of its folder, "2_Dense/"
+  std::size_t inputs = 0;
+  std::size_t outputs = 0;
+  bool bias = true;
+  DenseActivation activation = DenseActivation::kTanh;
+};
+
+// What happens to a pooled vector: a Dense, or without one L2 normalisation.
+struct HeadStep {
+  std::optional<DenseConfig> dense;
+};
+
+// What a Hugging Face folder asks of an encoder, checked: a field, module or option that would
 // change vectors and is not run here has been refused by name.
 struct EncoderConfig {
-  std::size_t vocab_size = 0;
-  std::size_t hidden_size = 0;
-  std::size_t num_layers = 0;
-  std::size_t num_heads = 0;
-  std::size_t intermediate_size = 0;
-  std::size_t max_positions = 0;
-  std::size_t type_vocab_size = 0;
-  float layer_norm_eps = 0.0f;
-
-  Pooling pooling = Pooling::kMean;  // mean without modules.json, as in sentence-transformers
-  bool normalize = false;
-  std::size_t max_tokens = 0;  // special tokens included
-  std::string query_prompt;    // put before a query, or empty
+  TrunkConfig trunk;
+  // One vector after another; mean without modules.json, as in sentence-transformers.
+  std::vector<PoolingMode> pooling = {PoolingMode::kMean};
+  std::vector<HeadStep> head;
+  std::size_t dim = 0;           // of a vector before truncation
+  std::size_t truncate_dim = 0;  // keep so many dimensions (arXiv 2205.13147); 0: all
+  std::size_t max_tokens = 0;    // special tokens included
+  std::string query_prompt;      // put before a query, or empty
   std::string document_prompt;
 
-  // Where config.json, vocab.txt and model.safetensors are: "" or "0_Transformer/".
-  std::string trunk;
+  // Where config.json, tokenizer and model.safetensors are: "" or "0_Transformer/".
+  std::string trunk_folder;
   // Every file read so far, relative to the folder.
   std::vector<std::string> files;
+
+  bool normalized() const { return !head.empty() && !head.back().dense.has_value(); }
 };
 
 // not_found for a file that must be there, corruption, not_supported.

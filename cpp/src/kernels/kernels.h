@@ -36,6 +36,14 @@ struct Kernels {
 
   // x[i] = 0.5 x (1 + erf(x / sqrt 2)), the exact GELU, to 2e-7 absolute.
   void (*gelu)(float* x, std::size_t n) noexcept;
+  // x[i] = 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
+  void (*gelu_tanh)(float* x, std::size_t n) noexcept;
+  // x[i] = x[i] * sigmoid(x[i])
+  void (*silu)(float* x, std::size_t n) noexcept;
+  // x[i] = max(x[i], 0)
+  void (*relu)(float* x, std::size_t n) noexcept;
+  // x[i] *= y[i]
+  void (*mul)(float* x, const float* y, std::size_t n) noexcept;
   // x[i] = x[i] * sigmoid(x[i]) * y[i]
   void (*silu_mul)(float* x, const float* y, std::size_t n) noexcept;
   // In place over one row of n: exp(x - max) / sum. n > 0.

@@ -74,7 +74,8 @@ constexpr std::size_t tile_panels(std::size_t rows) { return rows == 1 ? 4 : row
 }  // namespace
 
 extern const Kernels kKernelsAvx2;
-const Kernels kKernelsAvx2 = {Isa::kAvx2, gemm_panels, pack_panels, gelu_all, silu_mul_all,
-                              softmax,    layer_norm,  rms_norm,    dot,      axpy};
+const Kernels kKernelsAvx2 = {Isa::kAvx2, gemm_panels, pack_panels, gelu_all,     gelu_tanh_all,
+                              silu_all,   relu_all,    mul_all,     silu_mul_all, softmax,
+                              layer_norm, rms_norm,    dot,         axpy};
 
 }  // namespace collegium::core

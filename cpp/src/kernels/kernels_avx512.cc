@@ -59,7 +59,8 @@ constexpr std::size_t tile_panels(std::size_t rows) { return rows == 1 ? 8 : row
 }  // namespace
 
 extern const Kernels kKernelsAvx512;
-const Kernels kKernelsAvx512 = {Isa::kAvx512, gemm_panels, pack_panels, gelu_all, silu_mul_all,
-                                softmax,      layer_norm,  rms_norm,    dot,      axpy};
+const Kernels kKernelsAvx512 = {Isa::kAvx512, gemm_panels, pack_panels, gelu_all,     gelu_tanh_all,
+                                silu_all,     relu_all,    mul_all,     silu_mul_all, softmax,
+                                layer_norm,   rms_norm,    dot,         axpy};
 
 }  // namespace collegium::core

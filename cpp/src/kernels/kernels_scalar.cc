@@ -94,7 +94,8 @@ void gemm_panels(const float* a, std::size_t lda, std::size_t rows, const float*
 }  // namespace
 
 extern const Kernels kKernelsScalar;
-const Kernels kKernelsScalar = {Isa::kScalar, gemm_panels, pack_panels, gelu_all, silu_mul_all,
-                                softmax,      layer_norm,  rms_norm,    dot,      axpy};
+const Kernels kKernelsScalar = {Isa::kScalar, gemm_panels, pack_panels, gelu_all,     gelu_tanh_all,
+                                silu_all,     relu_all,    mul_all,     silu_mul_all, softmax,
+                                layer_norm,   rms_norm,    dot,         axpy};
 
 }  // namespace collegium::core

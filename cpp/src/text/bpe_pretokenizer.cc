@@ -104,6 +104,68 @@ void split_gpt2(std::string_view text, std::size_t begin, std::size_t end,
   }
 }
 
+// Length of the contraction in either case that starts `text`, or 0. U+017F is an s too.
+std::size_t any_case_contraction_length(std::string_view text) {
+  constexpr std::string_view kLongS = "\xc5\xbf";
+  if (text.substr(1).starts_with(kLongS)) return 1 + kLongS.size();
+  std::array<char, 3> lowered{};
+  const std::size_t size = std::min(text.size(), lowered.size());
+  for (std::size_t i = 0; i < size; ++i)
+    lowered[i] = text[i] >= 'A' && text[i] <= 'Z' ? static_cast<char>(text[i] + 32) : text[i];
+  return contraction_length(std::string_view(lowered.data(), size));
+}
+
+bool is_line_end(std::uint32_t c) { return c == '\r' || c == '\n'; }
+
+// One piece of kLlama3 or kQwen2 after another; `numbers` at most are a piece.
+void split_llama3(std::string_view text, std::size_t begin, std::size_t end, int numbers,
+                  std::vector<ByteSpan>& pieces) {
+  const auto next_run = [&](std::size_t at) {
+    return at < end ? run_of(character_at(text, at).classes) : Run::kSpaces;
+  };
+  while (begin < end) {
+    const Character first = character_at(text, begin);
+    const Run run = run_of(first.classes);
+    std::size_t stop = 0;
+    if (first.code_point == '\'' &&
+        (stop = any_case_contraction_length(text.substr(begin, end - begin))) != 0) {
+      stop += begin;
+    } else if (run == Run::kLetters ||
+               (run != Run::kNumbers && !is_line_end(first.code_point) &&
+                next_run(first.end) == Run::kLetters)) {
+      stop = run_end(text, first.end, end, Run::kLetters);
+    } else if (run == Run::kNumbers) {
+      stop = first.end;
+      for (int i = 1; i < numbers && next_run(stop) == Run::kNumbers; ++i)
+        stop = character_at(text, stop).end;
+    } else if (run == Run::kOther ||
+               (first.code_point == ' ' && next_run(first.end) == Run::kOther)) {
+      stop = run_end(text, first.end, end, Run::kOther);
+      while (stop < end && is_line_end(static_cast<unsigned char>(text[stop]))) ++stop;
+    } else {
+      // White space: up to its last line end; without one all of it if nothing follows, else all
+      // but the last, which may go with the word after it.
+      std::size_t last = begin;
+      std::size_t line_end = begin;
+      stop = begin;
+      while (stop < end) {
+        const Character c = character_at(text, stop);
+        if (run_of(c.classes) != Run::kSpaces) break;
+        last = stop;
+        stop = c.end;
+        if (is_line_end(c.code_point)) line_end = stop;
+      }
+      if (line_end > begin) {
+        stop = line_end;
+      } else if (stop < end && last > begin) {
+        stop = last;
+      }
+    }
+    pieces.push_back({begin, stop});
+    begin = stop;
+  }
+}
+
 }  // namespace
 
 Result<BpePattern> bpe_pattern(std::string_view name) {
@@ -115,12 +177,21 @@ Result<BpePattern> bpe_pattern(std::string_view name) {
 
 std::vector<ByteSpan> split_bpe_pieces(std::string_view text, BpePattern pattern) {
   std::vector<ByteSpan> pieces;
+  append_bpe_pieces(text, 0, text.size(), pattern, pieces);
+  return pieces;
+}
+
+void append_bpe_pieces(std::string_view text, std::size_t begin, std::size_t end,
+                       BpePattern pattern, std::vector<ByteSpan>& pieces) {
   if (pattern == BpePattern::kGpt2) {
-    split_gpt2(text, 0, text.size(), pieces);
-    return pieces;
+    split_gpt2(text, begin, end, pieces);
+    return;
   }
-  std::size_t begin = 0;
-  for (std::size_t at = 0; at < text.size();) {
+  if (pattern != BpePattern::kSmolLm) {
+    split_llama3(text, begin, end, pattern == BpePattern::kLlama3 ? 3 : 1, pieces);
+    return;
+  }
+  for (std::size_t at = begin; at < end;) {
     const Character c = character_at(text, at);
     if (c.classes & kBpeDigit) {
       split_gpt2(text, begin, at, pieces);
@@ -129,8 +200,24 @@ std::vector<ByteSpan> split_bpe_pieces(std::string_view text, BpePattern pattern
     }
     at = c.end;
   }
-  split_gpt2(text, begin, text.size(), pieces);
-  return pieces;
+  split_gpt2(text, begin, end, pieces);
+}
+
+bool is_bpe_digit(char32_t c) { return classes_of(c) & kBpeDigit; }
+
+std::optional<BpePattern> bpe_pattern_of_regex(std::string_view regex) {
+  constexpr std::string_view kGpt2Regex =
+      R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+  constexpr std::string_view kLlama3Regex =
+      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|)"
+      R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+  constexpr std::string_view kQwen2Regex =
+      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|)"
+      R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+  if (regex == kGpt2Regex) return BpePattern::kGpt2;
+  if (regex == kLlama3Regex) return BpePattern::kLlama3;
+  if (regex == kQwen2Regex) return BpePattern::kQwen2;
+  return {};
 }
 
 }  // namespace collegium::core

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -16,13 +17,28 @@ enum class BpePattern {
   // Every digit alone first, then kGpt2 between them. This is what the model was trained with and
   // what llama.cpp does for "smollm".
   kSmolLm,
+  // (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|
+  // \s*[\r\n]+|\s+(?!\S)|\s+
+  kLlama3,
+  // The same with \p{N} alone instead of up to three.
+  kQwen2,
 };
 
 // not_supported, by name, for a pattern that is not run here.
 Result<BpePattern> bpe_pattern(std::string_view name);
 
+// The pattern a tokenizer.json spells as a regular expression, or none: regular expressions are
+// known by their spelling here, not run.
+std::optional<BpePattern> bpe_pattern_of_regex(std::string_view regex);
+
 // The pieces of `text` in order; together they cover it. `text` must be valid UTF-8.
 // Linear in the text.
 std::vector<ByteSpan> split_bpe_pieces(std::string_view text, BpePattern pattern);
+// The same of text[begin, end), added to `pieces`.
+void append_bpe_pieces(std::string_view text, std::size_t begin, std::size_t end,
+                       BpePattern pattern, std::vector<ByteSpan>& pieces);
+
+// Whether the Digits pre-tokeniser cuts at `c`.
+bool is_bpe_digit(char32_t c);
 
 }  // namespace collegium::core

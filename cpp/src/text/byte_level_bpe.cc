@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <limits>
-#include <queue>
 #include <utility>
 
 #include "collegium/core/file_envelope.h"
 #include "collegium/core/gguf.h"
 #include "io/in_quotes.h"
+#include "text/byte_alphabet.h"
 #include "text/utf8.h"
 #include "text/utf8_repair.h"
 
@@ -16,58 +16,6 @@ namespace {
 
 // Longer control tokens would make matching slow, and no model has them.
 constexpr std::size_t kMaxAddedTokenBytes = 1024;
-
-// GPT-2's spelling of bytes as printable characters: those of Latin-1 that print stand for
-// themselves, the others for U+0100 on, in order.
-struct ByteAlphabet {
-  std::array<std::uint16_t, 256> code_point_of{};
-  std::array<std::int16_t, 512> byte_of{};  // -1: in no spelling
-
-  ByteAlphabet() {
-    byte_of.fill(-1);
-    std::uint16_t next = 256;
-    for (std::size_t byte = 0; byte < 256; ++byte) {
-      const bool printable =
-          (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
-      code_point_of[byte] = printable ? static_cast<std::uint16_t>(byte) : next++;
-      byte_of[code_point_of[byte]] = static_cast<std::int16_t>(byte);
-    }
-  }
-};
-
-const ByteAlphabet& byte_alphabet() {
-  static const ByteAlphabet alphabet;
-  return alphabet;
-}
-
-std::string spell_byte(std::uint8_t byte) {
-  const std::uint16_t c = byte_alphabet().code_point_of[byte];
-  if (c < 0x80) return std::string(1, static_cast<char>(c));
-  return {static_cast<char>(0xC0 | (c >> 6)), static_cast<char>(0x80 | (c & 0x3F))};
-}
-
-// The bytes a spelling stands for; the text itself where a character is outside the alphabet.
-std::string read_spelling(std::string_view token) {
-  std::string bytes;
-  bytes.reserve(token.size());
-  for (std::size_t i = 0; i < token.size(); ++i) {
-    std::uint32_t c = static_cast<std::uint8_t>(token[i]);
-    if (c >= 0xC2 && c <= 0xC7 && i + 1 < token.size()) {
-      c = ((c & 0x1F) << 6) | (static_cast<std::uint8_t>(token[++i]) & 0x3F);
-    } else if (c >= 0x80) {
-      return std::string(token);
-    }
-    const std::int16_t byte = c < 512 ? byte_alphabet().byte_of[c] : std::int16_t{-1};
-    if (byte < 0) return std::string(token);
-    bytes.push_back(static_cast<char>(byte));
-  }
-  return bytes;
-}
-
-std::uint64_t pair_key(std::int32_t left, std::int32_t right) {
-  return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 |
-         static_cast<std::uint32_t>(right);
-}
 
 }  // namespace
 
@@ -129,7 +77,7 @@ Status ByteLevelBpe::build(const std::string& where) {
   for (std::size_t byte = 0; byte < 256; ++byte)
     byte_ids_[byte] = token_id(spell_byte(static_cast<std::uint8_t>(byte)));
 
-  merges_.reserve(source_.merges.size());
+  merges_ = BpeMerges(source_.merges.size());
   std::string whole;
   for (std::size_t rank = 0; rank < source_.merges.size(); ++rank) {
     const std::string_view merge = source_.merges[rank];
@@ -148,8 +96,7 @@ Status ByteLevelBpe::build(const std::string& where) {
     if (left_id < 0 || right_id < 0 || id < 0)
       return bad("has a token that is not in the vocabulary");
     if (rank > std::numeric_limits<std::uint32_t>::max()) return bad("is beyond 32 bits");
-    // As in `tokenizers`, the last of two equal merges counts.
-    merges_[pair_key(left_id, right_id)] = {static_cast<std::uint32_t>(rank), id};
+    merges_.set(left_id, right_id, static_cast<std::uint32_t>(rank), id);
   }
 
   Digest digest;
@@ -298,70 +245,23 @@ void ByteLevelBpe::encode_added(std::string_view text, std::size_t begin, std::s
 
 void ByteLevelBpe::encode_plain(std::string_view text, std::size_t begin, std::size_t end,
                                 Encoding& out) const {
+  BpeMerges::Scratch scratch;
   for (const ByteSpan piece : split_bpe_pieces(text.substr(begin, end - begin), pattern_))
-    encode_piece(text, {begin + piece.begin, begin + piece.end}, out);
+    encode_piece(text, {begin + piece.begin, begin + piece.end}, scratch, out);
 }
 
-// Merges the best pair until none is left: a heap of candidate pairs over a linked list of symbols,
-// so a piece of n bytes takes n log n.
-void ByteLevelBpe::encode_piece(std::string_view text, ByteSpan piece, Encoding& out) const {
-  constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
-  struct Symbol {
-    std::int32_t id;  // -1: merged into the one before
-    ByteSpan span;
-    std::size_t previous;
-    std::size_t next;
-  };
-  std::vector<Symbol> symbols;
-  symbols.reserve(piece.end - piece.begin);
+void ByteLevelBpe::encode_piece(std::string_view text, ByteSpan piece, BpeMerges::Scratch& scratch,
+                                Encoding& out) const {
+  scratch.symbols.clear();
   for (std::size_t at = piece.begin; at < piece.end; ++at) {
     const std::int32_t id = byte_ids_[static_cast<std::uint8_t>(text[at])];
-    if (id < 0) continue;
-    const std::size_t position = symbols.size();
-    symbols.push_back({id, {at, at + 1}, position == 0 ? kNone : position - 1, position + 1});
+    if (id >= 0) scratch.add(id, {at, at + 1});
   }
-  if (symbols.empty()) return;
-  symbols.back().next = kNone;
-
-  struct Candidate {
-    std::uint32_t rank;
-    std::size_t position;  // of the left symbol
-    std::int32_t id;       // of the merged one
-    // The heap gives the largest: lowest rank, then leftmost.
-    bool operator<(const Candidate& other) const {
-      return rank != other.rank ? rank > other.rank : position > other.position;
-    }
-  };
-  std::vector<Candidate> heap;
-  const auto consider = [&](std::size_t left) {
-    if (left == kNone || symbols[left].next == kNone) return;
-    const auto merge = merges_.find(pair_key(symbols[left].id, symbols[symbols[left].next].id));
-    if (merge == merges_.end()) return;
-    heap.push_back({merge->second.rank, left, merge->second.id});
-    std::push_heap(heap.begin(), heap.end());
-  };
-  for (std::size_t i = 0; i + 1 < symbols.size(); ++i) consider(i);
-  while (!heap.empty()) {
-    std::pop_heap(heap.begin(), heap.end());
-    const Candidate best = heap.back();
-    heap.pop_back();
-    Symbol& left = symbols[best.position];
-    if (left.id < 0 || left.next == kNone) continue;
-    Symbol& right = symbols[left.next];
-    // The pair may have changed since it was considered.
-    const auto merge = merges_.find(pair_key(left.id, right.id));
-    if (merge == merges_.end() || merge->second.id != best.id) continue;
-    left.id = best.id;
-    left.span.end = right.span.end;
-    left.next = right.next;
-    right.id = -1;
-    if (left.next != kNone) symbols[left.next].previous = best.position;
-    consider(left.previous);
-    consider(best.position);
-  }
-  for (std::size_t i = 0; i != kNone; i = symbols[i].next) {
-    out.ids.push_back(symbols[i].id);
-    out.offsets.push_back(symbols[i].span);
+  if (scratch.symbols.empty()) return;
+  merges_.merge(scratch);
+  for (std::size_t i = 0; i != BpeMerges::kNone; i = scratch.symbols[i].next) {
+    out.ids.push_back(scratch.symbols[i].id);
+    out.offsets.push_back(scratch.symbols[i].span);
   }
 }
 

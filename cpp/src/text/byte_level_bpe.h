@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "collegium/core/text/tokenizer.h"
+#include "text/bpe_merges.h"
 #include "text/bpe_pretokenizer.h"
 
 namespace collegium::core {
@@ -71,10 +72,6 @@ class ByteLevelBpe final : public Tokenizer {
   std::string without_control_tokens(std::string_view text) const;
 
  private:
-  struct Merge {
-    std::uint32_t rank;
-    std::int32_t id;
-  };
   struct AddedToken {
     std::string_view text;
     std::int32_t id;
@@ -85,14 +82,15 @@ class ByteLevelBpe final : public Tokenizer {
   void encode_added(std::string_view text, std::size_t begin, std::size_t end,
                     std::span<const std::vector<AddedToken>> levels, Encoding& out) const;
   void encode_plain(std::string_view text, std::size_t begin, std::size_t end, Encoding& out) const;
-  void encode_piece(std::string_view text, ByteSpan piece, Encoding& out) const;
+  void encode_piece(std::string_view text, ByteSpan piece, BpeMerges::Scratch& scratch,
+                    Encoding& out) const;
 
   BpeSource source_;
   BpePattern pattern_ = BpePattern::kGpt2;
   std::vector<std::string> bytes_;  // by id
   std::unordered_map<std::string_view, std::int32_t> ids_;
-  std::unordered_map<std::uint64_t, Merge> merges_;  // by (left id, right id)
-  std::array<std::int32_t, 256> byte_ids_{};         // -1: no token
+  BpeMerges merges_;
+  std::array<std::int32_t, 256> byte_ids_{};  // -1: no token
   // Sorted by text: control tokens, which are looked for first, then user-defined ones.
   std::array<std::vector<AddedToken>, 2> added_;
   std::string digest_;

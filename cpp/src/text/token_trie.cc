@@ -46,14 +46,20 @@ TokenTrie::Match TokenTrie::longest(std::string_view text) const noexcept {
   for (std::size_t depth = 1; at != 0; ++depth) {
     const Node& node = nodes_[at];
     if (node.id >= 0) match = {node.id, depth};
-    if (depth == text.size() || node.children == 0) break;
-    const unsigned char* first = labels_.data() + node.first_child;
-    const void* found = std::memchr(first, static_cast<unsigned char>(text[depth]), node.children);
-    if (found == nullptr) break;
-    at = node.first_child +
-         static_cast<std::uint32_t>(static_cast<const unsigned char*>(found) - first);
+    if (depth == text.size()) break;
+    at = child(at, text[depth]);
   }
   return match;
+}
+
+std::uint32_t TokenTrie::child(std::uint32_t at, char byte) const noexcept {
+  const Node& node = nodes_[at];
+  if (node.children == 0) return 0;
+  const unsigned char* first = labels_.data() + node.first_child;
+  const void* found = std::memchr(first, static_cast<unsigned char>(byte), node.children);
+  if (found == nullptr) return 0;
+  return node.first_child +
+         static_cast<std::uint32_t>(static_cast<const unsigned char*>(found) - first);
 }
 
 }  // namespace collegium::core

@@ -21,6 +21,17 @@ class TokenTrie {
     std::size_t size = 0;  // bytes
   };
   Match longest(std::string_view text) const noexcept;
+  // Calls `function` with a Match for each token `text` starts with, shorter ones first.
+  template <typename Function>
+  void for_each_prefix(std::string_view text, Function function) const {
+    if (text.empty()) return;
+    std::uint32_t at = roots_[static_cast<unsigned char>(text[0])];
+    for (std::size_t depth = 1; at != 0; ++depth) {
+      if (nodes_[at].id >= 0) function(Match{nodes_[at].id, depth});
+      if (depth == text.size()) break;
+      at = child(at, text[depth]);
+    }
+  }
 
  private:
   struct Node {
@@ -28,6 +39,9 @@ class TokenTrie {
     std::uint32_t children = 0;
     std::int32_t id = -1;
   };
+  // The node a byte leads to; 0: none.
+  std::uint32_t child(std::uint32_t at, char byte) const noexcept;
+
   std::array<std::uint32_t, 256> roots_{};  // node of each first byte; 0: none
   std::vector<Node> nodes_;                 // [0] is the root
   std::vector<unsigned char> labels_;       // the byte that leads to a node

@@ -9,8 +9,10 @@
 #include "io/in_quotes.h"
 #include "io/mapped_file.h"
 #include "text/bert_words.h"
+#include "text/pair_lengths.h"
 #include "text/token_trie.h"
 #include "text/utf8.h"
+#include "text/wordpiece.h"
 #include "text/wordpiece_config.h"
 
 namespace collegium::core {
@@ -40,9 +42,11 @@ class WordPiece final : public Tokenizer {
  public:
   static Result<std::shared_ptr<const Tokenizer>> create(
       std::unique_ptr<const Vocabulary> vocabulary, const WordPieceConfig& config,
-      const std::string& where);
+      const std::vector<std::string>& special, const std::string& where);
 
   Result<Encoding> encode(std::string_view text, const EncodeOptions& options) const override;
+  Result<Encoding> encode_pair(std::string_view first, std::string_view second,
+                               const EncodeOptions& options) const override;
   Result<std::string> decode(std::span<const std::int32_t> ids,
                              bool skip_special_tokens) const override;
   std::size_t vocab_size() const noexcept override { return vocabulary_->tokens.size(); }
@@ -57,6 +61,8 @@ class WordPiece final : public Tokenizer {
   class Output;
 
   WordPiece() = default;
+  // Adds the tokens of `text`, at most until `encoding` has `limit`.
+  void append_tokens(std::string_view text, std::size_t limit, Encoding& encoding) const;
   // The first special token at or behind `position` and where it starts; id -1 if there is none.
   SpecialToken find_special(std::string_view text, std::size_t& position) const;
   bool is_special(std::int32_t id) const {
@@ -145,9 +151,7 @@ SpecialToken WordPiece::find_special(std::string_view text, std::size_t& positio
 Result<Encoding> WordPiece::encode(std::string_view text, const EncodeOptions& options) const {
   COLLEGIUM_RETURN_IF_ERROR(check_utf8(text, "text"));
   const std::size_t around = options.add_special_tokens ? 2 : 0;
-  if (options.max_tokens != 0 && options.max_tokens < around)
-    return Status::invalid_argument("max_tokens: " + std::to_string(options.max_tokens) +
-                                    " leaves no room for the 2 special tokens");
+  COLLEGIUM_RETURN_IF_ERROR(check_room(options, around));
   const std::size_t limit =
       options.max_tokens == 0 ? std::size_t(-1) : options.max_tokens - around + (around ? 1 : 0);
 
@@ -156,6 +160,49 @@ Result<Encoding> WordPiece::encode(std::string_view text, const EncodeOptions& o
     encoding.ids.push_back(cls_);
     encoding.offsets.push_back({0, 0});
   }
+  append_tokens(text, limit, encoding);
+  if (options.add_special_tokens) {
+    encoding.ids.push_back(sep_);
+    encoding.offsets.push_back({0, 0});
+  }
+  return encoding;
+}
+
+// [CLS] first [SEP] second [SEP], the second text and its [SEP] of segment 1.
+Result<Encoding> WordPiece::encode_pair(std::string_view first, std::string_view second,
+                                        const EncodeOptions& options) const {
+  COLLEGIUM_RETURN_IF_ERROR(check_utf8(first, "first text"));
+  COLLEGIUM_RETURN_IF_ERROR(check_utf8(second, "second text"));
+  const std::size_t around = options.add_special_tokens ? 3 : 0;
+  COLLEGIUM_RETURN_IF_ERROR(check_room(options, around));
+  // What is beyond the room for both cannot stay, and does not change what does.
+  const bool limited = options.max_tokens != 0;
+  const std::size_t room = limited ? options.max_tokens - around : std::size_t(-1);
+  const std::size_t limit = limited ? room + 1 : room;
+  std::array<Encoding, 2> parts;
+  append_tokens(first, limit, parts[0]);
+  append_tokens(second, limit, parts[1]);
+  const std::array<std::size_t, 2> kept =
+      pair_lengths(parts[0].ids.size(), parts[1].ids.size(), room);
+
+  Encoding encoding;
+  const auto push = [&](std::int32_t id, ByteSpan span, std::int32_t type_id) {
+    encoding.ids.push_back(id);
+    encoding.offsets.push_back(span);
+    encoding.type_ids.push_back(type_id);
+  };
+  if (options.add_special_tokens) push(cls_, {0, 0}, 0);
+  for (std::int32_t part : {0, 1}) {
+    const Encoding& from = parts[static_cast<std::size_t>(part)];
+    const std::size_t count = kept[static_cast<std::size_t>(part)];
+    encoding.truncated |= from.truncated || count < from.ids.size();
+    for (std::size_t i = 0; i < count; ++i) push(from.ids[i], from.offsets[i], part);
+    if (options.add_special_tokens) push(sep_, {0, 0}, part);
+  }
+  return encoding;
+}
+
+void WordPiece::append_tokens(std::string_view text, std::size_t limit, Encoding& encoding) const {
   Output output(*this, limit, encoding);
   BertWordSplitter splitter(words_, output);
   // Special tokens are found in the raw text, before it is normalised.
@@ -167,26 +214,8 @@ Result<Encoding> WordPiece::encode(std::string_view text, const EncodeOptions& o
     begin = end + special.text.size();
     if (more && special.id >= 0) more = output.special(special.id, {end, begin});
   }
-  if (options.add_special_tokens) {
-    encoding.ids.push_back(sep_);
-    encoding.offsets.push_back({0, 0});
-  }
-  return encoding;
 }
 
-// What the package does to each token before it joins them.
-void clean_up(std::string& text) {
-  constexpr std::pair<std::string_view, std::string_view> kReplacements[] = {
-      {" .", "."},   {" ?", "?"},     {" !", "!"},     {" ,", ","},
-      {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},   {" do not", " don't"},
-      {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
-  };
-  for (const auto& [from, to] : kReplacements) {
-    for (std::size_t at = text.find(from); at != std::string::npos;
-         at = text.find(from, at + to.size()))
-      text.replace(at, from.size(), to);
-  }
-}
 
 Result<std::string> WordPiece::decode(std::span<const std::int32_t> ids,
                                       bool skip_special_tokens) const {
@@ -207,7 +236,7 @@ Result<std::string> WordPiece::decode(std::span<const std::int32_t> ids,
       part = " " + std::string(piece);
     }
     first = false;
-    clean_up(part);
+    clean_up_wordpiece(part);
     out += part;
   }
   return out;
@@ -228,7 +257,7 @@ TokenTrie make_trie(const Vocabulary& vocabulary, std::string_view prefix) {
 
 Result<std::shared_ptr<const Tokenizer>> WordPiece::create(
     std::unique_ptr<const Vocabulary> vocabulary, const WordPieceConfig& config,
-    const std::string& where) {
+    const std::vector<std::string>& special, const std::string& where) {
   std::shared_ptr<WordPiece> made(new WordPiece());
   WordPiece& w = *made;
   w.vocabulary_ = std::move(vocabulary);
@@ -239,10 +268,6 @@ Result<std::shared_ptr<const Tokenizer>> WordPiece::create(
     *id = w.token_id(*token);
     if (*id < 0) return Status::corruption(where + ": has no token " + in_quotes(*token));
   }
-  std::vector<std::string> special = config.more_special_tokens;
-  for (const std::string* token : {&config.unk_token, &config.cls_token, &config.sep_token,
-                                   &config.pad_token, &config.mask_token})
-    special.push_back(*token);
   for (const std::string& token : special) {
     const std::int32_t id = w.token_id(token);
     if (id < 0 || token.empty() || w.is_special(id)) continue;
@@ -295,11 +320,48 @@ Result<std::unique_ptr<const Vocabulary>> read_vocabulary(const std::string& pat
 
 }  // namespace
 
+void clean_up_wordpiece(std::string& text) {
+  constexpr std::pair<std::string_view, std::string_view> kReplacements[] = {
+      {" .", "."},   {" ?", "?"},     {" !", "!"},     {" ,", ","},
+      {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},   {" do not", " don't"},
+      {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
+  };
+  for (const auto& [from, to] : kReplacements) {
+    for (std::size_t at = text.find(from); at != std::string::npos;
+         at = text.find(from, at + to.size()))
+      text.replace(at, from.size(), to);
+  }
+}
+
+Result<std::shared_ptr<const Tokenizer>> make_wordpiece(const std::vector<std::string>& tokens,
+                                                        const WordPieceConfig& config,
+                                                        const std::vector<std::string>& special,
+                                                        const std::string& where) {
+  auto vocabulary = std::make_unique<Vocabulary>();
+  std::size_t bytes = 0;
+  for (const std::string& token : tokens) bytes += token.size();
+  vocabulary->bytes.reserve(bytes);  // so that the views stay
+  for (const std::string& token : tokens) {
+    const std::size_t begin = vocabulary->bytes.size();
+    vocabulary->bytes += token;
+    const std::string_view view(vocabulary->bytes.data() + begin, token.size());
+    const auto id = static_cast<std::int32_t>(vocabulary->tokens.size());
+    if (!vocabulary->ids.try_emplace(view, id).second)
+      return Status::corruption(where + ": token " + in_quotes(token) + " is there twice");
+    vocabulary->tokens.push_back(view);
+  }
+  return WordPiece::create(std::move(vocabulary), config, special, where);
+}
+
 Result<std::shared_ptr<const Tokenizer>> load_wordpiece(const std::string& folder) {
   const std::string path = folder + "/vocab.txt";
   COLLEGIUM_ASSIGN_OR_RETURN(auto vocabulary, read_vocabulary(path));
   COLLEGIUM_ASSIGN_OR_RETURN(const WordPieceConfig config, read_wordpiece_config(folder));
-  return WordPiece::create(std::move(vocabulary), config, path);
+  std::vector<std::string> special = config.more_special_tokens;
+  for (const std::string* token : {&config.unk_token, &config.cls_token, &config.sep_token,
+                                   &config.pad_token, &config.mask_token})
+    special.push_back(*token);
+  return WordPiece::create(std::move(vocabulary), config, special, path);
 }
 
 }  // namespace collegium::core

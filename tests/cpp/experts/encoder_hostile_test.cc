@@ -53,9 +53,9 @@ struct Edit {
 
 const std::vector<Edit> kEdits = {
     // config.json
-    {"config.json", "\"bert\"", "\"roberta\"", StatusCode::kNotSupported, "roberta"},
-    {"config.json", "\"gelu\"", "\"relu\"", StatusCode::kNotSupported, "relu"},
-    {"config.json", "\"gelu\"", "\"gelu_new\"", StatusCode::kNotSupported, "hidden_act"},
+    {"config.json", "\"bert\"", "\"deberta\"", StatusCode::kNotSupported, "deberta"},
+    {"config.json", "\"gelu\"", "\"relu6\"", StatusCode::kNotSupported, "relu6"},
+    {"config.json", "\"gelu\"", "\"tanh\"", StatusCode::kNotSupported, "hidden_act"},
     {"config.json", "\"is_decoder\": false", "\"is_decoder\": true", StatusCode::kNotSupported,
      "is_decoder"},
     {"config.json", "\"add_cross_attention\": false", "\"add_cross_attention\": true",
@@ -88,17 +88,15 @@ const std::vector<Edit> kEdits = {
     {"config.json", "\"model_type\": \"bert\",", "", StatusCode::kCorruption, "model_type"},
     {"config.json", "{", "[", StatusCode::kCorruption, "config.json"},
     // pooling
-    {"1_Pooling/config.json", "\"pooling_mode_max_tokens\": false",
-     "\"pooling_mode_max_tokens\": true", StatusCode::kNotSupported, "2 pooling modes"},
     {"1_Pooling/config.json", "\"pooling_mode_mean_tokens\": true",
-     "\"pooling_mode_mean_tokens\": false", StatusCode::kNotSupported, "0 pooling modes"},
+     "\"pooling_mode_mean_tokens\": false", StatusCode::kNotSupported, "no pooling mode"},
     {"1_Pooling/config.json", "\"pooling_mode_mean_tokens\": true",
-     "\"pooling_mode_lasttoken\": true", StatusCode::kNotSupported, "lasttoken"},
+     "\"pooling_mode_median_tokens\": true", StatusCode::kNotSupported, "median"},
     {"1_Pooling/config.json", "{", "{\"include_prompt\": false,", StatusCode::kNotSupported,
      "include_prompt"},
     {"1_Pooling/config.json", "dimension\": 32", "dimension\": 33", StatusCode::kCorruption, "33"},
     // modules
-    {"modules.json", "models.Normalize", "models.Dense", StatusCode::kNotSupported, "Dense"},
+    {"modules.json", "models.Normalize", "models.Dropout", StatusCode::kNotSupported, "Dropout"},
     {"modules.json", "models.Transformer", "models.CLIPModel", StatusCode::kNotSupported,
      "CLIPModel"},
     {"modules.json", "sentence_transformers.models.Pooling", "custom_code.Pooling",

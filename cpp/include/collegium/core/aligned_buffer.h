@@ -5,7 +5,19 @@
 #include <type_traits>
 #include <utility>
 
+#include "collegium/core/export.h"
+
 namespace collegium::core {
+
+namespace internal {
+// kHugePage aligned memory of so many bytes; where the system can, in huge pages, which save a
+// product over tens of megabytes of weights most of its address translations.
+COLLEGIUM_API void* allocate_large(std::size_t bytes);
+COLLEGIUM_API void free_large(void* memory) noexcept;
+inline constexpr std::size_t kHugePage = std::size_t{1} << 21;
+// Whether a buffer fills its last huge page well enough, or has one anyway.
+inline constexpr bool is_large(std::size_t bytes) { return bytes >= kHugePage / 4 * 3; }
+}  // namespace internal
 
 // A fixed-size array of trivial elements on a 64-byte boundary (a cache line, an AVX-512 register).
 // Zero-filled. Movable, not copyable. Throws std::bad_alloc like any container.
@@ -17,11 +29,7 @@ class AlignedBuffer {
   static constexpr std::size_t kAlignment = 64;
 
   AlignedBuffer() = default;
-  explicit AlignedBuffer(std::size_t size)
-      : data_(size == 0 ? nullptr
-                        : static_cast<T*>(
-                              ::operator new(checked_bytes(size), std::align_val_t(kAlignment)))),
-        size_(size) {
+  explicit AlignedBuffer(std::size_t size) : data_(allocate(size)), size_(size) {
     for (std::size_t i = 0; i < size_; ++i) data_[i] = T{};
   }
   AlignedBuffer(AlignedBuffer&& other) noexcept
@@ -33,7 +41,13 @@ class AlignedBuffer {
   }
   AlignedBuffer(const AlignedBuffer&) = delete;
   AlignedBuffer& operator=(const AlignedBuffer&) = delete;
-  ~AlignedBuffer() { ::operator delete(data_, std::align_val_t(kAlignment)); }
+  ~AlignedBuffer() {
+    if (internal::is_large(size_ * sizeof(T))) {
+      internal::free_large(data_);
+    } else {
+      ::operator delete(data_, std::align_val_t(kAlignment));
+    }
+  }
 
   T* data() noexcept { return data_; }
   const T* data() const noexcept { return data_; }
@@ -47,9 +61,13 @@ class AlignedBuffer {
   const T* end() const noexcept { return data_ + size_; }
 
  private:
-  static std::size_t checked_bytes(std::size_t size) {
+  static T* allocate(std::size_t size) {
+    if (size == 0) return nullptr;
     if (size > static_cast<std::size_t>(-1) / sizeof(T)) throw std::bad_array_new_length();
-    return size * sizeof(T);
+    const std::size_t bytes = size * sizeof(T);
+    return static_cast<T*>(internal::is_large(bytes)
+                               ? internal::allocate_large(bytes)
+                               : ::operator new(bytes, std::align_val_t(kAlignment)));
   }
   T* data_ = nullptr;
   std::size_t size_ = 0;

@@ -18,23 +18,31 @@ namespace collegium::core {
 enum class TextKind { kQuery, kDocument };  // chooses the model's prompt, if it has any
 
 struct EncoderOptions {
+  // Keep the first so many dimensions of every vector (Matryoshka, arXiv 2205.13147), at most
+  // dim() of the whole model. 0: what the model's "truncate_dim" says, else all. A shortened
+  // vector is normalised again if the model ends with a normalisation.
+  std::size_t truncate_dim = 0;
   Isa isa = active_isa();
 };
 
-// Text to vector: a BERT-class trunk (arXiv 1810.04805) with pooling (arXiv 1908.10084), read from
-// a Hugging Face folder. fp32. Sequences are packed, never padded, and every sum has one order, so
+// Text to vector: a transformer trunk with pooling (arXiv 1908.10084), read from a Hugging Face
+// folder. Trunks: BERT (arXiv 1810.04805), DistilBERT, RoBERTa and XLM-R, MPNet, ModernBERT,
+// NomicBERT. fp32. Sequences are packed, never padded, and every sum has one order, so
 // a vector does not depend on its batch, on the number of threads or on the ISA level's tiling:
 // bit-equal alone and in company. Immutable; any number of threads may encode at once.
 class COLLEGIUM_API Encoder {
  public:
-  // Needs config.json, vocab.txt, model.safetensors; reads modules.json, 1_Pooling/config.json,
-  // sentence_bert_config.json, config_sentence_transformers.json, tokenizer_config.json. Whatever
-  // is asked for there and not run here is not_supported, by name. not_found says which file.
+  // Needs config.json, tokenizer.json or vocab.txt, model.safetensors; reads modules.json and the
+  // folders of the Pooling and Dense modules it names, sentence_bert_config.json,
+  // config_sentence_transformers.json, tokenizer_config.json. Whatever is asked for there and not
+  // run here is not_supported, by name. not_found says which file; invalid_argument for a
+  // truncate_dim above the model's dimensions.
   static Result<std::shared_ptr<const Encoder>> load(const std::string& folder,
                                                      const EncoderOptions& options = {});
   ~Encoder();
 
   std::size_t dim() const noexcept;
+  std::size_t token_dim() const noexcept;   // of token_vectors()
   std::size_t max_tokens() const noexcept;  // a longer text is cut here, and encode() says so
   // What the model's prompt for `kind` leaves of max_tokens(): the tokens a text may have, special
   // tokens included, so that encode() cuts nothing. 0 if the prompt leaves nothing.
@@ -58,7 +66,7 @@ class COLLEGIUM_API Encoder {
   // corruption if the weights overflow. What `progress` throws becomes internal.
   Result<Embeddings> encode(std::span<const std::string_view> texts, TextKind kind,
                             const ProgressCallback& progress = {}) const;
-  // (tokens, dim) hidden states of the last layer before pooling, for one text.
+  // (tokens, token_dim()) hidden states of the last layer before pooling, for one text.
   Result<std::vector<float>> token_vectors(std::string_view text, TextKind kind) const;
 
  private:

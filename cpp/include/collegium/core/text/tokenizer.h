@@ -23,6 +23,8 @@ struct ByteSpan {
 struct Encoding {
   std::vector<std::int32_t> ids;
   std::vector<ByteSpan> offsets;  // one an id; special tokens have begin == end
+  // The segment of each id, as models of pairs take it ("token_type_ids"). Empty: all 0.
+  std::vector<std::int32_t> type_ids;
   bool truncated = false;
 };
 
@@ -38,6 +40,12 @@ class COLLEGIUM_API Tokenizer {
   virtual ~Tokenizer() = default;
   // invalid_argument if `text` is not UTF-8 (the message gives the byte offset).
   virtual Result<Encoding> encode(std::string_view text, const EncodeOptions& options) const = 0;
+  // Two texts as one input, with the special tokens and segments the model was trained with.
+  // Offsets are into the text a token is from. Above max_tokens the longer text loses its end first
+  // ("longest_first" of the `tokenizers` package). not_supported where no way to join two texts is
+  // known: SentencePiece models and byte-level BPE from a GGUF file.
+  virtual Result<Encoding> encode_pair(std::string_view first, std::string_view second,
+                                       const EncodeOptions& options) const;
   // out_of_range ids are invalid_argument.
   virtual Result<std::string> decode(std::span<const std::int32_t> ids,
                                      bool skip_special_tokens) const = 0;
@@ -72,6 +80,31 @@ COLLEGIUM_API Result<std::shared_ptr<const Tokenizer>> load_sentencepiece(const 
 // no id. not_found, corruption, not_supported (another model or cutting, by name).
 COLLEGIUM_API Result<std::shared_ptr<const Tokenizer>> load_byte_level_bpe(
     const std::string& gguf_path);
+
+// A `tokenizer.json` of the `tokenizers` package: WordPiece, byte-level BPE and Unigram with the
+// normalisers, pre-tokenisers and post-processors that models of these kinds use; ids are equal to
+// the package's, offsets too, counted in bytes. Parts that are not run here, and fields that are
+// not known, are not_supported by name. The file's own `truncation` and `padding` are left out:
+// they are defaults of the program that calls, not of the model. A WordPiece file of BERT's kind
+// gives the same tokenizer, with the same digest, as load_wordpiece().
+// not_found, corruption, resource_exhausted (above 64 MiB), not_supported.
+COLLEGIUM_API Result<std::shared_ptr<const Tokenizer>> load_tokenizer_json(
+    const std::string& path);
+
+struct LoadedTokenizer {
+  std::shared_ptr<const Tokenizer> tokenizer;
+  // What the ids come from, relative to the folder: "tokenizer.json" alone, or "vocab.txt" and
+  // those of "tokenizer_config.json", "special_tokens_map.json" that are there.
+  std::vector<std::string> files;
+};
+
+// The tokenizer of a model's folder: tokenizer.json where there is one, else vocab.txt as
+// load_wordpiece() reads it. A tokenizer_config.json beside tokenizer.json gives no id, but some
+// programs build their tokenizer from it: where the two disagree (do_lower_case, strip_accents,
+// tokenize_chinese_chars, add_prefix_space) the folder is not_supported, naming both.
+// not_found naming both files; not_supported for a SentencePiece model alone, whose ids differ
+// from those of the models that come with one.
+COLLEGIUM_API Result<LoadedTokenizer> load_tokenizer(const std::string& folder);
 
 // ok, or invalid_argument naming `what` and the offset of the first byte that is not UTF-8.
 COLLEGIUM_API Status check_utf8(std::string_view text, std::string_view what);

@@ -1,0 +1,176 @@
+#include "experts/trunk.h"
+
+#include <algorithm>
+
+#include "collegium/core/thread_pool.h"
+
+namespace collegium::core {
+namespace {
+
+// A product below so many multiply-adds is not worth waking a thread for.
+constexpr std::size_t kMinParallelWork = 1u << 20;
+// Panels of the feed-forward's first product done at once: their outputs are still in the L2 cache
+// when the GELU goes over them.
+constexpr std::size_t kGeluPanels = 16;
+
+std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to * to; }
+
+// Calls f(first panel, end) over [0, panels), in steps of `step`; at most, when parallel, in as
+// many steps as keep the threads busy.
+template <typename F>
+void for_panels(std::size_t panels, std::size_t step, bool parallel, const F& f) {
+  if (!parallel) {
+    for (std::size_t p = 0; p < panels; p += step) f(p, std::min(panels, p + step));
+    return;
+  }
+  ThreadPool& pool = default_pool();
+  step =
+      std::min(step, round_up((panels + 2 * pool.num_threads() - 1) / (2 * pool.num_threads()), 2));
+  const std::size_t count = (panels + step - 1) / step;
+  pool.parallel_for(count, [&](std::size_t i) { f(i * step, std::min(panels, (i + 1) * step)); });
+}
+
+void multiply(const Kernels& kernels, const Linear& linear, const float* in, std::size_t rows,
+              std::size_t first_panel, std::size_t end_panel, float* out) {
+  const std::size_t first = first_panel * kPanelWidth;
+  const std::size_t end = std::min(linear.outputs, end_panel * kPanelWidth);
+  kernels.gemm_panels(in, linear.inputs, rows, linear.panels.data() + first * linear.inputs,
+                      end - first, linear.inputs,
+                      linear.bias.empty() ? nullptr : linear.bias.data() + first, out + first,
+                      linear.outputs);
+}
+
+// out (rows, outputs) = linear(in)
+void multiply(const Kernels& kernels, const Linear& linear, const float* in, std::size_t rows,
+              bool parallel, float* out) {
+  const std::size_t panels = num_panels(linear.outputs);
+  parallel = parallel && rows * linear.inputs * linear.outputs >= kMinParallelWork;
+  for_panels(panels, panels, parallel, [&](std::size_t first, std::size_t end) {
+    multiply(kernels, linear, in, rows, first, end, out);
+  });
+}
+
+}  // namespace
+
+Trunk::Trunk(const TrunkConfig& config, const Kernels& kernels)
+    : config_(config), kernels_(kernels), activation_([&] {
+        switch (config.activation) {
+          case Activation::kGeluTanh:
+            return &Kernels::gelu_tanh;
+          case Activation::kSilu:
+            return &Kernels::silu;
+          case Activation::kRelu:
+            return &Kernels::relu;
+          case Activation::kGelu:
+            break;
+        }
+        return &Kernels::gelu;
+      }()) {}
+
+double Trunk::flops(std::size_t tokens) const noexcept {
+  const auto t = static_cast<double>(tokens);
+  const auto hidden = static_cast<double>(config_.hidden_size);
+  const auto intermediate = static_cast<double>(config_.intermediate_size);
+  const double matrices = config_.gated ? 3.0 : 2.0;
+  double total = 0.0;
+  for (const AttentionSpan& span : config_.spans) {
+    const double seen =
+        span.window == 0 ? t : std::min(t, 2.0 * static_cast<double>(span.window) + 1.0);
+    total +=
+        t * (4.0 * hidden * hidden + matrices * hidden * intermediate) + 2.0 * t * seen * hidden;
+  }
+  return 2.0 * total;
+}
+
+// (word + segment) + position, then the norm: the reference's order of sums.
+void Trunk::embed(const PackedSequences& sequences, float* hidden) const {
+  const std::size_t dim = config_.hidden_size;
+  for (std::size_t s = 0; s < sequences.size(); ++s) {
+    std::size_t next = config_.first_position;
+    for (std::size_t t = sequences.starts[s]; t < sequences.starts[s + 1]; ++t) {
+      const std::int32_t id = sequences.ids[t];
+      const std::size_t position = id == config_.pad_id ? config_.first_position - 1 : next++;
+      float* row = hidden + t * dim;
+      std::copy_n(words_.data() + static_cast<std::size_t>(id) * dim, dim, row);
+      if (!type_.empty()) kernels_.axpy(1.0f, type_.data(), dim, row);
+      if (!positions_.empty()) kernels_.axpy(1.0f, positions_.data() + position * dim, dim, row);
+    }
+  }
+  norm(hidden, embedding_norm_, sequences.ids.size(), hidden);
+}
+
+void Trunk::norm(const float* in, const LayerNorm& norm, std::size_t tokens, float* out) const {
+  const std::size_t dim = config_.hidden_size;
+  for (std::size_t t = 0; t < tokens; ++t) {
+    kernels_.layer_norm(in + t * dim, norm.gamma.data(), norm.beta.data(), config_.layer_norm_eps,
+                        dim, out + t * dim);
+  }
+}
+
+void Trunk::add(const float* addend, std::size_t tokens, float* hidden) const {
+  kernels_.axpy(1.0f, addend, tokens * config_.hidden_size, hidden);
+}
+
+// scratch.projected = down(act(up(in)) * gate(in))
+void Trunk::feed_forward(const TrunkLayer& layer, const float* in, std::size_t tokens,
+                         bool parallel, TrunkScratch& scratch) const {
+  const std::size_t width = layer.up.outputs;
+  const bool split = parallel && tokens * layer.up.inputs * width >= kMinParallelWork;
+  float* const intermediate = scratch.intermediate.data();
+  for_panels(num_panels(width), kGeluPanels, split, [&](std::size_t first, std::size_t end) {
+    const std::size_t column = first * kPanelWidth;
+    const std::size_t columns = std::min(width, end * kPanelWidth) - column;
+    multiply(kernels_, layer.up, in, tokens, first, end, intermediate);
+    for (std::size_t t = 0; t < tokens; ++t) activate(intermediate + t * width + column, columns);
+    if (layer.gate.outputs == 0) return;
+    multiply(kernels_, layer.gate, in, tokens, first, end, scratch.gate.data());
+    for (std::size_t t = 0; t < tokens; ++t) {
+      const std::size_t at = t * width + column;
+      kernels_.mul(intermediate + at, scratch.gate.data() + at, columns);
+    }
+  });
+  multiply(kernels_, layer.down, intermediate, tokens, parallel, scratch.projected.data());
+}
+
+void Trunk::run_layer(std::size_t index, const PackedSequences& sequences, bool parallel,
+                      TrunkScratch& scratch) const {
+  const TrunkLayer& layer = layers_[index];
+  const std::size_t tokens = sequences.ids.size();
+  float* const states = scratch.hidden.data();
+  // What goes into attention and feed-forward: the states, or the states normed.
+  const auto input = [&](const LayerNorm& before) -> const float* {
+    if (!config_.pre_norm || before.gamma.empty()) return states;
+    norm(states, before, tokens, scratch.normed.data());
+    return scratch.normed.data();
+  };
+  const auto add_to_states = [&](const LayerNorm& behind) {
+    add(scratch.projected.data(), tokens, states);
+    if (!config_.pre_norm) norm(states, behind, tokens, states);
+  };
+  multiply(kernels_, layer.query_key_value, input(layer.attention_norm), tokens, parallel,
+           scratch.query_key_value.data());
+  attend(sequences, config_.spans[index], parallel, scratch);
+  multiply(kernels_, layer.attention_output, scratch.context.data(), tokens, parallel,
+           scratch.projected.data());
+  add_to_states(layer.attention_norm);
+  feed_forward(layer, input(layer.output_norm), tokens, parallel, scratch);
+  add_to_states(layer.output_norm);
+}
+
+void Trunk::forward(const PackedSequences& sequences, bool parallel, TrunkScratch& scratch) const {
+  const std::size_t tokens = sequences.ids.size();
+  const std::size_t hidden = config_.hidden_size;
+  parallel = parallel && default_pool().num_threads() > 1;
+  grow(scratch.hidden, tokens * hidden);
+  grow(scratch.query_key_value, tokens * 3 * hidden);
+  grow(scratch.context, tokens * hidden);
+  grow(scratch.projected, tokens * hidden);
+  grow(scratch.intermediate, tokens * config_.intermediate_size);
+  if (config_.pre_norm) grow(scratch.normed, tokens * hidden);
+  if (config_.gated) grow(scratch.gate, tokens * config_.intermediate_size);
+  embed(sequences, scratch.hidden.data());
+  for (std::size_t i = 0; i < layers_.size(); ++i) run_layer(i, sequences, parallel, scratch);
+  if (config_.pre_norm) norm(scratch.hidden.data(), final_norm_, tokens, scratch.hidden.data());
+}
+
+}  // namespace collegium::core

@@ -1,0 +1,168 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "collegium/core/aligned_buffer.h"
+#include "collegium/core/safetensors.h"
+#include "collegium/core/status.h"
+#include "experts/trunk_config.h"
+#include "kernels/kernels.h"
+
+namespace collegium::core {
+
+class ModelDigest;
+
+// Which outputs of a module of the checkpoint a Linear holds: what a LoRA, which names modules,
+// has to know.
+struct LinearPart {
+  std::string module;            // "encoder.layer.0.attention.self.query"
+  std::size_t module_first = 0;  // its first output that is here
+  std::size_t first = 0;         // and where that is in the Linear's outputs
+  std::size_t outputs = 0;
+  float scale = 1.0f;  // what its weights were multiplied with
+};
+
+// y = W x + b, W packed for the kernels.
+struct Linear {
+  std::size_t inputs = 0;
+  std::size_t outputs = 0;
+  AlignedBuffer<float> panels;
+  std::vector<float> bias;  // (outputs,), or empty for none
+  std::vector<LinearPart> parts;
+};
+
+struct LayerNorm {
+  std::vector<float> gamma, beta;  // (hidden,); empty: no norm
+};
+
+struct TrunkLayer {
+  Linear query_key_value;  // one product: outputs are queries, keys, values, heads in order
+  Linear attention_output;
+  LayerNorm attention_norm;
+  Linear up;    // its outputs go through the activation
+  Linear gate;  // and are multiplied with these, if there are any
+  Linear down;
+  LayerNorm output_norm;
+};
+
+// Token ids of several sequences one after another: sequence s is [starts[s], starts[s + 1]).
+struct PackedSequences {
+  std::vector<std::int32_t> ids;
+  std::vector<std::size_t> starts = {0};
+  std::size_t size() const noexcept { return starts.size() - 1; }
+};
+
+// Activations of one forward pass; kept and reused, since fresh pages cost more than a query.
+struct TrunkScratch {
+  AlignedBuffer<float> hidden;           // (tokens, hidden): in and out of every layer
+  AlignedBuffer<float> normed;           // (tokens, hidden), of a trunk that norms first
+  AlignedBuffer<float> query_key_value;  // (tokens, 3 hidden)
+  AlignedBuffer<float> context;          // (tokens, hidden)
+  AlignedBuffer<float> projected;        // (tokens, hidden)
+  AlignedBuffer<float> intermediate;     // (tokens, intermediate)
+  AlignedBuffer<float> gate;             // (tokens, intermediate), of a gated trunk
+};
+
+// Of one head of one sequence.
+struct AttentionScratch {
+  AlignedBuffer<float> keys;    // panels, over the head's dimensions
+  AlignedBuffer<float> values;  // panels, over the tokens
+  AlignedBuffer<float> scores;  // (a block of queries, tokens rounded up to a panel)
+};
+
+// Scratch that is handed out and taken back; there are as many as were ever used at once.
+template <typename T>
+class ScratchList {
+ public:
+  std::unique_ptr<T> take() {
+    const std::lock_guard lock(mutex_);
+    if (free_.empty()) return std::make_unique<T>();
+    auto scratch = std::move(free_.back());
+    free_.pop_back();
+    return scratch;
+  }
+  void give_back(std::unique_ptr<T> scratch) {
+    const std::lock_guard lock(mutex_);
+    free_.push_back(std::move(scratch));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<T>> free_;
+};
+
+// Makes room for `size` floats; the contents are lost if there was not.
+inline void grow(AlignedBuffer<float>& buffer, std::size_t size) {
+  if (buffer.size() < size) buffer = AlignedBuffer<float>(size);
+}
+
+// An encoder's trunk: embeddings, then layers of self-attention and feed-forward, as its
+// configuration describes them. Immutable but for its scratch; any number of threads may run it at
+// once.
+class Trunk {
+ public:
+  // Tensors as transformers names them, with or without the architecture's prefix ("bert."); a
+  // tensor missing, of another shape, not finite or of no known use is an error that names it.
+  // Adds every weight used to `digest`.
+  static Result<std::unique_ptr<Trunk>> load(const SafeTensors& file, const std::string& path,
+                                             const TrunkConfig& config, const Kernels& kernels,
+                                             ModelDigest& digest);
+
+  // Fills scratch.hidden with the last layer's states, (tokens, hidden). Every id must be in the
+  // vocabulary and every sequence within the positions. `parallel`: split each product over
+  // default_pool(); the bits are the same.
+  void forward(const PackedSequences& sequences, bool parallel, TrunkScratch& scratch) const;
+
+  // Multiply-adds x 2 for one sequence.
+  double flops(std::size_t tokens) const noexcept;
+
+ private:
+  Trunk(const TrunkConfig& config, const Kernels& kernels);
+  void embed(const PackedSequences& sequences, float* hidden) const;
+  void run_layer(std::size_t layer, const PackedSequences& sequences, bool parallel,
+                 TrunkScratch& scratch) const;
+  void feed_forward(const TrunkLayer& layer, const float* in, std::size_t tokens, bool parallel,
+                    TrunkScratch& scratch) const;
+  void activate(float* x, std::size_t n) const { (kernels_.*activation_)(x, n); }
+  void norm(const float* in, const LayerNorm& norm, std::size_t tokens, float* out) const;
+  void add(const float* addend, std::size_t tokens, float* hidden) const;
+
+  // attention.cc
+  void make_rotary_tables();
+  void make_position_bias(const std::vector<float>& table);
+  void rotate(const PackedSequences& sequences, const AttentionSpan& span,
+              float* query_key_value) const;
+  void attend(const PackedSequences& sequences, const AttentionSpan& span, bool parallel,
+              TrunkScratch& scratch) const;
+  void attend_head(const float* query_key_value, std::size_t tokens, std::size_t head,
+                   std::size_t window, float* context) const;
+
+  // The cosines and sines of one base: (positions, head dimension / 2) each.
+  struct RotaryTable {
+    float base;
+    std::vector<float> cosines, sines;
+  };
+
+  const TrunkConfig config_;
+  const Kernels& kernels_;
+  void (*const Kernels::*activation_)(float*, std::size_t) noexcept;
+  std::vector<float> words_;      // (vocabulary, hidden)
+  std::vector<float> positions_;  // (position rows, hidden), or empty
+  std::vector<float> type_;       // (hidden,): segment 0, the only one in use; or empty
+  LayerNorm embedding_norm_;
+  std::vector<TrunkLayer> layers_;
+  LayerNorm final_norm_;
+  std::vector<RotaryTable> rotary_;
+  // (heads, 2 positions - 1): what is added to a score of a key so far behind the query, the
+  // middle being the query itself; or empty.
+  std::vector<float> position_bias_;
+  mutable ScratchList<AttentionScratch> attention_scratch_;
+};
+
+}  // namespace collegium::core

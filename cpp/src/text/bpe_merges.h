@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "collegium/core/text/tokenizer.h"
+
+namespace collegium::core {
+
+// The merges of a byte pair encoding (arXiv 1508.07909) and how they are made.
+class BpeMerges {
+ public:
+  struct Symbol {
+    std::int32_t id;  // -1: merged into the one before
+    ByteSpan span;
+    std::size_t previous;
+    std::size_t next;
+  };
+  static constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
+
+  // What one piece needs, to be used again for the next.
+  class Scratch {
+   public:
+    void add(std::int32_t id, ByteSpan span) {
+      const std::size_t position = symbols.size();
+      if (position > 0) symbols.back().next = position;
+      symbols.push_back({id, span, position == 0 ? kNone : position - 1, kNone});
+    }
+    std::vector<Symbol> symbols;
+
+   private:
+    friend class BpeMerges;
+    struct Candidate {
+      std::uint32_t rank;
+      std::size_t position;  // of the left symbol
+      std::int32_t id;       // of the merged one
+      // The heap gives the largest: lowest rank, then leftmost.
+      bool operator<(const Candidate& other) const {
+        return rank != other.rank ? rank > other.rank : position > other.position;
+      }
+    };
+    std::vector<Candidate> heap_;
+  };
+
+  explicit BpeMerges(std::size_t count = 0);
+  // The last of two for one pair counts, as in `tokenizers`. At most `count` of them.
+  void set(std::int32_t left, std::int32_t right, std::uint32_t rank, std::int32_t id);
+
+  // Merges the best pair of scratch.symbols until none is left: a heap of candidate pairs over a
+  // linked list, so n symbols take n log n. The first symbol stays the first.
+  void merge(Scratch& scratch) const;
+
+ private:
+  struct Merge {
+    std::uint64_t pair = kEmpty;
+    std::uint32_t rank = 0;
+    std::int32_t id = -1;
+  };
+  static constexpr std::uint64_t kEmpty = ~std::uint64_t{0};
+  const Merge& slot(std::int32_t left, std::int32_t right) const noexcept;
+
+  std::vector<Merge> slots_;  // at most half are used
+};
+
+}  // namespace collegium::core

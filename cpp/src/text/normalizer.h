@@ -1,0 +1,35 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "collegium/core/status.h"
+#include "text/aligned_text.h"
+
+namespace collegium::core {
+
+class JsonValue;
+
+// What is done to text before it is cut: the `normalizer` of a tokenizer.json. Immutable.
+class Normalizer {
+ public:
+  // One step.
+  class Step {
+   public:
+    virtual ~Step() = default;
+    virtual void apply(AlignedText& text) const = 0;
+  };
+
+  // corruption, not_supported by name. `value` may be null: nothing is done.
+  static Result<Normalizer> read(const JsonValue& value);
+
+  void apply(AlignedText& text) const {
+    for (const auto& step : steps_) step->apply(text);
+  }
+
+ private:
+  Status add(const JsonValue& value, int depth);
+  std::vector<std::shared_ptr<const Step>> steps_;
+};
+
+}  // namespace collegium::core

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace collegium::core {
+
+// Tokens by id and ids by token, in little room: tokens lie one behind another. Ids may have gaps.
+class TokenTable {
+ public:
+  // False if the id is taken. An equal token of another id loses its id to this one.
+  bool add(std::string_view token, std::int32_t id);
+  // -1 if there is none.
+  std::int32_t find(std::string_view token) const noexcept;
+  // "" for a gap and beyond.
+  std::string_view token(std::int32_t id) const noexcept;
+  bool has(std::int32_t id) const noexcept {
+    return id >= 0 && static_cast<std::size_t>(id) < entries_.size() &&
+           entries_[static_cast<std::size_t>(id)].size != kGap;
+  }
+  // What is added from here on is not of the model.
+  void end_model() noexcept { model_bytes_ = bytes_.size(); }
+  // As find(), but of the model's tokens alone.
+  std::int32_t find_model(std::string_view token) const noexcept {
+    const std::int32_t id = find(token);
+    return id >= 0 && entries_[static_cast<std::size_t>(id)].begin < model_bytes_ ? id : -1;
+  }
+  // One more than the largest id.
+  std::size_t size() const noexcept { return entries_.size(); }
+  std::size_t count() const noexcept { return count_; }
+
+ private:
+  static constexpr std::uint32_t kGap = ~std::uint32_t{0};
+  struct Entry {
+    std::uint32_t begin = 0;
+    std::uint32_t size = kGap;
+  };
+  std::size_t slot_of(std::string_view token) const noexcept;
+  void grow();
+
+  std::string bytes_;
+  std::size_t model_bytes_ = ~std::size_t{0};
+  std::vector<Entry> entries_;
+  std::vector<std::int32_t> slots_;  // ids; -1: empty. At most half are used.
+  std::size_t count_ = 0;
+};
+
+}  // namespace collegium::core
