@@ -43,7 +43,7 @@ from .errors import (
     ResourceExhaustedError,
 )
 from .evaluation import Evaluation
-from .experts import Encoder, HeadAdapter
+from .experts import Encoder, ExpertSet, HeadAdapter, LoraAdapter
 from .library import Library
 from .lm import LanguageModel
 from .models import download_model
@@ -58,6 +58,7 @@ __all__ = [
     "Encoder",
     "Error",
     "Evaluation",
+    "ExpertSet",
     "FailedPreconditionError",
     "FitReport",
     "GateOptions",
@@ -69,6 +70,7 @@ __all__ = [
     "LanguageModel",
     "Library",
     "LibraryInfo",
+    "LoraAdapter",
     "NotFoundError",
     "NotSupportedError",
     "Pair",

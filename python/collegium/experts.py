@@ -1,4 +1,4 @@
-"""Embedding experts: the encoder they share, and the head adapter that each of them is."""
+"""Embedding experts: the encoder they share, head adapters and LoRAs on it, whole encoders."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from .errors import InvalidArgumentError
 __all__ = [
     "Embeddings",
     "Encoder",
+    "ExpertSet",
     "HeadAdapter",
     "HeadAdapterOptions",
+    "LoraAdapter",
     "TrainedHeadAdapter",
     "train_head_adapter",
 ]
@@ -144,6 +146,141 @@ class Encoder:
 
     def __repr__(self) -> str:
         return f"<Encoder {self.folder} dim {self.dim}, at most {self.max_tokens} tokens>"
+
+
+class LoraAdapter:
+    """A LoRA (arXiv 2106.09685) in PEFT's format, for one encoder. Immutable.
+
+    Example::
+
+        lora = collegium.LoraAdapter.load("law-lora", encoder)
+        experts = collegium.ExpertSet(encoder)
+        experts.set_lora("law", lora)
+        vectors = experts.encode(["What is a lien?", "hello"], ["law", ""], kind="query")
+    """
+
+    def __init__(self, core: _core.LoraAdapter) -> None:
+        """Use :meth:`load`."""
+        self._core = core
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], encoder: Encoder) -> LoraAdapter:
+        """Reads ``adapter_config.json`` and ``adapter_model.safetensors``.
+
+        Raises:
+            NotFoundError: a file is missing (the message says which).
+            CorruptionError: a file is damaged, or its tensors do not fit ``encoder``.
+            NotSupportedError: the adapter asks for a variant that is not run here, named.
+        """
+        return cls(_core.LoraAdapter.load(folder, encoder._core))
+
+    @property
+    def rank(self) -> int:
+        return self._core.rank
+
+    @property
+    def modules(self) -> list[str]:
+        """The modules it adapts, as the encoder's checkpoint names them."""
+        return self._core.modules
+
+    @property
+    def first_layer(self) -> int:
+        """The first layer it changes: below, it shares all work with the plain encoder."""
+        return self._core.first_layer
+
+    @property
+    def digest(self) -> str:
+        return self._core.digest
+
+    def __repr__(self) -> str:
+        return f"<LoraAdapter rank {self.rank} on {len(self.modules)} modules>"
+
+
+class ExpertSet:
+    """Experts by name on one shared encoder; the name ``""`` is the plain encoder.
+
+    One call may mix experts freely: row i is, bit for bit, what its text gives alone under its
+    expert. Experts may be set, replaced and removed while other threads encode: a call that is
+    under way finishes on those it began with.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._core = _core.ExpertSet(encoder._core)
+        self.encoder = encoder
+
+    @property
+    def names(self) -> list[str]:
+        """Sorted, without ``""``."""
+        return self._core.names()
+
+    def set_lora(self, name: str, lora: LoraAdapter) -> None:
+        """Makes or replaces an expert.
+
+        Raises:
+            InvalidArgumentError: ``lora`` is of another encoder, or the name is ``""``.
+        """
+        self._core.set_lora(name, lora._core)
+
+    def set_head(self, name: str, head: HeadAdapter) -> None:
+        """Makes or replaces an expert: a linear map of the plain vector, normalised behind.
+
+        Raises:
+            InvalidArgumentError: ``head`` has another dim, or the name is ``""``.
+        """
+        self._core.set_head(name, head)
+
+    def set_encoder(self, name: str, encoder: Encoder) -> None:
+        """Makes or replaces an expert that is an encoder of its own.
+
+        Raises:
+            InvalidArgumentError: ``encoder`` has another dim, or the name is ``""``.
+        """
+        self._core.set_encoder(name, encoder._core)
+
+    def remove(self, name: str) -> None:
+        """Raises NotFoundError if there is no such expert."""
+        self._core.remove(name)
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        experts: Sequence[str],
+        *,
+        kind: Kind = "document",
+        progress: ProgressOption = None,
+    ) -> Float32Array:
+        """(n, dim) float32: text i under the expert named ``experts[i]``.
+
+        Raises:
+            InvalidArgumentError: not one name a text, or a text is not str.
+            NotFoundError: an unknown expert.
+            CancelledError: ``progress`` returned False.
+        """
+        with progress_for(progress, "encoding") as report:
+            return self._core.encode(texts, experts, kind=kind, progress=report)[0]
+
+    def encode_under(
+        self,
+        texts: Sequence[str],
+        experts: Sequence[str],
+        *,
+        kind: Kind = "document",
+        progress: ProgressOption = None,
+    ) -> Float32Array:
+        """(n, experts, dim) float32: every text under every expert named.
+
+        Experts on the shared encoder share the layers below the first one they change.
+
+        Raises:
+            InvalidArgumentError: no expert is named, or a text is not str.
+            NotFoundError: an unknown expert.
+            CancelledError: ``progress`` returned False.
+        """
+        with progress_for(progress, "encoding") as report:
+            return self._core.encode_under(texts, experts, kind=kind, progress=report)[0]
+
+    def __repr__(self) -> str:
+        return f"<ExpertSet {self.names} on {self.encoder!r}>"
 
 
 def train_head_adapter(

@@ -12,6 +12,7 @@
 #include "calls.h"
 #include "collegium/core/experts/encoder.h"
 #include "collegium/core/experts/head_adapter.h"
+#include "embeddings.h"
 
 namespace py = pybind11;
 
@@ -25,13 +26,6 @@ using core::TrainedHeadAdapter;
 
 using Positives = std::vector<std::vector<std::uint32_t>>;
 
-core::TextKind parse_kind(const std::string& kind) {
-  if (kind == "query") return core::TextKind::kQuery;
-  if (kind == "document") return core::TextKind::kDocument;
-  throw StatusError(
-      Status::invalid_argument("kind is '" + kind + "', expected 'query' or 'document'"));
-}
-
 std::shared_ptr<Encoder> load_encoder(const std::filesystem::path& folder,
                                       const WholeNumber& truncate_dim) {
   core::EncoderOptions options;
@@ -40,7 +34,6 @@ std::shared_ptr<Encoder> load_encoder(const std::filesystem::path& folder,
       run_released([&] { return Encoder::load(folder.string(), options); }));
 }
 
-// (vectors (n, dim), num_tokens (n,), truncated (n,)); the vectors are not copied.
 py::tuple encode(const Encoder& encoder, const py::object& texts, Utf8 kind, py::object progress) {
   const core::TextKind text_kind = parse_kind(kind);
   const TextList list(texts, "texts");
@@ -48,13 +41,8 @@ py::tuple encode(const Encoder& encoder, const py::object& texts, Utf8 kind, py:
       run_watched(std::move(progress), [&](const core::ProgressCallback& callback) {
         return encoder.encode(list.views(), text_kind, callback);
       });
-  const auto n = static_cast<py::ssize_t>(list.views().size());
-  std::vector<std::int64_t> num_tokens(out.num_tokens.begin(), out.num_tokens.end());
-  py::array_t<bool> truncated(n);
-  for (py::ssize_t i = 0; i < n; ++i) truncated.mutable_at(i) = out.truncated[i];
-  return py::make_tuple(
-      to_array(std::move(out.vectors), {n, static_cast<py::ssize_t>(encoder.dim())}),
-      to_array(std::move(num_tokens), {n}), truncated);
+  return to_tuple(std::move(out), {static_cast<py::ssize_t>(list.views().size()),
+                                   static_cast<py::ssize_t>(encoder.dim())});
 }
 
 py::array_t<float> token_vectors(const Encoder& encoder, Utf8 text, Utf8 kind) {

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
+#include <ctime>
 #include <limits>
 #include <mutex>
 #include <set>
@@ -149,6 +150,19 @@ TEST(ThreadPool, ResizedPoolStillRunsEveryTask) {
     std::atomic<int> calls{0};
     pool.parallel_for(100, [&](std::size_t) { ++calls; });
     EXPECT_EQ(calls, 100);
+  }
+}
+
+// Workers look for the next job for a while before they sleep, but only for a while.
+TEST(ThreadPool, AnIdlePoolTakesNoTime) {
+  for (const std::size_t threads : {2, 16}) {
+    ThreadPool pool(threads);
+    for (int round = 0; round < 20; ++round) pool.parallel_for(32, [](std::size_t) {});
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    const std::clock_t before = std::clock();  // of all threads of the process
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    const double used = static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC;
+    EXPECT_LT(used, 0.05) << threads << " threads";
   }
 }
 

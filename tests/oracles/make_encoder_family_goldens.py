@@ -11,7 +11,6 @@ alone; pooling, Dense and Normalize are sentence-transformers' own modules.
 """
 
 import json
-import pathlib
 import shutil
 
 import torch

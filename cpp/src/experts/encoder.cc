@@ -1,173 +1,18 @@
 #include "collegium/core/experts/encoder.h"
 
 #include <algorithm>
-#include <cmath>
 #include <exception>
 #include <filesystem>
 #include <new>
 #include <utility>
 
 #include "collegium/core/safetensors.h"
-#include "collegium/core/thread_pool.h"
 #include "experts/digest.h"
-#include "experts/encoder_config.h"
-#include "experts/encoder_head.h"
-#include "experts/trunk.h"
-#include "kernels/flush_denormals.h"
+#include "experts/encoder_impl.h"
+#include "experts/lora_adapter_impl.h"
 #include "kernels/kernels.h"
 
 namespace collegium::core {
-namespace {
-
-// Tokens that go through the trunk together: enough that weights are read from memory rarely, few
-// enough that activations stay in the cache. A longer sequence goes alone.
-constexpr std::size_t kBatchTokens = 128;
-// Texts are taken up in rounds of about so many tokens a thread; progress is reported and
-// cancelling possible between rounds, and nothing but the vectors outlives one.
-constexpr std::size_t kRoundTokens = 2048;
-// A token is rarely shorter, so a round is rarely larger than meant.
-constexpr std::size_t kBytesPerToken = 3;
-
-// What one text became.
-struct Tokens {
-  Status status;
-  Encoding encoding;
-};
-
-}  // namespace
-
-struct Encoder::Impl {
-  std::string folder;
-  EncoderConfig config;
-  std::shared_ptr<const Tokenizer> tokenizer;
-  std::unique_ptr<Trunk> trunk;
-  std::unique_ptr<EncoderHead> head;
-  std::string digest;
-  std::size_t query_prompt_tokens = 0, document_prompt_tokens = 0;
-  mutable ScratchList<TrunkScratch> scratch;
-
-  const std::string& prompt(TextKind kind) const {
-    return kind == TextKind::kQuery ? config.query_prompt : config.document_prompt;
-  }
-
-  Result<Encoding> tokenize(std::string_view text, TextKind kind) const {
-    const EncodeOptions options{.add_special_tokens = true, .max_tokens = config.max_tokens};
-    const std::string& before = prompt(kind);
-    if (before.empty()) return tokenizer->encode(text, options);
-    // The bytes of the text alone are checked first, so that a message's offset is the caller's.
-    COLLEGIUM_RETURN_IF_ERROR(check_utf8(text, "text"));
-    return tokenizer->encode(before + std::string(text), options);
-  }
-
-  // Vectors of `tokens` into out (tokens.size(), dim). The tokens go into micro-batches; enough of
-  // those for the threads, and each thread runs its own; else all threads share each product.
-  void embed(std::span<const Tokens> tokens, float* out) const {
-    const FlushDenormals flush;
-    std::vector<std::size_t> begins;  // the first text of each micro-batch
-    std::size_t filled = 0;
-    for (std::size_t i = 0; i < tokens.size(); ++i) {
-      const std::size_t length = tokens[i].encoding.ids.size();
-      if (begins.empty() || filled + length > kBatchTokens) {
-        begins.push_back(i);
-        filled = 0;
-      }
-      filled += length;
-    }
-    begins.push_back(tokens.size());
-    const std::size_t batches = begins.size() - 1;
-    const auto run = [&](std::size_t b, bool parallel) {
-      PackedSequences sequences;
-      for (std::size_t i = begins[b]; i < begins[b + 1]; ++i) {
-        const auto& ids = tokens[i].encoding.ids;
-        sequences.ids.insert(sequences.ids.end(), ids.begin(), ids.end());
-        sequences.starts.push_back(sequences.ids.size());
-      }
-      auto activations = scratch.take();
-      trunk->forward(sequences, parallel, *activations);
-      for (std::size_t s = 0; s < sequences.size(); ++s) {
-        const std::size_t start = sequences.starts[s];
-        head->apply(activations->hidden.data() + start * config.trunk.hidden_size,
-                    sequences.starts[s + 1] - start, out + (begins[b] + s) * head->dim());
-      }
-      scratch.give_back(std::move(activations));
-    };
-    ThreadPool& threads = default_pool();
-    if (batches >= threads.num_threads()) {
-      threads.parallel_for(batches, [&](std::size_t b) { run(b, false); });
-    } else {
-      for (std::size_t b = 0; b < batches; ++b) run(b, true);
-    }
-  }
-
-  Result<Embeddings> encode(std::span<const std::string_view> texts, TextKind kind,
-                            const ProgressCallback& progress) const {
-    const std::size_t dim = head->dim();
-    ThreadPool& threads = default_pool();
-    const std::size_t round_bytes = kRoundTokens * kBytesPerToken * threads.num_threads();
-    Embeddings result;
-    result.vectors.resize(texts.size() * dim);
-    result.num_tokens.reserve(texts.size());
-    result.truncated.reserve(texts.size());
-    std::vector<Tokens> round;
-    for (std::size_t begin = 0; begin < texts.size();) {
-      if (!report(progress, "encode", begin, texts.size())) {
-        return Status::cancelled("encoding stopped after " + std::to_string(begin) + " of " +
-                                 std::to_string(texts.size()) + " texts");
-      }
-      std::size_t end = begin;
-      for (std::size_t bytes = 0; end < texts.size() && bytes < round_bytes; ++end) {
-        const std::size_t length = prompt(kind).size() + texts[end].size() + 2 * kBytesPerToken;
-        bytes += std::min(length, config.max_tokens * kBytesPerToken);
-      }
-      round.assign(end - begin, {});
-      threads.parallel_for(round.size(), [&](std::size_t i) {
-        auto encoding = tokenize(texts[begin + i], kind);
-        if (encoding.ok()) {
-          round[i].encoding = std::move(*encoding);
-        } else {
-          round[i].status = encoding.status();
-        }
-      });
-      for (std::size_t i = 0; i < round.size(); ++i) {
-        COLLEGIUM_RETURN_IF_ERROR(
-            round[i].status.with_context("text " + std::to_string(begin + i)));
-        result.num_tokens.push_back(round[i].encoding.ids.size());
-        result.truncated.push_back(round[i].encoding.truncated);
-      }
-      float* vectors = result.vectors.data() + begin * dim;
-      embed(round, vectors);
-      for (std::size_t i = 0; i < round.size() * dim; ++i) {
-        if (!std::isfinite(vectors[i])) {
-          return Status::corruption(folder + ": the weights overflow on text " +
-                                    std::to_string(begin + i / dim) + ": its vector is not finite");
-        }
-      }
-      begin = end;
-    }
-    if (!texts.empty() && !report(progress, "encode", texts.size(), texts.size())) {
-      return Status::cancelled("encoding stopped after its last text");
-    }
-    return result;
-  }
-
-  Result<std::vector<float>> token_vectors(std::string_view text, TextKind kind) const {
-    const FlushDenormals flush;
-    COLLEGIUM_ASSIGN_OR_RETURN(const Encoding encoding, tokenize(text, kind));
-    PackedSequences sequences;
-    sequences.ids = encoding.ids;
-    sequences.starts.push_back(sequences.ids.size());
-    auto activations = scratch.take();
-    trunk->forward(sequences, true, *activations);
-    const float* states = activations->hidden.data();
-    std::vector<float> result(states, states + sequences.ids.size() * config.trunk.hidden_size);
-    scratch.give_back(std::move(activations));
-    return result;
-  }
-
-  static Result<std::unique_ptr<Impl>> load(const std::string& folder,
-                                            const EncoderOptions& options);
-};
-
 namespace {
 
 // Everything beside weights and tokenizer that a vector depends on.
@@ -277,15 +122,50 @@ const std::string& Encoder::folder() const noexcept { return impl_->folder; }
 const std::vector<std::string>& Encoder::files() const noexcept { return impl_->config.files; }
 double Encoder::flops(std::size_t tokens) const noexcept { return impl_->trunk->flops(tokens); }
 
+Result<Encoder::Embeddings> Encoder::encode_by(std::span<const std::string_view> texts,
+                                               TextKind kind, const Loras& own, const Loras& under,
+                                               const ProgressCallback& progress) const {
+  const std::string what = "encoding " + std::to_string(texts.size()) + " texts";
+  try {
+    std::vector<const TrunkLora*> bound;
+    for (const auto& lora : own.empty() ? under : own) {
+      if (lora != nullptr && lora->encoder_digest() != digest()) {
+        return Status::invalid_argument("experts[" + std::to_string(bound.size()) +
+                                        "] is a LoRA for the encoder " + lora->encoder_digest() +
+                                        ", this one is " + digest());
+      }
+      bound.push_back(lora == nullptr ? nullptr : &lora->impl_->lora);
+    }
+    Impl::Plan plan;
+    (own.empty() ? plan.under : plan.own) = bound;
+    return impl_->encode(texts, kind, plan, progress);
+  } catch (const std::bad_alloc&) {
+    return out_of_memory(what);
+  } catch (const std::exception& error) {
+    return Status::internal(what + ": " + error.what());
+  }
+}
+
 Result<Encoder::Embeddings> Encoder::encode(std::span<const std::string_view> texts, TextKind kind,
                                             const ProgressCallback& progress) const {
-  try {
-    return impl_->encode(texts, kind, progress);
-  } catch (const std::bad_alloc&) {
-    return out_of_memory("encoding " + std::to_string(texts.size()) + " texts");
-  } catch (const std::exception& error) {
-    return Status::internal("encoding " + std::to_string(texts.size()) + " texts: " + error.what());
+  return encode_by(texts, kind, {}, {}, progress);
+}
+
+Result<Encoder::Embeddings> Encoder::encode(std::span<const std::string_view> texts, TextKind kind,
+                                            const Loras& loras,
+                                            const ProgressCallback& progress) const {
+  if (loras.size() != texts.size()) {
+    return Status::invalid_argument("experts: " + std::to_string(loras.size()) + " for " +
+                                    std::to_string(texts.size()) + " texts, wants one a text");
   }
+  return encode_by(texts, kind, loras, {}, progress);
+}
+
+Result<Encoder::Embeddings> Encoder::encode_under(std::span<const std::string_view> texts,
+                                                  TextKind kind, const Loras& loras,
+                                                  const ProgressCallback& progress) const {
+  if (loras.empty()) return Status::invalid_argument("experts is empty, wants at least one");
+  return encode_by(texts, kind, {}, loras, progress);
 }
 
 Result<std::vector<float>> Encoder::token_vectors(std::string_view text, TextKind kind) const {

@@ -112,24 +112,40 @@ void Trunk::add(const float* addend, std::size_t tokens, float* hidden) const {
 }
 
 // scratch.projected = down(act(up(in)) * gate(in))
-void Trunk::feed_forward(const TrunkLayer& layer, const float* in, std::size_t tokens,
+void Trunk::feed_forward(std::size_t index, const PackedSequences& sequences, const float* in,
                          bool parallel, TrunkScratch& scratch) const {
+  const TrunkLayer& layer = layers_[index];
+  const std::size_t tokens = sequences.ids.size();
   const std::size_t width = layer.up.outputs;
-  const bool split = parallel && tokens * layer.up.inputs * width >= kMinParallelWork;
-  float* const intermediate = scratch.intermediate.data();
-  for_panels(num_panels(width), kGeluPanels, split, [&](std::size_t first, std::size_t end) {
-    const std::size_t column = first * kPanelWidth;
-    const std::size_t columns = std::min(width, end * kPanelWidth) - column;
-    multiply(kernels_, layer.up, in, tokens, first, end, intermediate);
-    for (std::size_t t = 0; t < tokens; ++t) activate(intermediate + t * width + column, columns);
-    if (layer.gate.outputs == 0) return;
-    multiply(kernels_, layer.gate, in, tokens, first, end, scratch.gate.data());
-    for (std::size_t t = 0; t < tokens; ++t) {
-      const std::size_t at = t * width + column;
-      kernels_.mul(intermediate + at, scratch.gate.data() + at, columns);
+  float* const up = scratch.intermediate.data();
+  float* const gate = scratch.gate.data();
+  const bool gated = layer.gate.outputs != 0;
+  // In place over columns [column, column + columns) of up.
+  const auto activate = [&](std::size_t column, std::size_t columns) {
+    for (std::size_t at = column; at < tokens * width; at += width) {
+      (kernels_.*activation_)(up + at, columns);
+      if (gated) kernels_.mul(up + at, gate + at, columns);
     }
-  });
-  multiply(kernels_, layer.down, intermediate, tokens, parallel, scratch.projected.data());
+  };
+  if (has_lora(sequences, index, &LoraLayer::up) || has_lora(sequences, index, &LoraLayer::gate)) {
+    multiply(kernels_, layer.up, in, tokens, parallel, up);
+    add_lora(sequences, index, &LoraLayer::up, layer.up, in, up, scratch);
+    if (gated) {
+      multiply(kernels_, layer.gate, in, tokens, parallel, gate);
+      add_lora(sequences, index, &LoraLayer::gate, layer.gate, in, gate, scratch);
+    }
+    activate(0, width);
+  } else {
+    const bool split = parallel && tokens * layer.up.inputs * width >= kMinParallelWork;
+    for_panels(num_panels(width), kGeluPanels, split, [&](std::size_t first, std::size_t end) {
+      multiply(kernels_, layer.up, in, tokens, first, end, up);
+      if (gated) multiply(kernels_, layer.gate, in, tokens, first, end, gate);
+      const std::size_t column = first * kPanelWidth;
+      activate(column, std::min(width, end * kPanelWidth) - column);
+    });
+  }
+  multiply(kernels_, layer.down, up, tokens, parallel, scratch.projected.data());
+  add_lora(sequences, index, &LoraLayer::down, layer.down, up, scratch.projected.data(), scratch);
 }
 
 void Trunk::run_layer(std::size_t index, const PackedSequences& sequences, bool parallel,
@@ -137,40 +153,59 @@ void Trunk::run_layer(std::size_t index, const PackedSequences& sequences, bool 
   const TrunkLayer& layer = layers_[index];
   const std::size_t tokens = sequences.ids.size();
   float* const states = scratch.hidden.data();
+  float* const projected = scratch.projected.data();
   // What goes into attention and feed-forward: the states, or the states normed.
   const auto input = [&](const LayerNorm& before) -> const float* {
     if (!config_.pre_norm || before.gamma.empty()) return states;
     norm(states, before, tokens, scratch.normed.data());
     return scratch.normed.data();
   };
+  const auto product = [&](const Linear& linear, std::vector<LoraTerm> LoraLayer::*terms,
+                           const float* in, float* out) {
+    multiply(kernels_, linear, in, tokens, parallel, out);
+    add_lora(sequences, index, terms, linear, in, out, scratch);
+  };
   const auto add_to_states = [&](const LayerNorm& behind) {
-    add(scratch.projected.data(), tokens, states);
+    add(projected, tokens, states);
     if (!config_.pre_norm) norm(states, behind, tokens, states);
   };
-  multiply(kernels_, layer.query_key_value, input(layer.attention_norm), tokens, parallel,
-           scratch.query_key_value.data());
+  product(layer.query_key_value, &LoraLayer::query_key_value, input(layer.attention_norm),
+          scratch.query_key_value.data());
   attend(sequences, config_.spans[index], parallel, scratch);
-  multiply(kernels_, layer.attention_output, scratch.context.data(), tokens, parallel,
-           scratch.projected.data());
+  product(layer.attention_output, &LoraLayer::attention_output, scratch.context.data(), projected);
   add_to_states(layer.attention_norm);
-  feed_forward(layer, input(layer.output_norm), tokens, parallel, scratch);
+  feed_forward(index, sequences, input(layer.output_norm), parallel, scratch);
   add_to_states(layer.output_norm);
 }
 
-void Trunk::forward(const PackedSequences& sequences, bool parallel, TrunkScratch& scratch) const {
+void Trunk::begin(const PackedSequences& sequences, TrunkScratch& scratch) const {
+  grow(scratch.hidden, sequences.ids.size() * config_.hidden_size);
+  embed(sequences, scratch.hidden.data());
+}
+
+void Trunk::run(const PackedSequences& sequences, std::size_t first, std::size_t end, bool parallel,
+                TrunkScratch& scratch) const {
   const std::size_t tokens = sequences.ids.size();
   const std::size_t hidden = config_.hidden_size;
   parallel = parallel && default_pool().num_threads() > 1;
-  grow(scratch.hidden, tokens * hidden);
   grow(scratch.query_key_value, tokens * 3 * hidden);
   grow(scratch.context, tokens * hidden);
   grow(scratch.projected, tokens * hidden);
   grow(scratch.intermediate, tokens * config_.intermediate_size);
   if (config_.pre_norm) grow(scratch.normed, tokens * hidden);
   if (config_.gated) grow(scratch.gate, tokens * config_.intermediate_size);
-  embed(sequences, scratch.hidden.data());
-  for (std::size_t i = 0; i < layers_.size(); ++i) run_layer(i, sequences, parallel, scratch);
-  if (config_.pre_norm) norm(scratch.hidden.data(), final_norm_, tokens, scratch.hidden.data());
+  for (std::size_t i = first; i < end; ++i) run_layer(i, sequences, parallel, scratch);
+}
+
+void Trunk::finish(const PackedSequences& sequences, TrunkScratch& scratch) const {
+  if (!config_.pre_norm) return;
+  norm(scratch.hidden.data(), final_norm_, sequences.ids.size(), scratch.hidden.data());
+}
+
+void Trunk::forward(const PackedSequences& sequences, bool parallel, TrunkScratch& scratch) const {
+  begin(sequences, scratch);
+  run(sequences, 0, layers_.size(), parallel, scratch);
+  finish(sequences, scratch);
 }
 
 }  // namespace collegium::core

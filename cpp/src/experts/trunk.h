@@ -6,12 +6,14 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "collegium/core/aligned_buffer.h"
 #include "collegium/core/safetensors.h"
 #include "collegium/core/status.h"
 #include "experts/trunk_config.h"
+#include "experts/trunk_lora.h"
 #include "kernels/kernels.h"
 
 namespace collegium::core {
@@ -25,7 +27,8 @@ struct LinearPart {
   std::size_t module_first = 0;  // its first output that is here
   std::size_t first = 0;         // and where that is in the Linear's outputs
   std::size_t outputs = 0;
-  float scale = 1.0f;  // what its weights were multiplied with
+  std::size_t module_outputs = 0;  // of the whole module
+  float scale = 1.0f;              // what its weights were multiplied with
 };
 
 // y = W x + b, W packed for the kernels.
@@ -55,6 +58,8 @@ struct TrunkLayer {
 struct PackedSequences {
   std::vector<std::int32_t> ids;
   std::vector<std::size_t> starts = {0};
+  // What each sequence is encoded under, null for the plain trunk; or empty, all plain.
+  std::vector<const TrunkLora*> loras;
   std::size_t size() const noexcept { return starts.size() - 1; }
 };
 
@@ -67,6 +72,7 @@ struct TrunkScratch {
   AlignedBuffer<float> projected;        // (tokens, hidden)
   AlignedBuffer<float> intermediate;     // (tokens, intermediate)
   AlignedBuffer<float> gate;             // (tokens, intermediate), of a gated trunk
+  AlignedBuffer<float> lora_down, lora_up;
 };
 
 // Of one head of one sequence.
@@ -119,6 +125,20 @@ class Trunk {
   // default_pool(); the bits are the same.
   void forward(const PackedSequences& sequences, bool parallel, TrunkScratch& scratch) const;
 
+  // forward() in parts, for experts that share the layers below the first one they differ in:
+  // begin() fills scratch.hidden with the embeddings, run() takes it through layers [first, end),
+  // finish() does what comes behind the last.
+  void begin(const PackedSequences& sequences, TrunkScratch& scratch) const;
+  void run(const PackedSequences& sequences, std::size_t first, std::size_t end, bool parallel,
+           TrunkScratch& scratch) const;
+  void finish(const PackedSequences& sequences, TrunkScratch& scratch) const;
+  std::size_t num_layers() const noexcept { return layers_.size(); }
+  // What may stand before the names of the architecture's modules: "bert.".
+  std::string_view prefix() const noexcept;
+
+  // corruption, naming `path`, for a module that is not here or of another shape.
+  Result<TrunkLora> bind_lora(const LoraModules& modules, const std::string& path) const;
+
   // Multiply-adds x 2 for one sequence.
   double flops(std::size_t tokens) const noexcept;
 
@@ -127,11 +147,18 @@ class Trunk {
   void embed(const PackedSequences& sequences, float* hidden) const;
   void run_layer(std::size_t layer, const PackedSequences& sequences, bool parallel,
                  TrunkScratch& scratch) const;
-  void feed_forward(const TrunkLayer& layer, const float* in, std::size_t tokens, bool parallel,
-                    TrunkScratch& scratch) const;
-  void activate(float* x, std::size_t n) const { (kernels_.*activation_)(x, n); }
+  void feed_forward(std::size_t layer, const PackedSequences& sequences, const float* in,
+                    bool parallel, TrunkScratch& scratch) const;
   void norm(const float* in, const LayerNorm& norm, std::size_t tokens, float* out) const;
   void add(const float* addend, std::size_t tokens, float* hidden) const;
+
+  // trunk_lora.cc
+  static bool has_lora(const PackedSequences& sequences, std::size_t layer,
+                       std::vector<LoraTerm> LoraLayer::*terms);
+  // out (tokens, linear.outputs) += what the sequences' LoRAs add to linear(in).
+  void add_lora(const PackedSequences& sequences, std::size_t layer,
+                std::vector<LoraTerm> LoraLayer::*terms, const Linear& linear, const float* in,
+                float* out, TrunkScratch& scratch) const;
 
   // attention.cc
   void make_rotary_tables();

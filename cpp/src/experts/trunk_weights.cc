@@ -128,18 +128,38 @@ class LayerReader {
     }
     COLLEGIUM_RETURN_IF_ERROR(
         read_linear(joined(at, names_.down), width, hidden, bias, layer.down));
+    if (&names_ == &kNomicPublishedNames) add_native_names(index, layer);
     return reader_.read(joined(at, names_.output_norm), hidden, config_.norm_bias,
                         layer.output_norm);
   }
 
  private:
+  // transformers loads the published checkpoint into modules of its own naming, which is how a LoRA
+  // trained there calls them.
+  void add_native_names(std::size_t index, TrunkLayer& layer) const {
+    const std::string at = joined(kNomicNames.layers, std::to_string(index) + ".");
+    const std::size_t hidden = config_.hidden_size;
+    const float scale = layer.query_key_value.parts[0].scale;
+    const auto add = [&](Linear& linear, std::string_view name, std::size_t first,
+                         std::size_t outputs, float by) {
+      linear.parts.push_back({joined(at, name), 0, first, outputs, outputs, by});
+    };
+    add(layer.query_key_value, kNomicNames.query, 0, hidden, scale);
+    add(layer.query_key_value, kNomicNames.key, hidden, hidden, 1.0f);
+    add(layer.query_key_value, kNomicNames.value, 2 * hidden, hidden, 1.0f);
+    add(layer.attention_output, kNomicNames.attention_output, 0, hidden, 1.0f);
+    add(layer.up, kNomicNames.up, 0, config_.intermediate_size, 1.0f);
+    add(layer.gate, kNomicNames.gate, 0, config_.intermediate_size, 1.0f);
+    add(layer.down, kNomicNames.down, 0, hidden, 1.0f);
+  }
+
   // Appends a module's rows.
   Status read_rows(const std::string& module, std::size_t inputs, std::size_t outputs, bool bias,
                    Rows& rows) {
     COLLEGIUM_ASSIGN_OR_RETURN(const auto w, reader_.read(module + ".weight", {outputs, inputs}));
     const std::size_t first = rows.weight.size() / inputs;
     rows.weight.insert(rows.weight.end(), w.begin(), w.end());
-    rows.parts.push_back({module, 0, first, outputs});
+    rows.parts.push_back({module, 0, first, outputs, outputs, 1.0f});
     if (!bias) return {};
     COLLEGIUM_ASSIGN_OR_RETURN(const auto b, reader_.read(module + ".bias", {outputs}));
     rows.bias.insert(rows.bias.end(), b.begin(), b.end());
@@ -163,7 +183,7 @@ class LayerReader {
       const std::size_t end = std::min(first + outputs, part.first + part.outputs);
       if (begin >= end) continue;
       linear.parts.push_back({part.module, part.module_first + begin - part.first, begin - first,
-                              end - begin, part.scale});
+                              end - begin, part.module_outputs, part.scale});
     }
     return linear;
   }
@@ -185,7 +205,8 @@ class LayerReader {
     if (!names_.query_key_value.empty()) {
       const std::string module = joined(at, names_.query_key_value);
       COLLEGIUM_RETURN_IF_ERROR(read_rows(module, hidden, 3 * hidden, bias, rows));
-      rows.parts = {{module, 0, 0, hidden}, {module, hidden, hidden, 2 * hidden}};
+      rows.parts = {{module, 0, 0, hidden, 3 * hidden, 1.0f},
+                    {module, hidden, hidden, 2 * hidden, 3 * hidden, 1.0f}};
     } else {
       for (std::string_view name : {names_.query, names_.key, names_.value}) {
         COLLEGIUM_RETURN_IF_ERROR(read_rows(joined(at, name), hidden, hidden, bias, rows));
@@ -207,6 +228,10 @@ class LayerReader {
 };
 
 }  // namespace
+
+std::string_view Trunk::prefix() const noexcept {
+  return tensor_names(config_.architecture, false).prefix;
+}
 
 Result<std::unique_ptr<Trunk>> Trunk::load(const SafeTensors& file, const std::string& path,
                                            const TrunkConfig& config, const Kernels& kernels,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "collegium/core/isa.h"
 
@@ -20,6 +21,18 @@ inline constexpr std::size_t kPanelWidth = 16;
 inline constexpr std::size_t num_panels(std::size_t n) {
   return (n + kPanelWidth - 1) / kPanelWidth;
 }
+
+// Activations and weights of an 8-bit product: see kernels_int8.h.
+struct Int8Rows {
+  const std::uint8_t* values;  // int8_depth(k) a row
+  const float* scales;         // (rows,)
+  const std::int32_t* zeros;   // (rows,)
+};
+struct Int8Panels {
+  const std::int8_t* values;  // int8_panel_bytes(n, k), from pack_panels_int8
+  const float* scales;        // int8_outputs(n)
+  const std::int32_t* sums;   // int8_outputs(n)
+};
 
 struct Kernels {
   Isa isa;
@@ -58,6 +71,16 @@ struct Kernels {
   float (*dot)(const float* a, const float* b, std::size_t n) noexcept;
   // y += alpha * x
   void (*axpy)(float alpha, const float* x, std::size_t n, float* y) noexcept;
+
+  // Rows of x (rows, k), stride ldx, to bytes, by each row's own range: values gets int8_depth(k)
+  // bytes a row, scales and zeros one number a row.
+  void (*quantize_rows)(const float* x, std::size_t ldx, std::size_t rows, std::size_t k,
+                        std::uint8_t* values, float* scales, std::int32_t* zeros) noexcept;
+  // c[r, j] = bias[j] + x[r] . w[j] for r < rows and j < n, of quantised x and w; bias (n) or null;
+  // k <= kMaxInt8Inputs.
+  void (*gemm_panels_int8)(const Int8Rows& a, std::size_t rows, const Int8Panels& panels,
+                           std::size_t n, std::size_t k, const float* bias, float* c,
+                           std::size_t ldc) noexcept;
 };
 
 // The table of a level; a level without a unit of its own gives the next lower one's.

@@ -3,7 +3,7 @@
 
 #include <cstddef>
 
-#include "kernels/kernels.h"
+#include "kernels/kernels_int8.h"
 
 namespace collegium::core {
 namespace {
@@ -50,6 +50,15 @@ inline __m256 pow2(__m256 z) {
   const __m256i biased = _mm256_add_epi32(_mm256_castps_si256(z), _mm256_set1_epi32(127));
   return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23));
 }
+inline void store_bytes(std::uint8_t* p, V16 v) {
+  const __m256i words =
+      _mm256_packus_epi32(_mm256_cvttps_epi32(v.low), _mm256_cvttps_epi32(v.high));
+  const __m256i bytes = _mm256_packus_epi16(words, words);
+  // Lanes of 128 bits: 0-3, 8-11 twice, then 4-7, 12-15 twice.
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
+  const __m256i whole = _mm256_permutevar8x32_epi32(bytes, order);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(whole));
+}
 inline V16 pow2(V16 z) { return {pow2(z.low), pow2(z.high)}; }
 inline float sum(V16 v) {
   const __m256 eight = _mm256_add_ps(v.low, v.high);
@@ -70,12 +79,14 @@ constexpr std::size_t tile_panels(std::size_t rows) { return rows == 1 ? 4 : row
 
 #include "kernels/gemm_body.inc"
 #include "kernels/kernels_body.inc"
+#include "kernels/kernels_int8.inc"
 
 }  // namespace
 
 extern const Kernels kKernelsAvx2;
-const Kernels kKernelsAvx2 = {Isa::kAvx2, gemm_panels, pack_panels, gelu_all,     gelu_tanh_all,
-                              silu_all,   relu_all,    mul_all,     silu_mul_all, softmax,
-                              layer_norm, rms_norm,    dot,         axpy};
+const Kernels kKernelsAvx2 = {Isa::kAvx2,    gemm_panels, pack_panels,   gelu_all,
+                              gelu_tanh_all, silu_all,    relu_all,      mul_all,
+                              silu_mul_all,  softmax,     layer_norm,    rms_norm,
+                              dot,           axpy,        quantize_rows, gemm_panels_int8_avx2};
 
 }  // namespace collegium::core

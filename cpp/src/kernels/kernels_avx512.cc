@@ -3,7 +3,7 @@
 
 #include <cstddef>
 
-#include "kernels/kernels.h"
+#include "kernels/kernels_int8.h"
 
 namespace collegium::core {
 namespace {
@@ -27,6 +27,10 @@ inline V16 min(V16 a, V16 b) { return {_mm512_min_ps(a.all, b.all)}; }
 inline V16 zero_above(V16 t, float limit, V16 v) {
   const __mmask16 keep = _mm512_cmp_ps_mask(t.all, _mm512_set1_ps(limit), _CMP_LE_OQ);
   return {_mm512_maskz_mov_ps(keep, v.all)};
+}
+inline void store_bytes(std::uint8_t* p, V16 v) {
+  const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(v.all));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
 }
 inline V16 pow2(V16 z) {
   const __m512i biased = _mm512_add_epi32(_mm512_castps_si512(z.all), _mm512_set1_epi32(127));
@@ -55,12 +59,14 @@ constexpr std::size_t tile_panels(std::size_t rows) { return rows == 1 ? 8 : row
 
 #include "kernels/gemm_body.inc"
 #include "kernels/kernels_body.inc"
+#include "kernels/kernels_int8.inc"
 
 }  // namespace
 
 extern const Kernels kKernelsAvx512;
-const Kernels kKernelsAvx512 = {Isa::kAvx512, gemm_panels, pack_panels, gelu_all,     gelu_tanh_all,
-                                silu_all,     relu_all,    mul_all,     silu_mul_all, softmax,
-                                layer_norm,   rms_norm,    dot,         axpy};
+const Kernels kKernelsAvx512 = {Isa::kAvx512,  gemm_panels, pack_panels,   gelu_all,
+                                gelu_tanh_all, silu_all,    relu_all,      mul_all,
+                                silu_mul_all,  softmax,     layer_norm,    rms_norm,
+                                dot,           axpy,        quantize_rows, gemm_panels_int8_avx2};
 
 }  // namespace collegium::core

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/kernels.h"
+#include "kernels/kernels_int8.h"
 
 namespace collegium::core {
 namespace {
@@ -53,6 +53,9 @@ inline V16 min(V16 a, V16 b) {
 inline V16 zero_above(V16 t, float limit, V16 v) {
   return each([&](std::size_t i) { return t.lane[i] <= limit ? v.lane[i] : 0.0f; });
 }
+inline void store_bytes(std::uint8_t* p, V16 v) {
+  for (std::size_t i = 0; i < 16; ++i) p[i] = static_cast<std::uint8_t>(v.lane[i]);
+}
 inline V16 pow2(V16 z) {
   return each([&](std::size_t i) {
     return std::bit_cast<float>((std::bit_cast<std::uint32_t>(z.lane[i]) + 127u) << 23);
@@ -74,6 +77,7 @@ inline float max_lane(V16 v) {
 }
 
 #include "kernels/kernels_body.inc"
+#include "kernels/kernels_int8.inc"
 
 // The oracle has no tiles.
 void gemm_panels(const float* a, std::size_t lda, std::size_t rows, const float* panels,
@@ -91,11 +95,29 @@ void gemm_panels(const float* a, std::size_t lda, std::size_t rows, const float*
   }
 }
 
+void gemm_panels_int8(const Int8Rows& a, std::size_t rows, const Int8Panels& panels, std::size_t n,
+                      std::size_t k, const float* bias, float* c, std::size_t ldc) noexcept {
+  const std::size_t depth = int8_depth(k);
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t j = 0; j < n; ++j) {
+      const std::int8_t* w = panels.values + j / kPanelWidth * kPanelWidth * depth;
+      std::int32_t total = 0;
+      for (std::size_t i = 0; i < k; ++i) {
+        total += a.values[r * depth + i] * w[i / 4 * 4 * kPanelWidth + j % kPanelWidth * 4 + i % 4];
+      }
+      total -= a.zeros[r] * panels.sums[j];
+      c[r * ldc + j] = std::fma(static_cast<float>(total), a.scales[r] * panels.scales[j],
+                                bias != nullptr ? bias[j] : 0.0f);
+    }
+  }
+}
+
 }  // namespace
 
 extern const Kernels kKernelsScalar;
-const Kernels kKernelsScalar = {Isa::kScalar, gemm_panels, pack_panels, gelu_all,     gelu_tanh_all,
-                                silu_all,     relu_all,    mul_all,     silu_mul_all, softmax,
-                                layer_norm,   rms_norm,    dot,         axpy};
+const Kernels kKernelsScalar = {Isa::kScalar,  gemm_panels, pack_panels,   gelu_all,
+                                gelu_tanh_all, silu_all,    relu_all,      mul_all,
+                                silu_mul_all,  softmax,     layer_norm,    rms_norm,
+                                dot,           axpy,        quantize_rows, gemm_panels_int8};
 
 }  // namespace collegium::core

@@ -4,6 +4,8 @@
 #include <set>
 
 #include "text/json_fields.h"
+#include "text/unicode_forms.h"
+#include "text/white_space.h"
 
 namespace collegium::core {
 namespace {
@@ -46,6 +48,58 @@ Result<std::vector<AddedToken>> read_added_tokens(const JsonValue& value) {
     tokens.push_back(std::move(token));
   }
   return tokens;
+}
+
+AddedTokenFinder::AddedTokenFinder(std::vector<AddedToken> tokens,
+                                   const std::vector<std::string>& contents)
+    : tokens_(std::move(tokens)) {
+  std::vector<std::pair<std::string_view, std::int32_t>> entries;
+  std::set<std::string_view> seen;
+  for (std::size_t i = 0; i < contents.size(); ++i)
+    if (seen.insert(contents[i]).second)
+      entries.emplace_back(contents[i], static_cast<std::int32_t>(i));
+  trie_ = TokenTrie(std::move(entries));
+}
+
+std::vector<AddedTokenFinder::Part> AddedTokenFinder::find(std::string_view text) const {
+  std::vector<Part> parts;
+  const auto is_word = [&](std::size_t at) {
+    return UnicodeForms::get().is_word(decode_utf8(text, at));
+  };
+  std::size_t done = 0;
+  // White space looked at last, so that a long run is not looked at again and again.
+  std::size_t space_begin = 1;
+  std::size_t space_end = 0;
+  for (std::size_t at = 0; at < text.size() && !tokens_.empty();) {
+    const TokenTrie::Match match = trie_.longest(text.substr(at));
+    if (match.id < 0) {
+      ++at;
+      continue;
+    }
+    const AddedToken& token = tokens_[static_cast<std::size_t>(match.id)];
+    std::size_t begin = at;
+    std::size_t end = at + match.size;
+    at = end;
+    if (token.single_word && ((begin > 0 && is_word(previous_character(text, begin))) ||
+                              (end < text.size() && is_word(end))))
+      continue;
+    // A token that starts with white space may start in what the one before it took along. The
+    // package lets both have it, unless this one takes along what is before it, too.
+    if (token.lstrip) begin = begin > done ? trim_end(text, done, begin) : done;
+    if (token.rstrip) {
+      if (end < space_begin || end > space_end) {
+        space_begin = end;
+        space_end = skip_space(text, end, text.size());
+      }
+      end = space_end;
+    }
+    if (begin > end) continue;  // where the package gives up
+    if (done < begin) parts.push_back({done, begin, -1});
+    if (begin < end) parts.push_back({begin, end, token.id});
+    done = end;
+  }
+  if (done < text.size()) parts.push_back({done, text.size(), -1});
+  return parts;
 }
 
 }  // namespace collegium::core

@@ -171,11 +171,12 @@ Result<PostProcessor> PostProcessor::read(const JsonValue& value) {
   return std::move(reader.made);
 }
 
-std::int32_t PostProcessor::largest_id() const {
-  std::int32_t largest = -1;
+std::vector<std::int32_t> PostProcessor::special_ids() const {
+  std::vector<std::int32_t> ids;
   for (const Items* items : {&single, &pair})
-    for (const Item& item : *items) largest = std::max(largest, item.id);
-  return largest;
+    for (const Item& item : *items)
+      if (item.id >= 0) ids.push_back(item.id);
+  return ids;
 }
 
 Result<Encoding> PostProcessor::apply(const Encoding& first, const Encoding* second,

@@ -34,8 +34,8 @@ struct PostProcessor {
   // corruption, not_supported by name. `value` may be null: nothing is added. Ids are not checked.
   static Result<PostProcessor> read(const JsonValue& value);
 
-  // The largest id of a special token, or -1.
-  std::int32_t largest_id() const;
+  // The ids of all special tokens.
+  std::vector<std::int32_t> special_ids() const;
   // The tokens of the texts in their places, cut to what options.max_tokens leaves them. `second`
   // is null for a single text; each encoding holds ids and offsets only.
   Result<Encoding> apply(const Encoding& first, const Encoding* second,

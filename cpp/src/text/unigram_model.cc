@@ -26,8 +26,8 @@ class UnigramModel final : public TokenModel {
  private:
   void tokenize_piece(std::string_view text, std::size_t begin, std::size_t end, Scratch& scratch,
                       std::vector<ModelToken>& out) const override;
-  void push(std::string_view text, std::size_t begin, std::size_t end,
-            std::vector<ModelToken>& out) const;
+  void push_unknown(std::string_view text, std::size_t begin, std::size_t end,
+                    std::vector<ModelToken>& out) const;
 
   const TokenTable& tokens_;
   TokenTrie trie_;
@@ -113,19 +113,19 @@ void UnigramModel::tokenize_piece(std::string_view text, std::size_t begin, std:
     if (node.id == unk_) {
       if (fused_end == 0) fused_end = at;
     } else {
-      if (fused_end != 0) push(text, begin + at, begin + fused_end, out);
+      if (fused_end != 0) push_unknown(text, begin + at, begin + fused_end, out);
       fused_end = 0;
-      push(text, begin + node.begin, begin + at, out);
+      out.push_back({node.id, begin + node.begin, begin + at});
     }
     at = node.begin;
   }
-  if (fused_end != 0) push(text, begin, begin + fused_end, out);
+  if (fused_end != 0) push_unknown(text, begin, begin + fused_end, out);
   std::reverse(out.begin() + static_cast<std::ptrdiff_t>(first), out.end());
 }
 
-// Adds the tokens of one part, last one first.
-void UnigramModel::push(std::string_view text, std::size_t begin, std::size_t end,
-                        std::vector<ModelToken>& out) const {
+// Adds the tokens of unknown characters, last one first. Together they may be a token after all.
+void UnigramModel::push_unknown(std::string_view text, std::size_t begin, std::size_t end,
+                                std::vector<ModelToken>& out) const {
   const std::string_view part = text.substr(begin, end - begin);
   if (const std::int32_t id = tokens_.find_model(part); id >= 0) {
     out.push_back({id, begin, end});

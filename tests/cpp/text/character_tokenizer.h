@@ -36,6 +36,7 @@ class TokenizerFolder {
     std::ofstream(path_ + "/" + std::string(name), std::ios::binary) << text;
     return *this;
   }
+  const std::string& path() const { return path_; }
   Result<std::shared_ptr<const Tokenizer>> load() const { return load_wordpiece(path_); }
   Status status() const { return load().status(); }
 

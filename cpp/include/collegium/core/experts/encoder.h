@@ -15,6 +15,8 @@
 
 namespace collegium::core {
 
+class LoraAdapter;
+
 enum class TextKind { kQuery, kDocument };  // chooses the model's prompt, if it has any
 
 struct EncoderOptions {
@@ -66,11 +68,26 @@ class COLLEGIUM_API Encoder {
   // corruption if the weights overflow. What `progress` throws becomes internal.
   Result<Embeddings> encode(std::span<const std::string_view> texts, TextKind kind,
                             const ProgressCallback& progress = {}) const;
+  // The LoRAs of a call, null for the plain encoder; each loaded for this encoder or one of the
+  // same digest, else invalid_argument.
+  using Loras = std::vector<std::shared_ptr<const LoraAdapter>>;
+  // Text i under loras[i]: bit for bit the vector that text has alone. invalid_argument unless
+  // there is one for each text.
+  Result<Embeddings> encode(std::span<const std::string_view> texts, TextKind kind,
+                            const Loras& loras, const ProgressCallback& progress = {}) const;
+  // Every text under each of the LoRAs: vectors are (texts, loras, dim). The layers below the first
+  // one a LoRA changes are run once for all. invalid_argument if there are none.
+  Result<Embeddings> encode_under(std::span<const std::string_view> texts, TextKind kind,
+                                  const Loras& loras, const ProgressCallback& progress = {}) const;
   // (tokens, token_dim()) hidden states of the last layer before pooling, for one text.
   Result<std::vector<float>> token_vectors(std::string_view text, TextKind kind) const;
 
  private:
+  friend class LoraAdapter;
   struct Impl;
+  Result<Embeddings> encode_by(std::span<const std::string_view> texts, TextKind kind,
+                               const Loras& own, const Loras& under,
+                               const ProgressCallback& progress) const;
   explicit Encoder(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

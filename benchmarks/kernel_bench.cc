@@ -1,0 +1,170 @@
+// Times of the products of one encoder (MiniLM-L6's shapes) by kind and number of rows, and of
+// handing out tasks, as JSON on standard output, for tuning:
+//   kernel_bench [seconds a figure]
+// "hot" repeats one small product from the L1 cache; "model" goes through the weights of all
+// layers, as a forward pass does. The kinds take turns, so that their ratio holds on a busy machine
+// too.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "collegium/core/aligned_buffer.h"
+#include "collegium/core/thread_pool.h"
+#include "kernels/kernels_int8.h"
+
+using namespace collegium::core;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+double median(std::vector<double> times) {
+  std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2),
+                   times.end());
+  return times[times.size() / 2];
+}
+
+struct Weights {
+  std::size_t n, k;
+  AlignedBuffer<float> panels;
+  AlignedBuffer<std::int8_t> bytes;
+  std::vector<float> scales;
+  std::vector<std::int32_t> sums;
+};
+
+std::vector<float> random_floats(std::size_t n, unsigned seed) {
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> out(n);
+  for (float& x : out) x = normal(generator);
+  return out;
+}
+
+std::vector<Weights> weights_of_model(const Kernels& kernels) {
+  constexpr std::size_t kLayers = 6, kHidden = 384, kWidth = 1536;
+  const auto values = random_floats(kHidden * kWidth, 1);
+  std::vector<Weights> model;
+  for (std::size_t layer = 0; layer < kLayers; ++layer) {
+    for (const auto& [n, k] : std::vector<std::pair<std::size_t, std::size_t>>{
+             {3 * kHidden, kHidden}, {kHidden, kHidden}, {kWidth, kHidden}, {kHidden, kWidth}}) {
+      Weights w{n,
+                k,
+                AlignedBuffer<float>(num_panels(n) * kPanelWidth * k),
+                AlignedBuffer<std::int8_t>(int8_panel_bytes(n, k)),
+                std::vector<float>(int8_outputs(n)),
+                std::vector<std::int32_t>(int8_outputs(n))};
+      kernels.pack_panels(values.data(), k, n, k, w.panels.data());
+      pack_panels_int8(values.data(), k, n, k, w.bytes.data(), w.scales.data(), w.sums.data());
+      model.push_back(std::move(w));
+    }
+  }
+  return model;
+}
+
+struct Buffers {
+  std::vector<float> in, out;
+  AlignedBuffer<std::uint8_t> bytes;
+  std::vector<float> scales;
+  std::vector<std::int32_t> zeros;
+};
+
+void quantize(const Kernels& kernels, const Weights& w, std::size_t rows, Buffers& b) {
+  kernels.quantize_rows(b.in.data(), w.k, rows, w.k, b.bytes.data(), b.scales.data(),
+                        b.zeros.data());
+}
+
+double multiply(const Kernels& kernels, const Weights& w, std::size_t rows, std::size_t n,
+                bool int8, Buffers& b) {
+  if (int8) {
+    kernels.gemm_panels_int8({b.bytes.data(), b.scales.data(), b.zeros.data()}, rows,
+                             {w.bytes.data(), w.scales.data(), w.sums.data()}, n, w.k, nullptr,
+                             b.out.data(), n);
+  } else {
+    kernels.gemm_panels(b.in.data(), w.k, rows, w.panels.data(), n, w.k, nullptr, b.out.data(), n);
+  }
+  return 2.0 * static_cast<double>(rows * n * w.k);
+}
+
+void products(const Kernels& kernels, double budget) {
+  const auto model = weights_of_model(kernels);
+  bool first = true;
+  for (const std::size_t rows : {1, 4, 16, 32, 128, 1024}) {
+    Buffers b{random_floats(rows * 1536, 2), std::vector<float>(rows * 1536),
+              AlignedBuffer<std::uint8_t>(rows * 1536), std::vector<float>(rows),
+              std::vector<std::int32_t>(rows)};
+    for (const bool hot : {true, false}) {
+      std::vector<double> times[2];
+      double work = 0.0;
+      const auto begin = Clock::now();
+      while (times[0].size() < 5 || seconds_since(begin) < budget) {
+        for (const bool int8 : {false, true}) {
+          work = 0.0;
+          const auto start = Clock::now();
+          if (hot) {
+            if (int8) quantize(kernels, model[0], rows, b);
+            for (int i = 0; i < 20; ++i) work += multiply(kernels, model[0], rows, 96, int8, b);
+          } else {
+            for (const Weights& w : model) {
+              if (int8) quantize(kernels, w, rows, b);
+              work += multiply(kernels, w, rows, w.n, int8, b);
+            }
+          }
+          times[int8].push_back(seconds_since(start));
+        }
+      }
+      const double fp32 = median(times[0]), int8 = median(times[1]);
+      std::printf(
+          "%s  {\"rows\": %zu, \"weights\": \"%s\", \"fp32_gflops\": %.1f, \"int8_gops\": %.1f, "
+          "\"fp32_ms\": %.3f, \"int8_ms\": %.3f, \"fp32/int8\": %.2f}",
+          first ? "" : ",\n", rows, hot ? "hot" : "model", work / fp32 * 1e-9, work / int8 * 1e-9,
+          fp32 * 1e3, int8 * 1e3, fp32 / int8);
+      first = false;
+    }
+  }
+}
+
+void wait(double microseconds) {
+  const auto begin = Clock::now();
+  while (seconds_since(begin) < microseconds * 1e-6) {
+  }
+}
+
+// What parallel_for takes beyond its work of 50 microseconds a thread, so long after the last one.
+void hand_outs() {
+  constexpr double kWork = 50.0;
+  ThreadPool pool(2);
+  bool first = true;
+  for (const double pause : {0.0, 20.0, 80.0, 1000.0}) {
+    std::vector<double> times;
+    for (int i = 0; i < 500; ++i) {
+      const auto begin = Clock::now();
+      pool.parallel_for(2, [&](std::size_t) { wait(kWork); });
+      times.push_back(seconds_since(begin) * 1e6 - kWork);
+      wait(pause);
+    }
+    std::printf("%s  {\"pause_us\": %.0f, \"overhead_us\": %.1f}", first ? "" : ",\n", pause,
+                median(times));
+    first = false;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const double budget = argc > 1 ? std::atof(argv[1]) : 0.5;
+  const Kernels& kernels = kernels_for(active_isa());
+  std::printf("{\"isa\": \"%s\", \"products\": [\n", std::string(isa_name(kernels.isa)).c_str());
+  products(kernels, budget);
+  std::printf("\n], \"parallel_for\": [\n");
+  hand_outs();
+  std::printf("\n]}\n");
+  return 0;
+}
