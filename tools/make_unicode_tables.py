@@ -250,7 +250,7 @@ def probe_clusters() -> dict[int, int]:
         if count(char + "a") == 1 and c != 0x0D:
             classes[c] = PREPEND
             continue
-        if count(char + grave + acute) == 2 and size > 1 or size == 1 and count(char + grave) == 2:
+        if count(char + grave + (acute if size > 1 else "")) == 2:
             classes[c] = CONTROL
             continue
         before_vowel = count(char + vowel + grave) == 3
@@ -330,7 +330,8 @@ def probe_words() -> dict[int, int]:
     words = {}
     for first in range(0, len(CODE_POINTS), 4096):
         some = [c for c in CODE_POINTS[first : first + 4096] if c != ord("~")]
-        for c, encoding in zip(some, tokenizer.encode_batch([chr(c) + "~~" for c in some])):
+        encodings = tokenizer.encode_batch([chr(c) + "~~" for c in some])
+        for c, encoding in zip(some, encodings, strict=True):
             words[c] = 0 if encoding.ids else 1
     return words
 

@@ -16,6 +16,7 @@
 
 #include "collegium/core/bytes.h"
 #include "io/in_quotes.h"
+#include "io/mapped_envelope.h"
 
 namespace collegium::core {
 namespace {
@@ -34,7 +35,7 @@ constexpr std::string_view kMagic = "CLGMFILE";
 constexpr std::uint32_t kEnvelopeVersion = 1;
 constexpr std::size_t kKindBytes = 8;
 constexpr std::size_t kHeaderBytes = 32;
-constexpr std::size_t kPayloadBegin = 40;
+constexpr std::size_t kPayloadBegin = kEnvelopePayloadBegin;
 constexpr std::size_t kTrailerBytes = 8;
 
 std::uint64_t checksum(std::span<const std::byte> bytes) {
@@ -106,6 +107,54 @@ Status read_all(int descriptor, std::span<std::byte> bytes, const std::string& p
   return {};
 }
 
+Status check_size(std::uint64_t size, const std::string& path) {
+  if (size < kPayloadBegin + kTrailerBytes)
+    return Status::corruption(path + ": has " + std::to_string(size) +
+                              " bytes, the smallest file of ours has " +
+                              std::to_string(kPayloadBegin + kTrailerBytes));
+  return {};
+}
+
+// What a file of `size` bytes begins with; the payload's length.
+struct Header {
+  std::uint32_t version = 0;
+  std::uint64_t payload_bytes = 0;
+};
+
+Result<Header> parse_header(std::span<const std::byte, kPayloadBegin> head, std::uint64_t size,
+                            const std::string& path, const FileKind& kind) {
+  if (std::memcmp(head.data(), kMagic.data(), kMagic.size()) != 0)
+    return Status::corruption(path + ": does not begin with '" + std::string(kMagic) + "'");
+
+  std::uint32_t envelope_version, kind_version;
+  std::uint64_t payload_bytes, head_checksum;
+  std::memcpy(&envelope_version, head.data() + 8, sizeof envelope_version);
+  std::memcpy(&kind_version, head.data() + 20, sizeof kind_version);
+  std::memcpy(&payload_bytes, head.data() + 24, sizeof payload_bytes);
+  std::memcpy(&head_checksum, head.data() + 32, sizeof head_checksum);
+  if (head_checksum != checksum(head.first(kHeaderBytes)))
+    return Status::corruption(path + ": the header's checksum does not match");
+  if (envelope_version != kEnvelopeVersion)
+    return Status::not_supported(path + ": has envelope version " +
+                                 std::to_string(envelope_version) + ", this build reads up to " +
+                                 std::to_string(kEnvelopeVersion));
+
+  const std::string_view padded(reinterpret_cast<const char*>(head.data()) + 12, kKindBytes);
+  const std::string_view name = padded.substr(0, padded.find('\0'));
+  if (name != kind.name)
+    return Status::corruption(path + ": is a file of kind " + in_quotes(name) + ", not " +
+                              in_quotes(kind.name));
+  if (kind_version > kind.version)
+    return Status::not_supported(path + ": has " + std::string(kind.name) + " version " +
+                                 std::to_string(kind_version) + ", this build reads up to " +
+                                 std::to_string(kind.version));
+  if (payload_bytes != size - kPayloadBegin - kTrailerBytes)
+    return Status::corruption(path + ": has " + std::to_string(size) + " bytes, its header says " +
+                              std::to_string(payload_bytes) + " of payload and " +
+                              std::to_string(kPayloadBegin + kTrailerBytes) + " around it");
+  return Header{kind_version, payload_bytes};
+}
+
 }  // namespace
 
 Status write_file_envelope(const std::string& path, const FileKind& kind,
@@ -152,49 +201,18 @@ Result<FileEnvelope> read_file_envelope(const std::string& path, const FileKind&
   if (!S_ISREG(info.st_mode)) return Status::io_error(path + ": is not a regular file");
   const auto size = static_cast<std::uint64_t>(info.st_size);
 
+  COLLEGIUM_RETURN_IF_ERROR(check_size(size, path));
   std::array<std::byte, kPayloadBegin> head{};
-  if (size < kPayloadBegin + kTrailerBytes)
-    return Status::corruption(path + ": has " + std::to_string(size) +
-                              " bytes, the smallest file of ours has " +
-                              std::to_string(kPayloadBegin + kTrailerBytes));
   COLLEGIUM_RETURN_IF_ERROR(read_all(file.get(), head, path));
-  if (std::memcmp(head.data(), kMagic.data(), kMagic.size()) != 0)
-    return Status::corruption(path + ": does not begin with '" + std::string(kMagic) + "'");
-
-  std::uint32_t envelope_version, kind_version;
-  std::uint64_t payload_bytes, head_checksum;
-  std::memcpy(&envelope_version, head.data() + 8, sizeof envelope_version);
-  std::memcpy(&kind_version, head.data() + 20, sizeof kind_version);
-  std::memcpy(&payload_bytes, head.data() + 24, sizeof payload_bytes);
-  std::memcpy(&head_checksum, head.data() + 32, sizeof head_checksum);
-  if (head_checksum != checksum(std::span(head).first(kHeaderBytes)))
-    return Status::corruption(path + ": the header's checksum does not match");
-  if (envelope_version != kEnvelopeVersion)
-    return Status::not_supported(path + ": has envelope version " +
-                                 std::to_string(envelope_version) + ", this build reads up to " +
-                                 std::to_string(kEnvelopeVersion));
-
-  const std::string_view padded(reinterpret_cast<const char*>(head.data()) + 12, kKindBytes);
-  const std::string_view name = padded.substr(0, padded.find('\0'));
-  if (name != kind.name)
-    return Status::corruption(path + ": is a file of kind " + in_quotes(name) + ", not " +
-                              in_quotes(kind.name));
-  if (kind_version > kind.version)
-    return Status::not_supported(path + ": has " + std::string(kind.name) + " version " +
-                                 std::to_string(kind_version) + ", this build reads up to " +
-                                 std::to_string(kind.version));
-  if (payload_bytes != size - kPayloadBegin - kTrailerBytes)
-    return Status::corruption(path + ": has " + std::to_string(size) + " bytes, its header says " +
-                              std::to_string(payload_bytes) + " of payload and " +
-                              std::to_string(kPayloadBegin + kTrailerBytes) + " around it");
+  COLLEGIUM_ASSIGN_OR_RETURN(const Header header, parse_header(head, size, path, kind));
 
   FileEnvelope envelope;
-  envelope.version = kind_version;
+  envelope.version = header.version;
   try {
-    envelope.payload.resize(payload_bytes);
+    envelope.payload.resize(header.payload_bytes);
   } catch (const std::bad_alloc&) {
-    return Status::resource_exhausted(path + ": no memory for " + std::to_string(payload_bytes) +
-                                      " bytes");
+    return Status::resource_exhausted(path + ": no memory for " +
+                                      std::to_string(header.payload_bytes) + " bytes");
   }
   COLLEGIUM_RETURN_IF_ERROR(read_all(file.get(), envelope.payload, path));
   std::uint64_t payload_checksum = 0;
@@ -203,6 +221,21 @@ Result<FileEnvelope> read_file_envelope(const std::string& path, const FileKind&
   if (payload_checksum != checksum(envelope.payload))
     return Status::corruption(path + ": the payload's checksum does not match");
   return envelope;
+}
+
+Result<MappedEnvelope> map_file_envelope(const std::string& path, const FileKind& kind) {
+  COLLEGIUM_RETURN_IF_ERROR(check_kind(kind));
+  COLLEGIUM_ASSIGN_OR_RETURN(MappedFile file, MappedFile::open(path));
+  const std::span<const std::byte> bytes = file.bytes();
+  COLLEGIUM_RETURN_IF_ERROR(check_size(bytes.size(), path));
+  COLLEGIUM_ASSIGN_OR_RETURN(const Header header,
+                             parse_header(bytes.first<kPayloadBegin>(), bytes.size(), path, kind));
+  const auto payload = bytes.subspan(kPayloadBegin, static_cast<std::size_t>(header.payload_bytes));
+  std::uint64_t payload_checksum = 0;
+  std::memcpy(&payload_checksum, payload.data() + payload.size(), sizeof payload_checksum);
+  if (payload_checksum != checksum(payload))
+    return Status::corruption(path + ": the payload's checksum does not match");
+  return MappedEnvelope{std::move(file), header.version, payload};
 }
 
 struct Digest::State {

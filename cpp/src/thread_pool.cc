@@ -81,7 +81,8 @@ thread_local bool inside_task = false;
 constexpr std::chrono::microseconds kSpinTime{100};
 
 // Looks for `ready` for kSpinTime: what comes in quick succession, as the layers of a network do,
-// would else pay for a wake-up each time. Gives way now and then, in case others need the core.
+// would else pay for a wake-up each time. Does not yield: where other processes want the core, even
+// ones of low priority, a thread that yields is away for milliseconds and helps with nothing.
 template <typename Ready>
 bool spin_until(const Ready& ready) {
   constexpr int kLooks = 64;  // a few microseconds
@@ -93,7 +94,6 @@ bool spin_until(const Ready& ready) {
       _mm_pause();
 #endif
     }
-    std::this_thread::yield();
   } while (std::chrono::steady_clock::now() < end);
   return ready();
 }

@@ -123,6 +123,12 @@ void bind_experts(py::module_& m) {
       .def_property_readonly("folder", [](const Encoder& self) { return path_of(self.folder()); })
       .def_property_readonly("files", &Encoder::files)
       .def(
+          "convert",
+          [](const Encoder& self, const std::filesystem::path& folder) {
+            run_released([&] { return self.convert(folder.string()); });
+          },
+          py::arg("folder"))
+      .def(
           "flops",
           [](const Encoder& self, const WholeNumber& tokens) {
             return self.flops(tokens.value("tokens"));

@@ -10,7 +10,17 @@ import collegium
 import small_data
 from conftest import RunPython
 
-COMMANDS = ["create", "add", "remove", "fit", "ask", "evaluate", "info", "download-model"]
+COMMANDS = [
+    "create",
+    "add",
+    "remove",
+    "fit",
+    "ask",
+    "evaluate",
+    "info",
+    "convert",
+    "download-model",
+]
 
 
 @pytest.fixture
@@ -192,3 +202,18 @@ def test_json_stays_text_that_is_not_ascii(
     done = run_python(["-m", "collegium", "ask", "--library", library, "--json", "Thé?"])
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["passages"][0]["document_id"] == "é"
+
+
+def test_convert_packs_an_encoder_that_gives_the_same_vectors(
+    tmp_path: Path, tiny_encoder: Path, run_python: RunPython
+) -> None:
+    to = tmp_path / "packed"
+    done = run_python(["-m", "collegium", "convert", str(tiny_encoder), str(to), "--json"])
+    assert done.returncode == 0, done.stderr
+    read, mapped = (collegium.Encoder.load(folder) for folder in (tiny_encoder, to))
+    assert json.loads(done.stdout) == {"folder": str(to), "digest": read.digest}
+    assert mapped.digest == read.digest
+    assert (mapped.encode(["a text"]) == read.encode(["a text"])).all()
+    again = run_python(["-m", "collegium", "convert", str(tiny_encoder), str(to)])
+    assert again.returncode == 1
+    assert "AlreadyExistsError" in again.stderr

@@ -31,7 +31,7 @@ std::size_t bucket_of(std::ptrdiff_t distance, std::size_t buckets) {
 
 }  // namespace
 
-void Trunk::make_position_bias(const std::vector<float>& table) {
+void Trunk::make_position_bias() {
   const std::size_t positions = config_.max_positions;
   const std::size_t width = 2 * positions - 1;
   position_bias_.resize(config_.num_heads * width);
@@ -40,7 +40,7 @@ void Trunk::make_position_bias(const std::vector<float>& table) {
         bucket_of(static_cast<std::ptrdiff_t>(i) - static_cast<std::ptrdiff_t>(positions - 1),
                   config_.relative_buckets);
     for (std::size_t h = 0; h < config_.num_heads; ++h) {
-      position_bias_[h * width + i] = table[bucket * config_.num_heads + h];
+      position_bias_[h * width + i] = distances_.data()[bucket * config_.num_heads + h];
     }
   }
 }

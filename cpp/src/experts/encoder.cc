@@ -15,6 +15,9 @@
 namespace collegium::core {
 namespace {
 
+constexpr std::string_view kWeightsName = "model.safetensors";
+constexpr std::string_view kPackedName = "model.packed";
+
 // Everything beside weights and tokenizer that a vector depends on.
 void add_config(const EncoderConfig& config, std::size_t dim, ModelDigest& digest) {
   const TrunkConfig& trunk = config.trunk;
@@ -74,12 +77,21 @@ Result<std::unique_ptr<Encoder::Impl>> Encoder::Impl::load(const std::string& fo
                                     " dimensions of " + folder);
   }
   const std::size_t dim = config.truncate_dim == 0 ? config.dim : config.truncate_dim;
-  const std::string weights = trunk + "model.safetensors";
-  COLLEGIUM_ASSIGN_OR_RETURN(const SafeTensors file, SafeTensors::open(weights));
-  config.files.push_back(config.trunk_folder + "model.safetensors");
+  const TrunkConfig& trunk_config = config.trunk;
+  const std::string packed = trunk + std::string(kPackedName);
+  const std::string weights = trunk + std::string(kWeightsName);
+  if (!std::filesystem::exists(weights, error) && std::filesystem::exists(packed, error)) {
+    COLLEGIUM_ASSIGN_OR_RETURN(impl->trunk, Trunk::load_packed(packed, trunk_config, kernels));
+    config.files.push_back(config.trunk_folder + std::string(kPackedName));
+  } else {
+    COLLEGIUM_ASSIGN_OR_RETURN(const SafeTensors file, SafeTensors::open(weights));
+    COLLEGIUM_ASSIGN_OR_RETURN(impl->trunk, Trunk::load(file, weights, trunk_config, kernels));
+    config.files.push_back(config.trunk_folder + std::string(kWeightsName));
+  }
   ModelDigest digest;
   add_config(config, dim, digest);
   digest.add(impl->tokenizer->digest());
+  digest.add(impl->trunk->digest());
   for (auto& [prompt, tokens] :
        {std::pair(&config.query_prompt, &impl->query_prompt_tokens),
         std::pair(&config.document_prompt, &impl->document_prompt_tokens)}) {
@@ -87,8 +99,6 @@ Result<std::unique_ptr<Encoder::Impl>> Encoder::Impl::load(const std::string& fo
                                impl->tokenizer->encode(*prompt, {.add_special_tokens = false}));
     *tokens = encoding.ids.size();
   }
-  COLLEGIUM_ASSIGN_OR_RETURN(impl->trunk,
-                             Trunk::load(file, weights, config.trunk, kernels, digest));
   COLLEGIUM_ASSIGN_OR_RETURN(impl->head, EncoderHead::load(folder, config, kernels, digest));
   impl->digest = digest.hex();
   std::sort(config.files.begin(), config.files.end());
@@ -106,6 +116,32 @@ Result<std::shared_ptr<const Encoder>> Encoder::load(const std::string& folder,
   } catch (const std::bad_alloc&) {
     return out_of_memory("loading the encoder " + folder);
   }
+}
+
+Status Encoder::convert(const std::string& to) const {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (fs::exists(to, error)) {
+    return Status::already_exists(to + ": is there already; converting writes a new folder");
+  }
+  const auto fail = [&](Status status) {
+    fs::remove_all(to, error);
+    return status;
+  };
+  const std::string& trunk = impl_->config.trunk_folder;
+  for (const std::string& file : files()) {
+    if (file == trunk + std::string(kWeightsName) || file == trunk + std::string(kPackedName)) {
+      continue;
+    }
+    const fs::path target = fs::path(to) / file;
+    fs::create_directories(target.parent_path(), error);
+    if (error) return fail(Status::from_errno(error.value(), target.parent_path().string()));
+    fs::copy_file(fs::path(folder()) / file, target, error);
+    if (error) return fail(Status::from_errno(error.value(), target.string()));
+  }
+  // Last: a folder without weights is no encoder.
+  Status status = impl_->trunk->save_packed(to + "/" + trunk + std::string(kPackedName));
+  return status.ok() ? status : fail(std::move(status));
 }
 
 std::size_t Encoder::dim() const noexcept { return impl_->head->dim(); }

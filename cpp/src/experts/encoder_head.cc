@@ -41,15 +41,16 @@ Result<Linear> read_dense(const std::string& folder, const DenseConfig& config,
   Linear linear;
   linear.inputs = config.inputs;
   linear.outputs = config.outputs;
-  linear.panels = AlignedBuffer<float>(num_panels(config.outputs) * config.inputs * kPanelWidth);
-  kernels.pack_panels(weight.data(), config.inputs, config.outputs, config.inputs,
-                      linear.panels.data());
+  AlignedBuffer<float> panels(num_panels(config.outputs) * config.inputs * kPanelWidth);
+  kernels.pack_panels(weight.data(), config.inputs, config.outputs, config.inputs, panels.data());
+  linear.panels = WeightArray<float>(std::move(panels));
   if (config.bias) {
-    COLLEGIUM_ASSIGN_OR_RETURN(linear.bias,
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto bias,
                                read_finite(file, path, "linear.bias", {config.outputs}));
+    linear.bias = WeightArray<float>(std::span<const float>(bias));
   }
   digest.add(std::span<const float>(weight));
-  digest.add(std::span<const float>(linear.bias));
+  digest.add(linear.bias.span());
   digest.add(static_cast<std::uint64_t>(config.activation));
   return linear;
 }

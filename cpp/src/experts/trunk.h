@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,11 +15,11 @@
 #include "collegium/core/status.h"
 #include "experts/trunk_config.h"
 #include "experts/trunk_lora.h"
+#include "experts/weight_array.h"
+#include "io/mapped_file.h"
 #include "kernels/kernels.h"
 
 namespace collegium::core {
-
-class ModelDigest;
 
 // Which outputs of a module of the checkpoint a Linear holds: what a LoRA, which names modules,
 // has to know.
@@ -29,19 +30,20 @@ struct LinearPart {
   std::size_t outputs = 0;
   std::size_t module_outputs = 0;  // of the whole module
   float scale = 1.0f;              // what its weights were multiplied with
+  bool alias = false;              // another name for outputs that a part before has
 };
 
 // y = W x + b, W packed for the kernels.
 struct Linear {
   std::size_t inputs = 0;
   std::size_t outputs = 0;
-  AlignedBuffer<float> panels;
-  std::vector<float> bias;  // (outputs,), or empty for none
+  WeightArray<float> panels;
+  WeightArray<float> bias;  // (outputs,), or empty for none
   std::vector<LinearPart> parts;
 };
 
 struct LayerNorm {
-  std::vector<float> gamma, beta;  // (hidden,); empty: no norm
+  WeightArray<float> gamma, beta;  // (hidden,); empty: no norm
 };
 
 struct TrunkLayer {
@@ -115,10 +117,17 @@ class Trunk {
  public:
   // Tensors as transformers names them, with or without the architecture's prefix ("bert."); a
   // tensor missing, of another shape, not finite or of no known use is an error that names it.
-  // Adds every weight used to `digest`.
   static Result<std::unique_ptr<Trunk>> load(const SafeTensors& file, const std::string& path,
-                                             const TrunkConfig& config, const Kernels& kernels,
-                                             ModelDigest& digest);
+                                             const TrunkConfig& config, const Kernels& kernels);
+  // What save_packed() wrote, mapped: nothing is copied, and the bits are the same. not_found,
+  // corruption if it is damaged or does not fit `config`, not_supported if it is newer.
+  static Result<std::unique_ptr<Trunk>> load_packed(const std::string& path,
+                                                    const TrunkConfig& config,
+                                                    const Kernels& kernels);
+  Status save_packed(const std::string& path) const;
+
+  // 32 hex digits over every weight, as the checkpoint has it.
+  const std::string& digest() const noexcept { return digest_; }
 
   // Fills scratch.hidden with the last layer's states, (tokens, hidden). Every id must be in the
   // vocabulary and every sequence within the positions. `parallel`: split each product over
@@ -152,6 +161,13 @@ class Trunk {
   void norm(const float* in, const LayerNorm& norm, std::size_t tokens, float* out) const;
   void add(const float* addend, std::size_t tokens, float* hidden) const;
 
+  // trunk_weights.cc: the layers' products with their sizes and parts, and what is visited of them:
+  // f(name, array, count) for every array, in one order.
+  void describe(bool published);
+  void make_tables();
+  template <typename Self, typename F>
+  static Status visit_arrays(Self& trunk, const F& f);
+
   // trunk_lora.cc
   static bool has_lora(const PackedSequences& sequences, std::size_t layer,
                        std::vector<LoraTerm> LoraLayer::*terms);
@@ -162,7 +178,7 @@ class Trunk {
 
   // attention.cc
   void make_rotary_tables();
-  void make_position_bias(const std::vector<float>& table);
+  void make_position_bias();
   void rotate(const PackedSequences& sequences, const AttentionSpan& span,
               float* query_key_value) const;
   void attend(const PackedSequences& sequences, const AttentionSpan& span, bool parallel,
@@ -179,9 +195,13 @@ class Trunk {
   const TrunkConfig config_;
   const Kernels& kernels_;
   void (*const Kernels::*activation_)(float*, std::size_t) noexcept;
-  std::vector<float> words_;      // (vocabulary, hidden)
-  std::vector<float> positions_;  // (position rows, hidden), or empty
-  std::vector<float> type_;       // (hidden,): segment 0, the only one in use; or empty
+  std::optional<MappedFile> file_;  // what the arrays are borrowed from
+  std::string digest_;
+  bool published_ = false;        // NomicBERT in its makers' naming
+  WeightArray<float> words_;      // (vocabulary, hidden)
+  WeightArray<float> positions_;  // (position rows, hidden), or empty
+  WeightArray<float> type_;       // (hidden,): segment 0, the only one in use; or empty
+  WeightArray<float> distances_;  // (buckets, heads), MPNet's; or empty
   LayerNorm embedding_norm_;
   std::vector<TrunkLayer> layers_;
   LayerNorm final_norm_;

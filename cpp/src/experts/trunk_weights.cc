@@ -2,8 +2,10 @@
 #include <cmath>
 #include <set>
 #include <string_view>
+#include <utility>
 
 #include "experts/digest.h"
+#include "experts/packed_weights.h"
 #include "experts/tensor_names.h"
 #include "experts/trunk.h"
 #include "io/in_quotes.h"
@@ -45,11 +47,41 @@ class WeightReader {
     return values;
   }
 
-  Status read(const std::string& name, std::size_t hidden, bool bias, LayerNorm& norm) {
-    COLLEGIUM_ASSIGN_OR_RETURN(norm.gamma, read(name + ".weight", {hidden}));
-    norm.beta.assign(hidden, 0.0f);
-    if (!bias) return {};
-    COLLEGIUM_ASSIGN_OR_RETURN(norm.beta, read(name + ".bias", {hidden}));
+  Status read(const std::string& name, std::vector<std::size_t> shape, WeightArray<float>& array) {
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto values, read(name, std::move(shape)));
+    array = WeightArray<float>(std::span<const float>(values));
+    return {};
+  }
+
+  Status read(std::string_view name, std::size_t hidden, bool bias, LayerNorm& norm) {
+    COLLEGIUM_RETURN_IF_ERROR(read(joined(name, ".weight"), {hidden}, norm.gamma));
+    if (bias) return read(joined(name, ".bias"), {hidden}, norm.beta);
+    norm.beta = WeightArray<float>(AlignedBuffer<float>(hidden));
+    return {};
+  }
+
+  // The rows of a product, module by module, packed.
+  Status read(bool bias, const Kernels& kernels, Linear& linear) {
+    std::vector<float> rows(linear.outputs * linear.inputs);
+    std::vector<float> biases(bias ? linear.outputs : 0);
+    for (const LinearPart& part : linear.parts) {
+      if (part.alias) continue;
+      COLLEGIUM_ASSIGN_OR_RETURN(
+          const auto w, read(part.module + ".weight", {part.module_outputs, linear.inputs}));
+      const float* from = w.data() + part.module_first * linear.inputs;
+      for (std::size_t i = 0; i < part.outputs * linear.inputs; ++i) {
+        rows[part.first * linear.inputs + i] = from[i] * part.scale;
+      }
+      if (!bias) continue;
+      COLLEGIUM_ASSIGN_OR_RETURN(const auto b, read(part.module + ".bias", {part.module_outputs}));
+      for (std::size_t i = 0; i < part.outputs; ++i) {
+        biases[part.first + i] = b[part.module_first + i] * part.scale;
+      }
+    }
+    AlignedBuffer<float> panels(num_panels(linear.outputs) * linear.inputs * kPanelWidth);
+    kernels.pack_panels(rows.data(), linear.inputs, linear.outputs, linear.inputs, panels.data());
+    linear.panels = WeightArray<float>(std::move(panels));
+    linear.bias = WeightArray<float>(std::span<const float>(biases));
     return {};
   }
 
@@ -87,189 +119,207 @@ class WeightReader {
   std::set<std::string> used_;
 };
 
-// The rows of one or several modules, one under another.
-struct Rows {
-  std::vector<float> weight;  // (outputs, inputs)
-  std::vector<float> bias;    // (outputs,), or empty
-  std::vector<LinearPart> parts;
-};
-
-class LayerReader {
- public:
-  LayerReader(WeightReader& reader, const TensorNames& names, const TrunkConfig& config,
-              const Kernels& kernels)
-      : reader_(reader), names_(names), config_(config), kernels_(kernels) {}
-
-  Status read(std::size_t index, TrunkLayer& layer) {
-    const std::string at = joined(names_.layers, std::to_string(index) + ".");
-    const std::size_t hidden = config_.hidden_size;
-    const std::size_t width = config_.intermediate_size;
-    const bool bias = config_.mlp_bias;
-    COLLEGIUM_RETURN_IF_ERROR(read_query_key_value(at, layer.query_key_value));
-    COLLEGIUM_RETURN_IF_ERROR(read_linear(joined(at, names_.attention_output), hidden, hidden,
-                                          config_.attention_bias, layer.attention_output));
-    // ModernBERT's first layer has none: the embeddings were normed already.
-    if (!config_.pre_norm || index != 0) {
-      COLLEGIUM_RETURN_IF_ERROR(reader_.read(joined(at, names_.attention_norm), hidden,
-                                             config_.norm_bias, layer.attention_norm));
-    }
-    if (!names_.up_gate.empty()) {
-      Rows rows;
-      COLLEGIUM_RETURN_IF_ERROR(
-          read_rows(joined(at, names_.up_gate), hidden, 2 * width, bias, rows));
-      layer.up = pack(hidden, rows, 0, width);
-      layer.gate = pack(hidden, rows, width, width);
-    } else {
-      COLLEGIUM_RETURN_IF_ERROR(read_linear(joined(at, names_.up), hidden, width, bias, layer.up));
-    }
-    if (!names_.gate.empty()) {
-      COLLEGIUM_RETURN_IF_ERROR(
-          read_linear(joined(at, names_.gate), hidden, width, bias, layer.gate));
-    }
-    COLLEGIUM_RETURN_IF_ERROR(
-        read_linear(joined(at, names_.down), width, hidden, bias, layer.down));
-    if (&names_ == &kNomicPublishedNames) add_native_names(index, layer);
-    return reader_.read(joined(at, names_.output_norm), hidden, config_.norm_bias,
-                        layer.output_norm);
-  }
-
- private:
-  // transformers loads the published checkpoint into modules of its own naming, which is how a LoRA
-  // trained there calls them.
-  void add_native_names(std::size_t index, TrunkLayer& layer) const {
-    const std::string at = joined(kNomicNames.layers, std::to_string(index) + ".");
-    const std::size_t hidden = config_.hidden_size;
-    const float scale = layer.query_key_value.parts[0].scale;
-    const auto add = [&](Linear& linear, std::string_view name, std::size_t first,
-                         std::size_t outputs, float by) {
-      linear.parts.push_back({joined(at, name), 0, first, outputs, outputs, by});
-    };
-    add(layer.query_key_value, kNomicNames.query, 0, hidden, scale);
-    add(layer.query_key_value, kNomicNames.key, hidden, hidden, 1.0f);
-    add(layer.query_key_value, kNomicNames.value, 2 * hidden, hidden, 1.0f);
-    add(layer.attention_output, kNomicNames.attention_output, 0, hidden, 1.0f);
-    add(layer.up, kNomicNames.up, 0, config_.intermediate_size, 1.0f);
-    add(layer.gate, kNomicNames.gate, 0, config_.intermediate_size, 1.0f);
-    add(layer.down, kNomicNames.down, 0, hidden, 1.0f);
-  }
-
-  // Appends a module's rows.
-  Status read_rows(const std::string& module, std::size_t inputs, std::size_t outputs, bool bias,
-                   Rows& rows) {
-    COLLEGIUM_ASSIGN_OR_RETURN(const auto w, reader_.read(module + ".weight", {outputs, inputs}));
-    const std::size_t first = rows.weight.size() / inputs;
-    rows.weight.insert(rows.weight.end(), w.begin(), w.end());
-    rows.parts.push_back({module, 0, first, outputs, outputs, 1.0f});
-    if (!bias) return {};
-    COLLEGIUM_ASSIGN_OR_RETURN(const auto b, reader_.read(module + ".bias", {outputs}));
-    rows.bias.insert(rows.bias.end(), b.begin(), b.end());
-    return {};
-  }
-
-  // `outputs` rows from `first` on, as one product.
-  Linear pack(std::size_t inputs, const Rows& rows, std::size_t first, std::size_t outputs) const {
-    Linear linear;
-    linear.inputs = inputs;
-    linear.outputs = outputs;
-    linear.panels = AlignedBuffer<float>(num_panels(outputs) * inputs * kPanelWidth);
-    kernels_.pack_panels(rows.weight.data() + first * inputs, inputs, outputs, inputs,
-                         linear.panels.data());
-    if (!rows.bias.empty()) {
-      const auto begin = rows.bias.begin() + static_cast<std::ptrdiff_t>(first);
-      linear.bias.assign(begin, begin + static_cast<std::ptrdiff_t>(outputs));
-    }
-    for (const LinearPart& part : rows.parts) {
-      const std::size_t begin = std::max(first, part.first);
-      const std::size_t end = std::min(first + outputs, part.first + part.outputs);
-      if (begin >= end) continue;
-      linear.parts.push_back({part.module, part.module_first + begin - part.first, begin - first,
-                              end - begin, part.module_outputs, part.scale});
-    }
-    return linear;
-  }
-
-  Status read_linear(const std::string& module, std::size_t inputs, std::size_t outputs, bool bias,
-                     Linear& linear) {
-    Rows rows;
-    COLLEGIUM_RETURN_IF_ERROR(read_rows(module, inputs, outputs, bias, rows));
-    linear = pack(inputs, rows, 0, outputs);
-    return {};
-  }
-
-  // Queries, keys and values as one product. The 1 / sqrt(head dimension) of the scores goes into
-  // the queries' weights.
-  Status read_query_key_value(const std::string& at, Linear& linear) {
-    const std::size_t hidden = config_.hidden_size;
-    const bool bias = config_.attention_bias;
-    Rows rows;
-    if (!names_.query_key_value.empty()) {
-      const std::string module = joined(at, names_.query_key_value);
-      COLLEGIUM_RETURN_IF_ERROR(read_rows(module, hidden, 3 * hidden, bias, rows));
-      rows.parts = {{module, 0, 0, hidden, 3 * hidden, 1.0f},
-                    {module, hidden, hidden, 2 * hidden, 3 * hidden, 1.0f}};
-    } else {
-      for (std::string_view name : {names_.query, names_.key, names_.value}) {
-        COLLEGIUM_RETURN_IF_ERROR(read_rows(joined(at, name), hidden, hidden, bias, rows));
-      }
-    }
-    const auto head_dim = static_cast<double>(hidden / config_.num_heads);
-    const auto scale = static_cast<float>(1.0 / std::sqrt(head_dim));
-    for (std::size_t i = 0; i < hidden * hidden; ++i) rows.weight[i] *= scale;
-    for (std::size_t i = 0; bias && i < hidden; ++i) rows.bias[i] *= scale;
-    rows.parts[0].scale = scale;
-    linear = pack(hidden, rows, 0, 3 * hidden);
-    return {};
-  }
-
-  WeightReader& reader_;
-  const TensorNames& names_;
-  const TrunkConfig& config_;
-  const Kernels& kernels_;
-};
-
 }  // namespace
 
 std::string_view Trunk::prefix() const noexcept {
   return tensor_names(config_.architecture, false).prefix;
 }
 
+void Trunk::describe(bool published) {
+  published_ = published;
+  const TensorNames& names = tensor_names(config_.architecture, published);
+  const std::size_t hidden = config_.hidden_size;
+  const std::size_t width = config_.intermediate_size;
+  // The 1 / sqrt(head dimension) of the scores goes into the queries' weights.
+  const auto head_dim = static_cast<double>(hidden / config_.num_heads);
+  const auto scale = static_cast<float>(1.0 / std::sqrt(head_dim));
+  layers_.resize(config_.num_layers);
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    TrunkLayer& layer = layers_[i];
+    const auto whole = [&](std::string_view layers, std::string_view name, std::size_t first,
+                           std::size_t outputs, float by) {
+      return LinearPart{joined(layers, std::to_string(i) + ".") + std::string(name),
+                        0,
+                        first,
+                        outputs,
+                        outputs,
+                        by,
+                        false};
+    };
+    const auto set = [&](Linear& linear, std::size_t inputs, std::size_t outputs,
+                         std::string_view name) {
+      linear.inputs = inputs;
+      linear.outputs = outputs;
+      if (!name.empty()) linear.parts = {whole(names.layers, name, 0, outputs, 1.0f)};
+    };
+    set(layer.query_key_value, hidden, 3 * hidden, names.query_key_value);
+    std::vector<LinearPart>& parts = layer.query_key_value.parts;
+    if (parts.empty()) {
+      parts = {whole(names.layers, names.query, 0, hidden, scale),
+               whole(names.layers, names.key, hidden, hidden, 1.0f),
+               whole(names.layers, names.value, 2 * hidden, hidden, 1.0f)};
+    } else {  // one module, its queries scaled
+      parts.push_back(parts[0]);
+      parts[0].outputs = hidden;
+      parts[0].scale = scale;
+      parts[1].module_first = parts[1].first = hidden;
+      parts[1].outputs = 2 * hidden;
+    }
+    set(layer.attention_output, hidden, hidden, names.attention_output);
+    set(layer.up, hidden, width, names.up.empty() ? names.up_gate : names.up);
+    if (config_.gated)
+      set(layer.gate, hidden, width, names.up.empty() ? names.up_gate : names.gate);
+    if (!names.up_gate.empty()) {  // one module of both
+      layer.up.parts[0].module_outputs = layer.gate.parts[0].module_outputs = 2 * width;
+      layer.gate.parts[0].module_first = width;
+    }
+    set(layer.down, width, hidden, names.down);
+    if (!published) continue;
+    // transformers loads the published checkpoint into modules of its own naming, which is how a
+    // LoRA trained there calls them.
+    const auto alias = [&](Linear& linear, std::string_view name, std::size_t first,
+                           std::size_t outputs, float by) {
+      linear.parts.push_back(whole(kNomicNames.layers, name, first, outputs, by));
+      linear.parts.back().alias = true;
+    };
+    alias(layer.query_key_value, kNomicNames.query, 0, hidden, scale);
+    alias(layer.query_key_value, kNomicNames.key, hidden, hidden, 1.0f);
+    alias(layer.query_key_value, kNomicNames.value, 2 * hidden, hidden, 1.0f);
+    alias(layer.attention_output, kNomicNames.attention_output, 0, hidden, 1.0f);
+    alias(layer.up, kNomicNames.up, 0, width, 1.0f);
+    alias(layer.gate, kNomicNames.gate, 0, width, 1.0f);
+    alias(layer.down, kNomicNames.down, 0, hidden, 1.0f);
+  }
+}
+
 Result<std::unique_ptr<Trunk>> Trunk::load(const SafeTensors& file, const std::string& path,
-                                           const TrunkConfig& config, const Kernels& kernels,
-                                           ModelDigest& digest) {
-  const TensorNames& names =
-      tensor_names(config.architecture, file.tensors().count("emb_ln.weight") != 0);
-  WeightReader reader(file, path, names, digest);
+                                           const TrunkConfig& config, const Kernels& kernels) {
   std::unique_ptr<Trunk> trunk(new Trunk(config, kernels));
+  trunk->describe(config.architecture == Architecture::kNomicBert &&
+                  file.tensors().count("emb_ln.weight") != 0);
+  const TensorNames& names = tensor_names(config.architecture, trunk->published_);
+  ModelDigest digest;
+  WeightReader reader(file, path, names, digest);
   const std::size_t hidden = config.hidden_size;
-  const auto table = [&](std::string_view name, std::size_t rows) {
-    return reader.read(joined(name, ".weight"), {rows, hidden});
+  const auto table = [&](std::string_view name, std::size_t rows, WeightArray<float>& array) {
+    return reader.read(joined(name, ".weight"), {rows, hidden}, array);
   };
-  COLLEGIUM_ASSIGN_OR_RETURN(trunk->words_, table(names.words, config.vocab_size));
+  COLLEGIUM_RETURN_IF_ERROR(table(names.words, config.vocab_size, trunk->words_));
   if (!names.positions.empty()) {
-    COLLEGIUM_ASSIGN_OR_RETURN(trunk->positions_, table(names.positions, config.position_rows));
+    COLLEGIUM_RETURN_IF_ERROR(table(names.positions, config.position_rows, trunk->positions_));
   }
   if (!names.types.empty()) {
-    COLLEGIUM_ASSIGN_OR_RETURN(trunk->type_, table(names.types, config.type_vocab_size));
-    trunk->type_.resize(hidden);
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto types, reader.read(joined(names.types, ".weight"),
+                                                             {config.type_vocab_size, hidden}));
+    trunk->type_ = WeightArray<float>(std::span<const float>(types).first(hidden));
   }
-  COLLEGIUM_RETURN_IF_ERROR(reader.read(std::string(names.embedding_norm), hidden, config.norm_bias,
-                                        trunk->embedding_norm_));
-  LayerReader layer_reader(reader, names, config, kernels);
+  COLLEGIUM_RETURN_IF_ERROR(
+      reader.read(names.embedding_norm, hidden, config.norm_bias, trunk->embedding_norm_));
   for (std::size_t i = 0; i < config.num_layers; ++i) {
-    COLLEGIUM_RETURN_IF_ERROR(layer_reader.read(i, trunk->layers_.emplace_back()));
-  }
-  if (!names.final_norm.empty()) {
+    const std::string at = joined(names.layers, std::to_string(i) + ".");
+    TrunkLayer& layer = trunk->layers_[i];
+    COLLEGIUM_RETURN_IF_ERROR(reader.read(config.attention_bias, kernels, layer.query_key_value));
+    COLLEGIUM_RETURN_IF_ERROR(reader.read(config.attention_bias, kernels, layer.attention_output));
+    // ModernBERT's first layer has none: the embeddings were normed already.
+    if (!config.pre_norm || i != 0) {
+      COLLEGIUM_RETURN_IF_ERROR(reader.read(joined(at, names.attention_norm), hidden,
+                                            config.norm_bias, layer.attention_norm));
+    }
+    COLLEGIUM_RETURN_IF_ERROR(reader.read(config.mlp_bias, kernels, layer.up));
+    if (config.gated) COLLEGIUM_RETURN_IF_ERROR(reader.read(config.mlp_bias, kernels, layer.gate));
+    COLLEGIUM_RETURN_IF_ERROR(reader.read(config.mlp_bias, kernels, layer.down));
     COLLEGIUM_RETURN_IF_ERROR(
-        reader.read(std::string(names.final_norm), hidden, config.norm_bias, trunk->final_norm_));
+        reader.read(joined(at, names.output_norm), hidden, config.norm_bias, layer.output_norm));
   }
-  if (!names.relative_bias.empty()) {
-    COLLEGIUM_ASSIGN_OR_RETURN(const auto bias,
-                               reader.read(joined(names.relative_bias, ".weight"),
-                                           {config.relative_buckets, config.num_heads}));
-    trunk->make_position_bias(bias);
+  if (config.pre_norm) {
+    COLLEGIUM_RETURN_IF_ERROR(
+        reader.read(names.final_norm, hidden, config.norm_bias, trunk->final_norm_));
+  }
+  if (config.relative_buckets != 0) {
+    COLLEGIUM_RETURN_IF_ERROR(reader.read(joined(names.relative_bias, ".weight"),
+                                          {config.relative_buckets, config.num_heads},
+                                          trunk->distances_));
   }
   COLLEGIUM_RETURN_IF_ERROR(reader.check_all_used());
-  trunk->make_rotary_tables();
+  trunk->digest_ = digest.hex();
+  trunk->make_tables();
+  return trunk;
+}
+
+void Trunk::make_tables() {
+  make_rotary_tables();
+  if (!distances_.empty()) make_position_bias();
+}
+
+template <typename Self, typename F>
+Status Trunk::visit_arrays(Self& trunk, const F& f) {
+  const TrunkConfig& config = trunk.config_;
+  const std::size_t hidden = config.hidden_size;
+  const auto norm = [&](const std::string& name, auto& layer_norm) -> Status {
+    COLLEGIUM_RETURN_IF_ERROR(f(name + ".gamma", layer_norm.gamma, hidden));
+    return f(name + ".beta", layer_norm.beta, hidden);
+  };
+  const auto product = [&](const std::string& name, auto& linear, bool bias) -> Status {
+    COLLEGIUM_RETURN_IF_ERROR(f(name + ".panels", linear.panels,
+                                num_panels(linear.outputs) * linear.inputs * kPanelWidth));
+    return bias ? f(name + ".bias", linear.bias, linear.outputs) : Status();
+  };
+  COLLEGIUM_RETURN_IF_ERROR(f("words", trunk.words_, config.vocab_size * hidden));
+  if (config.position_rows != 0) {
+    COLLEGIUM_RETURN_IF_ERROR(f("positions", trunk.positions_, config.position_rows * hidden));
+  }
+  if (config.type_vocab_size != 0) {
+    COLLEGIUM_RETURN_IF_ERROR(f("type", trunk.type_, hidden));
+  }
+  if (config.relative_buckets != 0) {
+    COLLEGIUM_RETURN_IF_ERROR(
+        f("distances", trunk.distances_, config.relative_buckets * config.num_heads));
+  }
+  COLLEGIUM_RETURN_IF_ERROR(norm("embedding_norm", trunk.embedding_norm_));
+  for (std::size_t i = 0; i < trunk.layers_.size(); ++i) {
+    const std::string at = "layers." + std::to_string(i) + ".";
+    auto& layer = trunk.layers_[i];
+    COLLEGIUM_RETURN_IF_ERROR(
+        product(at + "query_key_value", layer.query_key_value, config.attention_bias));
+    COLLEGIUM_RETURN_IF_ERROR(
+        product(at + "attention_output", layer.attention_output, config.attention_bias));
+    if (!config.pre_norm || i != 0) {
+      COLLEGIUM_RETURN_IF_ERROR(norm(at + "attention_norm", layer.attention_norm));
+    }
+    COLLEGIUM_RETURN_IF_ERROR(product(at + "up", layer.up, config.mlp_bias));
+    if (config.gated) COLLEGIUM_RETURN_IF_ERROR(product(at + "gate", layer.gate, config.mlp_bias));
+    COLLEGIUM_RETURN_IF_ERROR(product(at + "down", layer.down, config.mlp_bias));
+    COLLEGIUM_RETURN_IF_ERROR(norm(at + "output_norm", layer.output_norm));
+  }
+  return config.pre_norm ? norm("final_norm", trunk.final_norm_) : Status();
+}
+
+Status Trunk::save_packed(const std::string& path) const {
+  PackedWeightsWriter writer(digest_, published_);
+  COLLEGIUM_RETURN_IF_ERROR(visit_arrays(
+      *this, [&](const std::string& name, const WeightArray<float>& array, std::size_t) {
+        writer.add(name, array.span());
+        return Status();
+      }));
+  return writer.write(path);
+}
+
+Result<std::unique_ptr<Trunk>> Trunk::load_packed(const std::string& path,
+                                                  const TrunkConfig& config,
+                                                  const Kernels& kernels) {
+  COLLEGIUM_ASSIGN_OR_RETURN(PackedWeights packed, PackedWeights::open(path));
+  std::unique_ptr<Trunk> trunk(new Trunk(config, kernels));
+  trunk->describe(packed.published());
+  COLLEGIUM_RETURN_IF_ERROR(visit_arrays(
+      *trunk, [&](const std::string& name, WeightArray<float>& array, std::size_t count) -> Status {
+        COLLEGIUM_ASSIGN_OR_RETURN(const auto numbers, packed.take(name, count));
+        array = WeightArray<float>::borrowed(numbers);
+        return {};
+      }));
+  COLLEGIUM_RETURN_IF_ERROR(packed.check_all_taken());
+  trunk->digest_ = packed.digest();
+  trunk->file_ = std::move(packed).file();
+  trunk->make_tables();
   return trunk;
 }
 

@@ -12,10 +12,10 @@
 // multiply-add: the same bits in any batch, on any number of threads, at every level.
 //
 // AVX2 multiplies bytes in pairs and sums pairs in 16 bits (vpmaddubsw), where 255 * 127 * 2 would
-// saturate. Of the ways to stay exact, the weights' t is chosen such that any four weights that
-// meet in one 16-bit sum have magnitudes of at most 128 together: 255 * 128 < 2^15. That costs a
-// bit of the largest weights, less than half of what 7-bit activations cost, and lets two such
-// products be added before they are widened.
+// saturate. Of the ways to stay exact, t is chosen such that any four weights that meet in one
+// 16-bit sum have magnitudes of at most 128 together: 255 * 128 < 2^15. That costs half of what
+// 7-bit activations cost (MiniLM-L6's mean cosine with fp32: 0.9979; 0.9968 with those; 0.9989 if
+// nothing could saturate), and two products of pairs can be added before they are widened.
 namespace collegium::core {
 
 // Packed panels: panel p holds, for each four inputs, 16 outputs of 4 weights each (64 bytes).
@@ -37,6 +37,10 @@ inline constexpr std::size_t kMaxInt8Inputs = std::size_t{1} << 17;
 // bytes, 64-byte aligned, and int8_outputs(n) scales and sums, zero beyond n.
 void pack_panels_int8(const float* w, std::size_t ldw, std::size_t n, std::size_t k,
                       std::int8_t* panels, float* scales, std::int32_t* sums) noexcept;
+
+// Whether numbers from a file are such as pack_panels_int8 writes: no four weights too heavy, the
+// sums theirs, finite scales that are not negative, zeros beyond n and k.
+bool valid_panels_int8(const Int8Panels& panels, std::size_t n, std::size_t k) noexcept;
 
 // The units of x86 behind Kernels::gemm_panels_int8.
 void gemm_panels_int8_avx2(const Int8Rows& a, std::size_t rows, const Int8Panels& panels,

@@ -22,15 +22,14 @@ Result<std::vector<AddedToken>> read_added_tokens(const JsonValue& value) {
   COLLEGIUM_ASSIGN_OR_RETURN(const auto elements, value.as_array(kMaxAddedTokens));
   std::set<std::string> seen;
   for (const JsonValue& element : elements) {
-    COLLEGIUM_RETURN_IF_ERROR(only_fields(element, {"id", "content", "single_word", "lstrip",
-                                                    "rstrip", "normalized", "special"}));
+    COLLEGIUM_RETURN_IF_ERROR(only_fields(
+        element, {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"}));
     AddedToken token;
     COLLEGIUM_ASSIGN_OR_RETURN(token.content, required_string(element, "content"));
     COLLEGIUM_ASSIGN_OR_RETURN(const JsonValue id_field, required(element, "id"));
     COLLEGIUM_ASSIGN_OR_RETURN(const std::uint64_t id, id_field.as_unsigned());
     if (id > static_cast<std::uint64_t>(std::numeric_limits<std::int32_t>::max()))
-      return Status::corruption(id_field.where() + ": " + std::to_string(id) +
-                                " is above 32 bits");
+      return Status::corruption(id_field.where() + ": " + std::to_string(id) + " is above 32 bits");
     token.id = static_cast<std::int32_t>(id);
     if (token.content.empty() || token.content.size() > kMaxAddedTokenBytes)
       return Status::corruption(element.where() + ": content has " +

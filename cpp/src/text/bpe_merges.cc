@@ -28,30 +28,31 @@ void BpeMerges::merge(Scratch& scratch) const {
   std::vector<Symbol>& symbols = scratch.symbols;
   auto& heap = scratch.heap_;
   heap.clear();
-  const auto consider = [&](std::size_t left) {
+  const auto consider = [&](std::uint32_t left) {
     if (left == kNone || symbols[left].next == kNone) return;
     const Merge& merge = slot(symbols[left].id, symbols[symbols[left].next].id);
     if (merge.id < 0) return;
-    heap.push_back({merge.rank, left, merge.id});
+    heap.push_back({std::uint64_t{merge.rank} << 32 | left, merge.id});
     std::push_heap(heap.begin(), heap.end());
   };
-  for (std::size_t i = 0; i + 1 < symbols.size(); ++i) consider(i);
+  for (std::uint32_t i = 0; i + 1 < symbols.size(); ++i) consider(i);
   while (!heap.empty()) {
     std::pop_heap(heap.begin(), heap.end());
     const auto best = heap.back();
     heap.pop_back();
-    Symbol& left = symbols[best.position];
+    const auto position = static_cast<std::uint32_t>(best.order);
+    Symbol& left = symbols[position];
     if (left.id < 0 || left.next == kNone) continue;
     Symbol& right = symbols[left.next];
     // The pair may have changed since it was considered.
     if (slot(left.id, right.id).id != best.id) continue;
     left.id = best.id;
-    left.span.end = right.span.end;
+    left.end = right.end;
     left.next = right.next;
     right.id = -1;
-    if (left.next != kNone) symbols[left.next].previous = best.position;
+    if (left.next != kNone) symbols[left.next].previous = position;
     consider(left.previous);
-    consider(best.position);
+    consider(position);
   }
 }
 

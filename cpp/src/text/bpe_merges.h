@@ -12,34 +12,37 @@ namespace collegium::core {
 // The merges of a byte pair encoding (arXiv 1508.07909) and how they are made.
 class BpeMerges {
  public:
+  // Positions and places take 32 bits: a million symbols are in the cache or not.
   struct Symbol {
     std::int32_t id;  // -1: merged into the one before
-    ByteSpan span;
-    std::size_t previous;
-    std::size_t next;
+    std::uint32_t begin;
+    std::uint32_t end;
+    std::uint32_t previous;
+    std::uint32_t next;
   };
-  static constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
+  static constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
+  // Longer text has places beyond 32 bits.
+  static constexpr std::size_t kMaxTextBytes = std::size_t{1} << 31;
 
   // What one piece needs, to be used again for the next.
   class Scratch {
    public:
-    void add(std::int32_t id, ByteSpan span) {
-      const std::size_t position = symbols.size();
+    // Pre: end <= kMaxTextBytes.
+    void add(std::int32_t id, std::size_t begin, std::size_t end) {
+      const auto position = static_cast<std::uint32_t>(symbols.size());
       if (position > 0) symbols.back().next = position;
-      symbols.push_back({id, span, position == 0 ? kNone : position - 1, kNone});
+      symbols.push_back({id, static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end),
+                         position == 0 ? kNone : position - 1, kNone});
     }
     std::vector<Symbol> symbols;
 
    private:
     friend class BpeMerges;
     struct Candidate {
-      std::uint32_t rank;
-      std::size_t position;  // of the left symbol
-      std::int32_t id;       // of the merged one
-      // The heap gives the largest: lowest rank, then leftmost.
-      bool operator<(const Candidate& other) const {
-        return rank != other.rank ? rank > other.rank : position > other.position;
-      }
+      std::uint64_t order;  // its rank, then the position of the left symbol
+      std::int32_t id;      // of the merged one
+      // The heap gives the largest.
+      bool operator<(const Candidate& other) const { return order > other.order; }
     };
     std::vector<Candidate> heap_;
   };

@@ -55,8 +55,8 @@ Status BpeModel::add_merge(std::string_view left, std::string_view right, std::s
   const std::int32_t right_id = tokens_.find(right);
   const std::int32_t id = tokens_.find(whole);
   if (left_id < 0 || right_id < 0 || id < 0)
-    return Status::corruption(where + ": merge " + std::to_string(rank) + " of " +
-                              in_quotes(left) + " and " + in_quotes(right) +
+    return Status::corruption(where + ": merge " + std::to_string(rank) + " of " + in_quotes(left) +
+                              " and " + in_quotes(right) +
                               " has a token that is not in the vocabulary");
   merges_.set(left_id, right_id, static_cast<std::uint32_t>(rank), id);
   return {};
@@ -152,7 +152,7 @@ void BpeModel::tokenize_piece(std::string_view text, std::size_t begin, std::siz
   merges.symbols.clear();
   std::size_t offset = begin;
   const auto add = [&](std::int32_t id, std::size_t size) {
-    merges.add(id, {offset, offset + size});
+    merges.add(id, offset, offset + size);
     offset += size;
   };
   Unknown unknown;
@@ -186,9 +186,9 @@ void BpeModel::tokenize_piece(std::string_view text, std::size_t begin, std::siz
   if (unknown.pending) add(unk_, unknown.size);
   if (merges.symbols.empty()) return;
   merges_.merge(merges);
-  for (std::size_t i = 0; i != BpeMerges::kNone; i = merges.symbols[i].next) {
+  for (std::uint32_t i = 0; i != BpeMerges::kNone; i = merges.symbols[i].next) {
     const BpeMerges::Symbol& symbol = merges.symbols[i];
-    out.push_back({symbol.id, symbol.span.begin, symbol.span.end});
+    out.push_back({symbol.id, symbol.begin, symbol.end});
   }
 }
 

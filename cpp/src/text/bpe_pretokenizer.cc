@@ -130,9 +130,8 @@ void split_llama3(std::string_view text, std::size_t begin, std::size_t end, int
     if (first.code_point == '\'' &&
         (stop = any_case_contraction_length(text.substr(begin, end - begin))) != 0) {
       stop += begin;
-    } else if (run == Run::kLetters ||
-               (run != Run::kNumbers && !is_line_end(first.code_point) &&
-                next_run(first.end) == Run::kLetters)) {
+    } else if (run == Run::kLetters || (run != Run::kNumbers && !is_line_end(first.code_point) &&
+                                        next_run(first.end) == Run::kLetters)) {
       stop = run_end(text, first.end, end, Run::kLetters);
     } else if (run == Run::kNumbers) {
       stop = first.end;

@@ -173,6 +173,9 @@ Result<std::shared_ptr<const ByteLevelBpe>> ByteLevelBpe::from_gguf(
 }
 
 Result<Encoding> ByteLevelBpe::encode(std::string_view text, const EncodeOptions& options) const {
+  if (text.size() > BpeMerges::kMaxTextBytes)
+    return Status::invalid_argument("text: has " + std::to_string(text.size()) +
+                                    " bytes, at most " + std::to_string(BpeMerges::kMaxTextBytes));
   COLLEGIUM_RETURN_IF_ERROR(check_utf8(text, "text"));
   Encoding encoding;
   const bool bos = options.add_special_tokens && source_.bos_id >= 0;
@@ -255,13 +258,14 @@ void ByteLevelBpe::encode_piece(std::string_view text, ByteSpan piece, BpeMerges
   scratch.symbols.clear();
   for (std::size_t at = piece.begin; at < piece.end; ++at) {
     const std::int32_t id = byte_ids_[static_cast<std::uint8_t>(text[at])];
-    if (id >= 0) scratch.add(id, {at, at + 1});
+    if (id >= 0) scratch.add(id, at, at + 1);
   }
   if (scratch.symbols.empty()) return;
   merges_.merge(scratch);
-  for (std::size_t i = 0; i != BpeMerges::kNone; i = scratch.symbols[i].next) {
-    out.ids.push_back(scratch.symbols[i].id);
-    out.offsets.push_back(scratch.symbols[i].span);
+  for (std::uint32_t i = 0; i != BpeMerges::kNone; i = scratch.symbols[i].next) {
+    const BpeMerges::Symbol& symbol = scratch.symbols[i];
+    out.ids.push_back(symbol.id);
+    out.offsets.push_back({symbol.begin, symbol.end});
   }
 }
 

@@ -15,7 +15,7 @@ namespace collegium::core {
 namespace {
 
 constexpr std::size_t kMaxSteps = 100;
-constexpr std::size_t kMaxContent = 64;  // bytes that replace one match
+constexpr std::size_t kMaxContent = 16;  // bytes that replace one match
 constexpr int kMaxDepth = 8;
 
 template <typename Function>
@@ -80,8 +80,8 @@ void nmt(AlignedText& text) {
   });
   map_characters(text, [](char32_t c) -> char32_t {
     const bool space = c == 0x09 || c == 0x0a || c == 0x0c || c == 0x0d || c == 0x1680 ||
-                       (c >= 0x200b && c <= 0x200f) || c == 0x2028 || c == 0x2029 ||
-                       c == 0x2581 || c == 0xfeff || c == 0xfffd;
+                       (c >= 0x200b && c <= 0x200f) || c == 0x2028 || c == 0x2029 || c == 0x2581 ||
+                       c == 0xfeff || c == 0xfffd;
     return space ? U' ' : c;
   });
 }
@@ -97,9 +97,8 @@ void bert(AlignedText& text, const BertOptions& options) {
   const UnicodeTables& tables = UnicodeTables::get();
   if (options.clean) {
     text.filter([&](char32_t c) { return !(tables.flags(c) & UnicodeTables::kRemoved); });
-    map_characters(text, [&](char32_t c) {
-      return tables.flags(c) & UnicodeTables::kSpace ? U' ' : c;
-    });
+    map_characters(text,
+                   [&](char32_t c) { return tables.flags(c) & UnicodeTables::kSpace ? U' ' : c; });
   }
   if (options.split_chinese) {
     std::vector<AlignedText::Change> changes;
@@ -134,14 +133,18 @@ Result<std::shared_ptr<const Normalizer::Step>> read_bert(const JsonValue& value
   return make_step([options](AlignedText& text) { bert(text, options); });
 }
 
+Status check_content(const JsonValue& value, const std::string& content) {
+  if (content.size() <= kMaxContent) return {};
+  return Status::not_supported(value.where() + ": puts in " + std::to_string(content.size()) +
+                               " bytes, at most " + std::to_string(kMaxContent));
+}
+
 Result<std::shared_ptr<const Normalizer::Step>> read_replace(const JsonValue& value) {
   COLLEGIUM_RETURN_IF_ERROR(only_fields(value, {"type", "pattern", "content"}));
   COLLEGIUM_ASSIGN_OR_RETURN(const std::string content, required_string(value, "content"));
   COLLEGIUM_ASSIGN_OR_RETURN(const JsonValue pattern, required(value, "pattern"));
   COLLEGIUM_RETURN_IF_ERROR(only_fields(pattern, {"String", "Regex"}));
-  if (content.size() > kMaxContent)
-    return Status::not_supported(value.where() + ": content of " + std::to_string(content.size()) +
-                                 " bytes, at most " + std::to_string(kMaxContent));
+  COLLEGIUM_RETURN_IF_ERROR(check_content(value, content));
   if (pattern.has("Regex")) {
     COLLEGIUM_ASSIGN_OR_RETURN(const std::string regex, pattern.get_string("Regex"));
     if (regex != " {2,}") return not_run(pattern, "regular expression", regex);
@@ -197,6 +200,7 @@ Result<std::shared_ptr<const Normalizer::Step>> read_step(const JsonValue& value
   if (type == "Prepend") {
     COLLEGIUM_RETURN_IF_ERROR(only_fields(value, {"type", "prepend"}));
     COLLEGIUM_ASSIGN_OR_RETURN(const std::string prefix, required_string(value, "prepend"));
+    COLLEGIUM_RETURN_IF_ERROR(check_content(value, prefix));
     return make_step([prefix](AlignedText& text) {
       if (!text.text.empty()) text.prepend(prefix);
     });
@@ -214,6 +218,17 @@ Result<std::shared_ptr<const Normalizer::Step>> read_step(const JsonValue& value
 }
 
 }  // namespace
+
+Status Normalizer::apply(AlignedText& text) const {
+  const std::size_t size = text.text.size();
+  for (const auto& step : steps_) {
+    step->apply(text);
+    if (text.text.size() > kMaxGrowth * size + kMoreBytes)
+      return Status::not_supported("normaliser: makes more than " + std::to_string(kMaxGrowth) +
+                                   " times the text");
+  }
+  return {};
+}
 
 Status Normalizer::add(const JsonValue& value, int depth) {
   COLLEGIUM_ASSIGN_OR_RETURN(const std::string type, required_string(value, "type"));

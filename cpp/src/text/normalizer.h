@@ -23,9 +23,11 @@ class Normalizer {
   // corruption, not_supported by name. `value` may be null: nothing is done.
   static Result<Normalizer> read(const JsonValue& value);
 
-  void apply(AlignedText& text) const {
-    for (const auto& step : steps_) step->apply(text);
-  }
+  // At most this many bytes come of one, and kMoreBytes besides; no real file comes near.
+  static constexpr std::size_t kMaxGrowth = 32;
+  static constexpr std::size_t kMoreBytes = 1024;
+  // not_supported if the text grows beyond that.
+  Status apply(AlignedText& text) const;
 
  private:
   Status add(const JsonValue& value, int depth);

@@ -1,12 +1,26 @@
 #include "text/pipeline_tokenizer.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "io/in_quotes.h"
 #include "text/white_space.h"
 
 namespace collegium::core {
+namespace {
+
+// Places in normalised text, which may be Normalizer::kMaxGrowth times as long, and twice that when
+// its bytes are spelled, take 32 bits.
+constexpr std::size_t kMaxTextBytes = std::size_t{16} << 20;
+
+Status check_text(std::string_view text, std::string_view what) {
+  if (text.size() <= kMaxTextBytes) return check_utf8(text, what);
+  return Status::invalid_argument(std::string(what) + ": has " + std::to_string(text.size()) +
+                                  " bytes, at most " + std::to_string(kMaxTextBytes));
+}
+
+}  // namespace
 
 Result<std::shared_ptr<const Tokenizer>> PipelineTokenizer::create(Parts parts,
                                                                    const std::string& where) {
@@ -21,11 +35,12 @@ Result<std::shared_ptr<const Tokenizer>> PipelineTokenizer::create(Parts parts,
     std::string content = token.content;
     if (token.normalized) {
       AlignedText text = AlignedText::slice(content, 0, content.size());
-      made->parts_.normalizer.apply(text);
+      COLLEGIUM_RETURN_IF_ERROR(made->parts_.normalizer.apply(text).with_context(where));
       if (text.text.empty())
         return Status::not_supported(where + ": added_tokens: " + in_quotes(content) +
                                      " is nothing when it is normalised");
       content = std::move(text.text);
+      made->normalized_spelling_[token.id] = content;
     }
     tokens[token.normalized ? 1 : 0].push_back(token);
     contents[token.normalized ? 1 : 0].push_back(std::move(content));
@@ -35,11 +50,11 @@ Result<std::shared_ptr<const Tokenizer>> PipelineTokenizer::create(Parts parts,
   return std::shared_ptr<const Tokenizer>(std::move(made));
 }
 
-Encoding PipelineTokenizer::tokens_of(std::string_view text) const {
+Result<Encoding> PipelineTokenizer::tokens_of(std::string_view text) const {
   Pieces pieces;
   for (const auto& raw : raw_.find(text)) {
     AlignedText part = AlignedText::slice(text, raw.begin, raw.end);
-    if (raw.id < 0) parts_.normalizer.apply(part);
+    if (raw.id < 0) COLLEGIUM_RETURN_IF_ERROR(parts_.normalizer.apply(part));
     const std::size_t base = pieces.text.text.size();
     if (raw.id >= 0) {
       pieces.list.push_back({base, base + part.text.size(), raw.id});
@@ -63,9 +78,9 @@ Encoding PipelineTokenizer::tokens_of(std::string_view text) const {
     ByteSpan span = pieces.text.source(token.begin, token.end);
     if (parts_.post_processor.trim_offsets) {
       const std::string_view spelled =
-          token.added ? std::string_view(pieces.text.text)
-                            .substr(token.begin, token.end - token.begin)
-                      : parts_.tokens->token(token.id);
+          token.added
+              ? std::string_view(pieces.text.text).substr(token.begin, token.end - token.begin)
+              : parts_.tokens->token(token.id);
       span = trim(text, spelled, span, encoding.ids.empty());
     }
     encoding.ids.push_back(token.id);
@@ -100,16 +115,18 @@ ByteSpan PipelineTokenizer::trim(std::string_view text, std::string_view token, 
 
 Result<Encoding> PipelineTokenizer::encode(std::string_view text,
                                            const EncodeOptions& options) const {
-  COLLEGIUM_RETURN_IF_ERROR(check_utf8(text, "text"));
-  return parts_.post_processor.apply(tokens_of(text), nullptr, options);
+  COLLEGIUM_RETURN_IF_ERROR(check_text(text, "text"));
+  COLLEGIUM_ASSIGN_OR_RETURN(const Encoding tokens, tokens_of(text));
+  return parts_.post_processor.apply(tokens, nullptr, options);
 }
 
 Result<Encoding> PipelineTokenizer::encode_pair(std::string_view first, std::string_view second,
                                                 const EncodeOptions& options) const {
-  COLLEGIUM_RETURN_IF_ERROR(check_utf8(first, "first text"));
-  COLLEGIUM_RETURN_IF_ERROR(check_utf8(second, "second text"));
-  const Encoding other = tokens_of(second);
-  return parts_.post_processor.apply(tokens_of(first), &other, options);
+  COLLEGIUM_RETURN_IF_ERROR(check_text(first, "first text"));
+  COLLEGIUM_RETURN_IF_ERROR(check_text(second, "second text"));
+  COLLEGIUM_ASSIGN_OR_RETURN(const Encoding one, tokens_of(first));
+  COLLEGIUM_ASSIGN_OR_RETURN(const Encoding other, tokens_of(second));
+  return parts_.post_processor.apply(one, &other, options);
 }
 
 Result<std::string> PipelineTokenizer::decode(std::span<const std::int32_t> ids,
@@ -122,7 +139,9 @@ Result<std::string> PipelineTokenizer::decode(std::span<const std::int32_t> ids,
                                       " is no token of the vocabulary of " +
                                       std::to_string(vocab_size()));
     if (skip_special_tokens && special_[static_cast<std::size_t>(ids[i])]) continue;
-    tokens.push_back(token(ids[i]));
+    const auto spelling = normalized_spelling_.find(ids[i]);
+    tokens.push_back(spelling != normalized_spelling_.end() ? std::string_view(spelling->second)
+                                                            : token(ids[i]));
   }
   return parts_.decoder.decode(tokens);
 }

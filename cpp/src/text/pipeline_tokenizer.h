@@ -1,6 +1,6 @@
 #pragma once
 
-#include <array>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -50,13 +50,15 @@ class PipelineTokenizer final : public Tokenizer {
  private:
   explicit PipelineTokenizer(Parts parts) : parts_(std::move(parts)) {}
   // The tokens of a text, without those put around it.
-  Encoding tokens_of(std::string_view text) const;
+  Result<Encoding> tokens_of(std::string_view text) const;
   ByteSpan trim(std::string_view text, std::string_view token, ByteSpan span, bool first) const;
 
   Parts parts_;
   AddedTokenFinder raw_;         // those looked for in the text as it is
   AddedTokenFinder normalized_;  // and in the normalised one
   std::vector<bool> special_;    // by id
+  // What decode() takes for an added token that is looked for in normalised text: as it is there.
+  std::map<std::int32_t, std::string> normalized_spelling_;
 };
 
 }  // namespace collegium::core

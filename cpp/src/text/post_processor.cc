@@ -137,6 +137,7 @@ struct Reader {
         return {};
       }
       made.pair = {{cls, 0, 0}, {-1, 0, 0}, {sep, 0, 0}, {sep, 0, 0}, {-1, 1, 0}, {sep, 0, 0}};
+      made.pair_plain = {{-1, 0, 0}, {-1, 1, 0}};
       COLLEGIUM_ASSIGN_OR_RETURN(const bool trim, required_bool(value, "trim_offsets"));
       COLLEGIUM_ASSIGN_OR_RETURN(const bool prefix, required_bool(value, "add_prefix_space"));
       return trim ? set_trim(value, prefix) : Status();
@@ -185,8 +186,8 @@ Result<Encoding> PostProcessor::apply(const Encoding& first, const Encoding* sec
                                          : (options.add_special_tokens ? pair : pair_plain);
   const std::size_t added = items.size() - (second == nullptr ? 1 : 2);
   COLLEGIUM_RETURN_IF_ERROR(check_room(options, added));
-  const std::size_t room =
-      options.max_tokens == 0 ? std::numeric_limits<std::size_t>::max() : options.max_tokens - added;
+  const std::size_t room = options.max_tokens == 0 ? std::numeric_limits<std::size_t>::max()
+                                                   : options.max_tokens - added;
   const std::array<const Encoding*, 2> texts = {&first, second};
   std::array<std::size_t, 2> kept = {std::min(first.ids.size(), room), 0};
   if (second != nullptr) kept = pair_lengths(first.ids.size(), second->ids.size(), room);
@@ -196,9 +197,8 @@ Result<Encoding> PostProcessor::apply(const Encoding& first, const Encoding* sec
   const std::size_t total = kept[0] + kept[1] + added;
   out.ids.reserve(total);
   out.offsets.reserve(total);
-  const bool typed = second != nullptr || std::ranges::any_of(items, [](const Item& item) {
-                       return item.type_id != 0;
-                     });
+  const bool typed = second != nullptr ||
+                     std::ranges::any_of(items, [](const Item& item) { return item.type_id != 0; });
   if (typed) out.type_ids.reserve(total);
   for (const Item& item : items) {
     std::size_t count = 1;

@@ -14,8 +14,8 @@ class JsonValue;
 // What is put around one text or two: the `post_processor` of a tokenizer.json.
 struct PostProcessor {
   struct Item {
-    std::int32_t id = -1;      // of a special token; -1: the tokens of a text
-    std::int32_t text = 0;     // which: 0 the first, 1 the second
+    std::int32_t id = -1;   // of a special token; -1: the tokens of a text
+    std::int32_t text = 0;  // which: 0 the first, 1 the second
     std::int32_t type_id = 0;
     friend bool operator==(const Item&, const Item&) = default;
   };

@@ -124,8 +124,8 @@ void byte_level(Pieces& pieces, bool add_prefix_space, std::optional<BpePattern>
   std::array<std::array<char, 2>, 256> spelled{};
   std::array<std::uint8_t, 256> sizes{};
   for (std::size_t byte = 0; byte < 256; ++byte)
-    sizes[byte] = static_cast<std::uint8_t>(
-        encode_utf8(alphabet.code_point_of[byte], spelled[byte].data()));
+    sizes[byte] =
+        static_cast<std::uint8_t>(encode_utf8(alphabet.code_point_of[byte], spelled[byte].data()));
   std::string prefixed;
   std::vector<ByteSpan> parts;
   const std::string_view text = pieces.text.text;
@@ -186,8 +186,8 @@ void metaspace(Pieces& pieces, char32_t replacement, PrependScheme scheme, bool 
 }
 
 Result<std::shared_ptr<const PreTokenizer::Step>> read_metaspace(const JsonValue& value) {
-  COLLEGIUM_RETURN_IF_ERROR(only_fields(value, {"type", "replacement", "add_prefix_space",
-                                                "prepend_scheme", "split", "str_rep"}));
+  COLLEGIUM_RETURN_IF_ERROR(only_fields(
+      value, {"type", "replacement", "add_prefix_space", "prepend_scheme", "split", "str_rep"}));
   COLLEGIUM_ASSIGN_OR_RETURN(const std::string mark, required_string(value, "replacement"));
   std::size_t size = 0;
   const char32_t replacement = mark.empty() ? 0 : decode_utf8(mark, size);
@@ -278,6 +278,12 @@ bool is_punctuation(char32_t c) {
 
 }  // namespace
 
+Status PreTokenizer::once(const JsonValue& value, bool& seen) {
+  if (seen) return Status::not_supported(value.where() + ": is not run here a second time");
+  seen = true;
+  return {};
+}
+
 Status PreTokenizer::add(const JsonValue& value, int depth) {
   COLLEGIUM_ASSIGN_OR_RETURN(const std::string type, required_string(value, "type"));
   if (steps_.size() >= kMaxSteps || depth == kMaxDepth)
@@ -285,6 +291,7 @@ Status PreTokenizer::add(const JsonValue& value, int depth) {
                                  " steps or is nested more than " + std::to_string(kMaxDepth) +
                                  " deep");
   if (type == "ByteLevel") {
+    COLLEGIUM_RETURN_IF_ERROR(once(value, byte_level_));
     COLLEGIUM_RETURN_IF_ERROR(
         only_fields(value, {"type", "add_prefix_space", "trim_offsets", "use_regex"}));
     COLLEGIUM_ASSIGN_OR_RETURN(const bool prefix, required_bool(value, "add_prefix_space"));
@@ -312,6 +319,7 @@ Status PreTokenizer::add(const JsonValue& value, int depth) {
     steps_.push_back(make_cut(Behaviour::kRemoved, is_white_space));
     steps_.push_back(make_cut(Behaviour::kIsolated, is_punctuation));
   } else if (type == "Metaspace" || type == "Split") {
+    if (type == "Metaspace") COLLEGIUM_RETURN_IF_ERROR(once(value, metaspace_));
     COLLEGIUM_ASSIGN_OR_RETURN(auto step,
                                type == "Split" ? read_split(value) : read_metaspace(value));
     steps_.push_back(std::move(step));

@@ -40,7 +40,12 @@ class PreTokenizer {
 
  private:
   Status add(const JsonValue& value, int depth);
+  // Steps that write text anew run once at most: again and again they would double it.
+  Status once(const JsonValue& value, bool& seen);
+
   std::vector<std::shared_ptr<const Step>> steps_;
+  bool byte_level_ = false;
+  bool metaspace_ = false;
 };
 
 }  // namespace collegium::core

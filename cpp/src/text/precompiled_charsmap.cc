@@ -1,12 +1,14 @@
 #include "text/precompiled_charsmap.h"
 
-#include <array>
+#include <algorithm>
 
 #include "text/unicode_forms.h"
 #include "text/utf8.h"
 
 namespace collegium::core {
 namespace {
+
+constexpr std::size_t kMaxReplacement = 255;  // bytes; the longest of Unicode's has 33
 
 // False if it is not base64 with its padding.
 bool decode_base64(std::string_view text, std::string& out) {
@@ -44,8 +46,7 @@ bool decode_base64(std::string_view text, std::string& out) {
 
 std::uint32_t little_endian(std::string_view bytes, std::size_t at) {
   std::uint32_t value = 0;
-  for (std::size_t i = 4; i-- > 0;)
-    value = value << 8 | static_cast<unsigned char>(bytes[at + i]);
+  for (std::size_t i = 4; i-- > 0;) value = value << 8 | static_cast<unsigned char>(bytes[at + i]);
   return value;
 }
 
@@ -72,6 +73,14 @@ Result<std::shared_ptr<const PrecompiledCharsmap>> PrecompiledCharsmap::create(
   made->replacements_ = bytes.substr(4 + std::size_t{size});
   if (find_invalid_utf8(made->replacements_) != made->replacements_.size())
     return Status::corruption(where + ": its replacements are not UTF-8");
+  for (std::size_t at = 0; at < made->replacements_.size();) {
+    const std::size_t end = std::min(made->replacements_.find('\0', at),
+                                     made->replacements_.size());
+    if (end - at > kMaxReplacement)
+      return Status::not_supported(where + ": has a replacement of " + std::to_string(end - at) +
+                                   " bytes, at most " + std::to_string(kMaxReplacement));
+    at = end + 1;
+  }
   return std::shared_ptr<const PrecompiledCharsmap>(std::move(made));
 }
 

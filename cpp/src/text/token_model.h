@@ -30,8 +30,7 @@ class TokenModel {
   virtual ~TokenModel() = default;
 
   // corruption, not_supported by name. Its tokens are put into `tokens`, which must outlive it.
-  static Result<std::unique_ptr<const TokenModel>> read(const JsonValue& value,
-                                                        TokenTable& tokens);
+  static Result<std::unique_ptr<const TokenModel>> read(const JsonValue& value, TokenTable& tokens);
 
   // The tokens of all pieces, those that are tokens already among them. A piece is changed text
   // of `pieces.text`.

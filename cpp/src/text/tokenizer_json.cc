@@ -1,3 +1,5 @@
+#include "text/tokenizer_json.h"
+
 #include <algorithm>
 #include <memory>
 #include <span>
@@ -10,7 +12,6 @@
 #include "text/pipeline_tokenizer.h"
 #include "text/post_processor.h"
 #include "text/token_table.h"
-#include "text/tokenizer_json.h"
 #include "text/wordpiece.h"
 
 namespace collegium::core {
@@ -60,7 +61,8 @@ Status add_tokens(const JsonValue& where, const std::vector<AddedToken>& added,
 
 bool is_bert(const Fields& fields) {
   return has_type(fields.model, "WordPiece") && has_type(fields.normalizer, "BertNormalizer") &&
-         has_type(fields.pre_tokenizer, "BertPreTokenizer") && has_type(fields.decoder, "WordPiece");
+         has_type(fields.pre_tokenizer, "BertPreTokenizer") &&
+         has_type(fields.decoder, "WordPiece");
 }
 
 // [CLS] text [SEP], [CLS] text [SEP] text [SEP].
@@ -69,8 +71,7 @@ bool is_bert(const PostProcessor& post) {
   const std::int32_t cls = post.single.front().id;
   const std::int32_t sep = post.single.back().id;
   const PostProcessor::Items single = {{cls, 0, 0}, {-1, 0, 0}, {sep, 0, 0}};
-  const PostProcessor::Items pair = {
-      {cls, 0, 0}, {-1, 0, 0}, {sep, 0, 0}, {-1, 1, 1}, {sep, 0, 1}};
+  const PostProcessor::Items pair = {{cls, 0, 0}, {-1, 0, 0}, {sep, 0, 0}, {-1, 1, 1}, {sep, 0, 1}};
   const PostProcessor::Items plain_pair = {{-1, 0, 0}, {-1, 1, 1}};
   return cls >= 0 && sep >= 0 && post.single == single && post.pair == pair &&
          post.pair_plain == plain_pair;
@@ -84,9 +85,9 @@ Result<std::shared_ptr<const Tokenizer>> try_bert(const Fields& fields, const To
                                                   const std::string& where) {
   WordPieceConfig config;
   const JsonValue& normalizer = fields.normalizer;
-  COLLEGIUM_RETURN_IF_ERROR(
-      only_fields(fields.model, {"type", "unk_token", "continuing_subword_prefix",
-                                 "max_input_chars_per_word", "vocab"}));
+  COLLEGIUM_RETURN_IF_ERROR(only_fields(
+      fields.model,
+      {"type", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word", "vocab"}));
   COLLEGIUM_ASSIGN_OR_RETURN(const bool clean, required_bool(normalizer, "clean_text"));
   COLLEGIUM_ASSIGN_OR_RETURN(config.words.split_chinese_chars,
                              required_bool(normalizer, "handle_chinese_chars"));

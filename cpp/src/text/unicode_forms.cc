@@ -111,8 +111,7 @@ std::size_t UnicodeForms::decompose_compatible(char32_t c,
 char32_t UnicodeForms::compose(char32_t first, char32_t second) const {
   if (first >= kLeadFirst && first < kLeadFirst + kLeads) {
     if (second >= kVowelFirst && second < kVowelFirst + kVowels)
-      return kHangulFirst +
-             ((first - kLeadFirst) * kVowels + (second - kVowelFirst)) * kTails;
+      return kHangulFirst + ((first - kLeadFirst) * kVowels + (second - kVowelFirst)) * kTails;
     return 0;
   }
   if (first >= kHangulFirst && first < kHangulEnd) {
@@ -148,8 +147,8 @@ std::size_t UnicodeForms::cluster_end(std::string_view text, std::size_t begin) 
     } else if (right == kAttach || left == kPrepend) {
       together = true;
     } else if (left == kLead) {
-      together = right == kLead || right == kVowel || right == kLeadVowel ||
-                 right == kLeadVowelTail;
+      together =
+          right == kLead || right == kVowel || right == kLeadVowel || right == kLeadVowelTail;
     } else if (left == kLeadVowel || left == kVowel) {
       together = right == kVowel || right == kTail;
     } else if (left == kLeadVowelTail || left == kTail) {

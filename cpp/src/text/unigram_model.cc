@@ -67,7 +67,8 @@ Status UnigramModel::read(const JsonValue& value, TokenTable& tokens) {
   unknown_score_ = lowest - kUnknownPenalty;
   const auto unk = value.get("unk_id");
   if (!unk.ok() || unk->is_null())
-    return Status::not_supported(value.where() + ": a Unigram model without unk_id is not run here");
+    return Status::not_supported(value.where() +
+                                 ": a Unigram model without unk_id is not run here");
   COLLEGIUM_ASSIGN_OR_RETURN(const std::uint64_t unk_id, unk->as_unsigned());
   if (unk_id >= scores_.size())
     return Status::corruption(unk->where() + ": " + std::to_string(unk_id) + " is not in [0, " +

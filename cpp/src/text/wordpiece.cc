@@ -1,3 +1,5 @@
+#include "text/wordpiece.h"
+
 #include <algorithm>
 #include <array>
 #include <span>
@@ -12,7 +14,6 @@
 #include "text/pair_lengths.h"
 #include "text/token_trie.h"
 #include "text/utf8.h"
-#include "text/wordpiece.h"
 #include "text/wordpiece_config.h"
 
 namespace collegium::core {
@@ -175,13 +176,20 @@ Result<Encoding> WordPiece::encode_pair(std::string_view first, std::string_view
   COLLEGIUM_RETURN_IF_ERROR(check_utf8(second, "second text"));
   const std::size_t around = options.add_special_tokens ? 3 : 0;
   COLLEGIUM_RETURN_IF_ERROR(check_room(options, around));
-  // What is beyond the room for both cannot stay, and does not change what does.
+  // What is beyond the room for both cannot stay.
   const bool limited = options.max_tokens != 0;
   const std::size_t room = limited ? options.max_tokens - around : std::size_t(-1);
   const std::size_t limit = limited ? room + 1 : room;
   std::array<Encoding, 2> parts;
   append_tokens(first, limit, parts[0]);
   append_tokens(second, limit, parts[1]);
+  if (room % 2 == 1 && (parts[0].truncated || parts[1].truncated) &&
+      parts[0].ids.size() == parts[1].ids.size()) {
+    // The longer text has one token more, so now it must be known which that is.
+    parts = {};
+    append_tokens(first, std::size_t(-1), parts[0]);
+    append_tokens(second, std::size_t(-1), parts[1]);
+  }
   const std::array<std::size_t, 2> kept =
       pair_lengths(parts[0].ids.size(), parts[1].ids.size(), room);
 
@@ -215,7 +223,6 @@ void WordPiece::append_tokens(std::string_view text, std::size_t limit, Encoding
     if (more && special.id >= 0) more = output.special(special.id, {end, begin});
   }
 }
-
 
 Result<std::string> WordPiece::decode(std::span<const std::int32_t> ids,
                                       bool skip_special_tokens) const {

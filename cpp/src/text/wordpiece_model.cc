@@ -71,8 +71,8 @@ void WordPieceModel::tokenize_piece(std::string_view text, std::size_t begin, st
 }
 
 void WordPieceModel::add_to(Digest& digest) const {
-  const std::string covered = "wordpiece " + std::to_string(unk_) + " " +
-                              std::to_string(max_characters_) + " " + prefix_;
+  const std::string covered =
+      "wordpiece " + std::to_string(unk_) + " " + std::to_string(max_characters_) + " " + prefix_;
   digest.update(std::as_bytes(std::span(covered)));
 }
 

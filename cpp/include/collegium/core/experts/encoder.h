@@ -34,7 +34,8 @@ struct EncoderOptions {
 // bit-equal alone and in company. Immutable; any number of threads may encode at once.
 class COLLEGIUM_API Encoder {
  public:
-  // Needs config.json, tokenizer.json or vocab.txt, model.safetensors; reads modules.json and the
+  // Needs config.json, tokenizer.json or vocab.txt, and model.safetensors, or without it the
+  // model.packed that convert() wrote; reads modules.json and the
   // folders of the Pooling and Dense modules it names, sentence_bert_config.json,
   // config_sentence_transformers.json, tokenizer_config.json. Whatever is asked for there and not
   // run here is not_supported, by name. not_found says which file; invalid_argument for a
@@ -68,6 +69,12 @@ class COLLEGIUM_API Encoder {
   // corruption if the weights overflow. What `progress` throws becomes internal.
   Result<Embeddings> encode(std::span<const std::string_view> texts, TextKind kind,
                             const ProgressCallback& progress = {}) const;
+  // Writes this encoder to a new folder with its weights as the kernels want them (model.packed,
+  // docs/formats.md): loading that maps them, copies nothing, and gives the same bits and digest.
+  // already_exists if there is anything at `to`; io_error, resource_exhausted, and nothing stays
+  // at `to`.
+  Status convert(const std::string& to) const;
+
   // The LoRAs of a call, null for the plain encoder; each loaded for this encoder or one of the
   // same digest, else invalid_argument.
   using Loras = std::vector<std::shared_ptr<const LoraAdapter>>;

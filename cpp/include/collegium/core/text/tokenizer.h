@@ -86,10 +86,11 @@ COLLEGIUM_API Result<std::shared_ptr<const Tokenizer>> load_byte_level_bpe(
 // the package's, offsets too, counted in bytes. Parts that are not run here, and fields that are
 // not known, are not_supported by name. The file's own `truncation` and `padding` are left out:
 // they are defaults of the program that calls, not of the model. A WordPiece file of BERT's kind
-// gives the same tokenizer, with the same digest, as load_wordpiece().
+// gives the same tokenizer, with the same digest, as load_wordpiece(); of the others texts may have
+// at most 16 MiB. decode() does as the package where the decoder is WordPiece, ByteLevel, Metaspace
+// or none, and is not_supported with others.
 // not_found, corruption, resource_exhausted (above 64 MiB), not_supported.
-COLLEGIUM_API Result<std::shared_ptr<const Tokenizer>> load_tokenizer_json(
-    const std::string& path);
+COLLEGIUM_API Result<std::shared_ptr<const Tokenizer>> load_tokenizer_json(const std::string& path);
 
 struct LoadedTokenizer {
   std::shared_ptr<const Tokenizer> tokenizer;
