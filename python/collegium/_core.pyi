@@ -83,7 +83,15 @@ def split_sentences(text: str) -> list[tuple[int, int]]: ...
 
 class Encoder:
     @staticmethod
-    def load(folder: _Path, *, truncate_dim: int = 0) -> Encoder: ...
+    def load(
+        folder: _Path,
+        *,
+        truncate_dim: int = 0,
+        compute: str = "auto",
+        fp32_layers: Sequence[int] = (),
+    ) -> Encoder: ...
+    @property
+    def compute(self) -> str: ...
     @property
     def dim(self) -> int: ...
     @property

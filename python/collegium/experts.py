@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 Kind = Literal["query", "document"]
+Compute = Literal["auto", "fp32", "int8"]
 Float32Array = npt.NDArray[np.float32]
 
 
@@ -63,7 +64,12 @@ class Encoder:
 
     @classmethod
     def load(
-        cls, folder_or_name: str | os.PathLike[str], *, truncate_dim: int | None = None
+        cls,
+        folder_or_name: str | os.PathLike[str],
+        *,
+        truncate_dim: int | None = None,
+        compute: Compute = "auto",
+        fp32_layers: Sequence[int] = (),
     ) -> Encoder:
         """Reads a Hugging Face folder, or that of an installed weight package.
 
@@ -74,17 +80,34 @@ class Encoder:
             truncate_dim: keep the first so many dimensions (Matryoshka, arXiv 2205.13147); the
                 shortened vector is normalised again if the model ends with a normalisation. None:
                 what the model's own ``truncate_dim`` says, else all of them.
+            compute: in what the trunk's products are computed: "fp32"; "int8", with one scale for
+                each output of the weights and each token of the activations; "auto", what the
+                folder holds, which is fp32 unless :meth:`convert` wrote it in int8.
+            fp32_layers: with "int8", layers that stay in fp32.
 
         Raises:
             NotFoundError: there is neither, or a file is missing (the message says which).
             CorruptionError: a file is damaged.
             NotSupportedError: the model asks for a part that is not run here, named.
-            InvalidArgumentError: ``truncate_dim`` is not in [1, the model's dimensions].
+            InvalidArgumentError: ``truncate_dim`` is not in [1, the model's dimensions], there is no
+                such layer, or the folder was converted in another ``compute``.
         """
         if truncate_dim == 0:
             raise InvalidArgumentError("truncate_dim is 0, must be at least 1, or None for all")
         folder = models.find_encoder(folder_or_name)
-        return cls(_core.Encoder.load(folder, truncate_dim=truncate_dim or 0))
+        return cls(
+            _core.Encoder.load(
+                folder,
+                truncate_dim=truncate_dim or 0,
+                compute=compute,
+                fp32_layers=list(fp32_layers),
+            )
+        )
+
+    @property
+    def compute(self) -> str:
+        """ "fp32" or "int8"."""
+        return self._core.compute
 
     @property
     def dim(self) -> int:

@@ -211,7 +211,11 @@ def test_convert_packs_an_encoder_that_gives_the_same_vectors(
     done = run_python(["-m", "collegium", "convert", str(tiny_encoder), str(to), "--json"])
     assert done.returncode == 0, done.stderr
     read, mapped = (collegium.Encoder.load(folder) for folder in (tiny_encoder, to))
-    assert json.loads(done.stdout) == {"folder": str(to), "digest": read.digest}
+    assert json.loads(done.stdout) == {
+        "folder": str(to),
+        "compute": "fp32",
+        "digest": read.digest,
+    }
     assert mapped.digest == read.digest
     assert (mapped.encode(["a text"]) == read.encode(["a text"])).all()
     again = run_python(["-m", "collegium", "convert", str(tiny_encoder), str(to)])

@@ -105,3 +105,19 @@ def test_a_truncated_encoder_has_fewer_dimensions(encoder: collegium.Encoder) ->
     for wrong in (0, 33):
         with pytest.raises(collegium.InvalidArgumentError, match=f"truncate_dim is {wrong}"):
             collegium.Encoder.load(encoder.folder, truncate_dim=wrong)
+
+
+def test_int8_is_near_fp32(encoder: collegium.Encoder, tmp_path: Path) -> None:
+    int8 = collegium.Encoder.load(encoder.folder, compute="int8")
+    assert (encoder.compute, int8.compute) == ("fp32", "int8")
+    cosines = (int8.encode(TEXTS) * encoder.encode(TEXTS)).sum(axis=1)
+    assert (cosines > 0.9).all()
+    assert (cosines < 1 - 1e-6).any()
+    int8.convert(tmp_path / "packed")
+    mapped = collegium.Encoder.load(tmp_path / "packed")
+    assert mapped.compute == "int8"
+    np.testing.assert_array_equal(mapped.encode(TEXTS), int8.encode(TEXTS))
+    partly = collegium.Encoder.load(encoder.folder, compute="int8", fp32_layers=[0, 1])
+    np.testing.assert_array_equal(partly.encode(TEXTS), encoder.encode(TEXTS))
+    with pytest.raises(collegium.InvalidArgumentError, match="expected 'auto', 'fp32' or 'int8'"):
+        collegium.Encoder.load(encoder.folder, compute="int4")  # type: ignore[arg-type]

@@ -78,14 +78,27 @@ Result<std::unique_ptr<Encoder::Impl>> Encoder::Impl::load(const std::string& fo
   }
   const std::size_t dim = config.truncate_dim == 0 ? config.dim : config.truncate_dim;
   const TrunkConfig& trunk_config = config.trunk;
+  for (std::size_t layer : options.fp32_layers) {
+    if (layer < trunk_config.num_layers) continue;
+    return Status::invalid_argument("fp32_layers: " + std::to_string(layer) + " is not in [0, " +
+                                    std::to_string(trunk_config.num_layers) + ")");
+  }
+  const TrunkCompute compute = {options.compute == Compute::kInt8, options.fp32_layers};
   const std::string packed = trunk + std::string(kPackedName);
   const std::string weights = trunk + std::string(kWeightsName);
   if (!std::filesystem::exists(weights, error) && std::filesystem::exists(packed, error)) {
     COLLEGIUM_ASSIGN_OR_RETURN(impl->trunk, Trunk::load_packed(packed, trunk_config, kernels));
+    const Compute held = impl->trunk->is_int8() ? Compute::kInt8 : Compute::kFp32;
+    if (options.compute != Compute::kAuto && options.compute != held) {
+      return Status::invalid_argument("compute: " + packed + " was converted in " +
+                                      (held == Compute::kInt8 ? "int8" : "fp32") +
+                                      ", which is what it can be run in");
+    }
     config.files.push_back(config.trunk_folder + std::string(kPackedName));
   } else {
     COLLEGIUM_ASSIGN_OR_RETURN(const SafeTensors file, SafeTensors::open(weights));
-    COLLEGIUM_ASSIGN_OR_RETURN(impl->trunk, Trunk::load(file, weights, trunk_config, kernels));
+    COLLEGIUM_ASSIGN_OR_RETURN(impl->trunk,
+                               Trunk::load(file, weights, trunk_config, compute, kernels));
     config.files.push_back(config.trunk_folder + std::string(kWeightsName));
   }
   ModelDigest digest;
@@ -151,6 +164,9 @@ std::size_t Encoder::max_text_tokens(TextKind kind) const noexcept {
   const std::size_t taken =
       kind == TextKind::kQuery ? impl_->query_prompt_tokens : impl_->document_prompt_tokens;
   return max_tokens() - std::min(taken, max_tokens());
+}
+Compute Encoder::compute() const noexcept {
+  return impl_->trunk->is_int8() ? Compute::kInt8 : Compute::kFp32;
 }
 const Tokenizer& Encoder::tokenizer() const noexcept { return *impl_->tokenizer; }
 const std::string& Encoder::digest() const noexcept { return impl_->digest; }

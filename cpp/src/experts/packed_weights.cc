@@ -14,21 +14,18 @@ std::uint64_t aligned(std::uint64_t n) { return (n + kAlignment - 1) / kAlignmen
 
 }  // namespace
 
-void PackedWeightsWriter::add(std::string name, std::span<const float> numbers) {
-  arrays_.push_back({std::move(name), numbers});
-}
-
 // With the first array at `begin`; as long whatever that is.
 ByteWriter PackedWeightsWriter::header(std::uint64_t begin) const {
   ByteWriter out;
   out.write_string(digest_);
   out.write<std::uint8_t>(published_ ? 1 : 0);
   out.write(static_cast<std::uint32_t>(arrays_.size()));
-  for (const Array& array : arrays_) {
+  for (const PackedArray& array : arrays_) {
     out.write_string(array.name);
-    out.write<std::uint64_t>(array.numbers.size());
+    out.write(static_cast<std::uint8_t>(array.type));
+    out.write(array.count);
     out.write(begin);
-    begin = aligned(begin + array.numbers.size_bytes());
+    begin = aligned(begin + array.bytes.size());
   }
   return out;
 }
@@ -37,10 +34,10 @@ Status PackedWeightsWriter::write(const std::string& path) const {
   const std::uint64_t begin = aligned(kEnvelopePayloadBegin + header(0).bytes().size());
   ByteWriter payload = header(begin);
   constexpr std::byte kZeros[kAlignment] = {};
-  for (const Array& array : arrays_) {
+  for (const PackedArray& array : arrays_) {
     const std::uint64_t at = kEnvelopePayloadBegin + payload.bytes().size();
     payload.write_bytes(std::span(kZeros).first(aligned(at) - at));
-    payload.write_numbers(array.numbers);
+    payload.write_bytes(array.bytes);
   }
   return write_file_envelope(path, kPackedKind, payload.bytes());
 }
@@ -60,35 +57,40 @@ Result<PackedWeights> PackedWeights::open(const std::string& path) {
   packed.published_ = published != 0;
   const std::span<const std::byte> bytes = packed.envelope_.file.bytes();
   for (std::uint32_t i = 0; i < count; ++i) {
-    Array array;
-    std::uint64_t numbers = 0, begin = 0;
-    if (!in.read_string(array.name) || !in.read(numbers) || !in.read(begin)) {
+    PackedArray array;
+    std::uint8_t type = 0;
+    std::uint64_t begin = 0;
+    if (!in.read_string(array.name) || !in.read(type) || !in.read(array.count) || !in.read(begin)) {
       return damaged("its list of arrays is cut off");
     }
+    if (type > static_cast<std::uint8_t>(PackedType::kI32)) {
+      return damaged("array " + in_quotes(array.name) + " has the type " + std::to_string(type));
+    }
+    array.type = static_cast<PackedType>(type);
+    const std::size_t width = array.type == PackedType::kI8 ? 1 : 4;
     if (begin % kAlignment != 0 || begin > bytes.size() ||
-        numbers > (bytes.size() - begin) / sizeof(float)) {
-      return damaged("array " + in_quotes(array.name) + " of " + std::to_string(numbers) +
+        array.count > (bytes.size() - begin) / width) {
+      return damaged("array " + in_quotes(array.name) + " of " + std::to_string(array.count) +
                      " numbers does not lie at byte " + std::to_string(begin));
     }
-    array.numbers = {reinterpret_cast<const float*>(bytes.data() + begin),
-                     static_cast<std::size_t>(numbers)};
+    array.bytes = bytes.subspan(begin, array.count * width);
     packed.arrays_.push_back(std::move(array));
   }
   return packed;
 }
 
-Result<std::span<const float>> PackedWeights::take(const std::string& name, std::size_t count) {
-  const std::string& path = envelope_.file.path();
+Result<std::span<const std::byte>> PackedWeights::take(const std::string& name, PackedType type,
+                                                       std::size_t count) {
   if (taken_ == arrays_.size()) {
-    return Status::corruption(path + ": has no array " + in_quotes(name));
+    return Status::corruption(path() + ": has no array " + in_quotes(name));
   }
-  const Array& array = arrays_[taken_++];
-  if (array.name != name || array.numbers.size() != count) {
-    return Status::corruption(path + ": has " + std::to_string(array.numbers.size()) + " numbers " +
+  const PackedArray& array = arrays_[taken_++];
+  if (array.name != name || array.count != count || array.type != type) {
+    return Status::corruption(path() + ": has " + std::to_string(array.count) + " numbers " +
                               in_quotes(array.name) + " where this config.json wants " +
                               std::to_string(count) + " " + in_quotes(name));
   }
-  return array.numbers;
+  return array.bytes;
 }
 
 Status PackedWeights::check_all_taken() const {

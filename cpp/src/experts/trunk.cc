@@ -30,23 +30,13 @@ void for_panels(std::size_t panels, std::size_t step, bool parallel, const F& f)
   pool.parallel_for(count, [&](std::size_t i) { f(i * step, std::min(panels, (i + 1) * step)); });
 }
 
-void multiply(const Kernels& kernels, const Linear& linear, const float* in, std::size_t rows,
-              std::size_t first_panel, std::size_t end_panel, float* out) {
-  const std::size_t first = first_panel * kPanelWidth;
-  const std::size_t end = std::min(linear.outputs, end_panel * kPanelWidth);
-  kernels.gemm_panels(in, linear.inputs, rows, linear.panels.data() + first * linear.inputs,
-                      end - first, linear.inputs,
-                      linear.bias.empty() ? nullptr : linear.bias.data() + first, out + first,
-                      linear.outputs);
-}
-
-// out (rows, outputs) = linear(in)
-void multiply(const Kernels& kernels, const Linear& linear, const float* in, std::size_t rows,
-              bool parallel, float* out) {
+// out (count, outputs) = linear(in)
+void multiply(const Kernels& kernels, const Linear& linear, const ProductInput& in, bool parallel,
+              float* out) {
   const std::size_t panels = num_panels(linear.outputs);
-  parallel = parallel && rows * linear.inputs * linear.outputs >= kMinParallelWork;
+  parallel = parallel && in.count * linear.inputs * linear.outputs >= kMinParallelWork;
   for_panels(panels, panels, parallel, [&](std::size_t first, std::size_t end) {
-    multiply(kernels, linear, in, rows, first, end, out);
+    multiply(kernels, linear, in, first, end, out);
   });
 }
 
@@ -119,6 +109,7 @@ void Trunk::feed_forward(std::size_t index, const PackedSequences& sequences, co
   const std::size_t width = layer.up.outputs;
   float* const up = scratch.intermediate.data();
   float* const gate = scratch.gate.data();
+  const ProductInput input = product_input(kernels_, layer.up, in, tokens, scratch.int8);
   const bool gated = layer.gate.outputs != 0;
   // In place over columns [column, column + columns) of up.
   const auto activate = [&](std::size_t column, std::size_t columns) {
@@ -128,23 +119,24 @@ void Trunk::feed_forward(std::size_t index, const PackedSequences& sequences, co
     }
   };
   if (has_lora(sequences, index, &LoraLayer::up) || has_lora(sequences, index, &LoraLayer::gate)) {
-    multiply(kernels_, layer.up, in, tokens, parallel, up);
+    multiply(kernels_, layer.up, input, parallel, up);
     add_lora(sequences, index, &LoraLayer::up, layer.up, in, up, scratch);
     if (gated) {
-      multiply(kernels_, layer.gate, in, tokens, parallel, gate);
+      multiply(kernels_, layer.gate, input, parallel, gate);
       add_lora(sequences, index, &LoraLayer::gate, layer.gate, in, gate, scratch);
     }
     activate(0, width);
   } else {
     const bool split = parallel && tokens * layer.up.inputs * width >= kMinParallelWork;
     for_panels(num_panels(width), kGeluPanels, split, [&](std::size_t first, std::size_t end) {
-      multiply(kernels_, layer.up, in, tokens, first, end, up);
-      if (gated) multiply(kernels_, layer.gate, in, tokens, first, end, gate);
+      multiply(kernels_, layer.up, input, first, end, up);
+      if (gated) multiply(kernels_, layer.gate, input, first, end, gate);
       const std::size_t column = first * kPanelWidth;
       activate(column, std::min(width, end * kPanelWidth) - column);
     });
   }
-  multiply(kernels_, layer.down, up, tokens, parallel, scratch.projected.data());
+  multiply(kernels_, layer.down, product_input(kernels_, layer.down, up, tokens, scratch.int8),
+           parallel, scratch.projected.data());
   add_lora(sequences, index, &LoraLayer::down, layer.down, up, scratch.projected.data(), scratch);
 }
 
@@ -162,7 +154,8 @@ void Trunk::run_layer(std::size_t index, const PackedSequences& sequences, bool 
   };
   const auto product = [&](const Linear& linear, std::vector<LoraTerm> LoraLayer::*terms,
                            const float* in, float* out) {
-    multiply(kernels_, linear, in, tokens, parallel, out);
+    multiply(kernels_, linear, product_input(kernels_, linear, in, tokens, scratch.int8), parallel,
+             out);
     add_lora(sequences, index, terms, linear, in, out, scratch);
   };
   const auto add_to_states = [&](const LayerNorm& behind) {

@@ -13,6 +13,7 @@
 #include "collegium/core/aligned_buffer.h"
 #include "collegium/core/safetensors.h"
 #include "collegium/core/status.h"
+#include "experts/linear.h"
 #include "experts/trunk_config.h"
 #include "experts/trunk_lora.h"
 #include "experts/weight_array.h"
@@ -20,27 +21,6 @@
 #include "kernels/kernels.h"
 
 namespace collegium::core {
-
-// Which outputs of a module of the checkpoint a Linear holds: what a LoRA, which names modules,
-// has to know.
-struct LinearPart {
-  std::string module;            // "encoder.layer.0.attention.self.query"
-  std::size_t module_first = 0;  // its first output that is here
-  std::size_t first = 0;         // and where that is in the Linear's outputs
-  std::size_t outputs = 0;
-  std::size_t module_outputs = 0;  // of the whole module
-  float scale = 1.0f;              // what its weights were multiplied with
-  bool alias = false;              // another name for outputs that a part before has
-};
-
-// y = W x + b, W packed for the kernels.
-struct Linear {
-  std::size_t inputs = 0;
-  std::size_t outputs = 0;
-  WeightArray<float> panels;
-  WeightArray<float> bias;  // (outputs,), or empty for none
-  std::vector<LinearPart> parts;
-};
 
 struct LayerNorm {
   WeightArray<float> gamma, beta;  // (hidden,); empty: no norm
@@ -75,6 +55,7 @@ struct TrunkScratch {
   AlignedBuffer<float> intermediate;     // (tokens, intermediate)
   AlignedBuffer<float> gate;             // (tokens, intermediate), of a gated trunk
   AlignedBuffer<float> lora_down, lora_up;
+  Int8Scratch int8;
 };
 
 // Of one head of one sequence.
@@ -105,10 +86,11 @@ class ScratchList {
   std::vector<std::unique_ptr<T>> free_;
 };
 
-// Makes room for `size` floats; the contents are lost if there was not.
-inline void grow(AlignedBuffer<float>& buffer, std::size_t size) {
-  if (buffer.size() < size) buffer = AlignedBuffer<float>(size);
-}
+// In what the products of the layers are computed.
+struct TrunkCompute {
+  bool int8 = false;
+  std::vector<std::size_t> fp32_layers;  // these are in fp32 all the same
+};
 
 // An encoder's trunk: embeddings, then layers of self-attention and feed-forward, as its
 // configuration describes them. Immutable but for its scratch; any number of threads may run it at
@@ -117,8 +99,10 @@ class Trunk {
  public:
   // Tensors as transformers names them, with or without the architecture's prefix ("bert."); a
   // tensor missing, of another shape, not finite or of no known use is an error that names it.
+  // Products of layers in `compute` are quantised.
   static Result<std::unique_ptr<Trunk>> load(const SafeTensors& file, const std::string& path,
-                                             const TrunkConfig& config, const Kernels& kernels);
+                                             const TrunkConfig& config, const TrunkCompute& compute,
+                                             const Kernels& kernels);
   // What save_packed() wrote, mapped: nothing is copied, and the bits are the same. not_found,
   // corruption if it is damaged or does not fit `config`, not_supported if it is newer.
   static Result<std::unique_ptr<Trunk>> load_packed(const std::string& path,
@@ -126,7 +110,9 @@ class Trunk {
                                                     const Kernels& kernels);
   Status save_packed(const std::string& path) const;
 
-  // 32 hex digits over every weight, as the checkpoint has it.
+  // Whether any product is in 8-bit integers.
+  bool is_int8() const noexcept;
+  // 32 hex digits over every weight, as the checkpoint has it, and over which are quantised.
   const std::string& digest() const noexcept { return digest_; }
 
   // Fills scratch.hidden with the last layer's states, (tokens, hidden). Every id must be in the

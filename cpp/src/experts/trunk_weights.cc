@@ -9,6 +9,7 @@
 #include "experts/tensor_names.h"
 #include "experts/trunk.h"
 #include "io/in_quotes.h"
+#include "kernels/kernels_int8.h"
 
 namespace collegium::core {
 namespace {
@@ -61,7 +62,7 @@ class WeightReader {
   }
 
   // The rows of a product, module by module, packed.
-  Status read(bool bias, const Kernels& kernels, Linear& linear) {
+  Status read(bool bias, bool int8, const Kernels& kernels, Linear& linear) {
     std::vector<float> rows(linear.outputs * linear.inputs);
     std::vector<float> biases(bias ? linear.outputs : 0);
     for (const LinearPart& part : linear.parts) {
@@ -78,10 +79,11 @@ class WeightReader {
         biases[part.first + i] = b[part.module_first + i] * part.scale;
       }
     }
+    linear.bias = WeightArray<float>(std::span<const float>(biases));
+    if (int8) return quantize(rows, linear);
     AlignedBuffer<float> panels(num_panels(linear.outputs) * linear.inputs * kPanelWidth);
     kernels.pack_panels(rows.data(), linear.inputs, linear.outputs, linear.inputs, panels.data());
     linear.panels = WeightArray<float>(std::move(panels));
-    linear.bias = WeightArray<float>(std::span<const float>(biases));
     return {};
   }
 
@@ -104,6 +106,23 @@ class WeightReader {
   }
 
  private:
+  Status quantize(const std::vector<float>& rows, Linear& linear) const {
+    if (linear.inputs > kMaxInt8Inputs) {
+      return Status::not_supported(path_ + ": a product of " + std::to_string(linear.inputs) +
+                                   " inputs; in int8 at most " + std::to_string(kMaxInt8Inputs) +
+                                   " are run");
+    }
+    AlignedBuffer<std::int8_t> values(int8_panel_bytes(linear.outputs, linear.inputs));
+    AlignedBuffer<float> scales(int8_outputs(linear.outputs));
+    AlignedBuffer<std::int32_t> sums(int8_outputs(linear.outputs));
+    pack_panels_int8(rows.data(), linear.inputs, linear.outputs, linear.inputs, values.data(),
+                     scales.data(), sums.data());
+    linear.int8 = {WeightArray<std::int8_t>(std::move(values)),
+                   WeightArray<float>(std::move(scales)),
+                   WeightArray<std::int32_t>(std::move(sums))};
+    return {};
+  }
+
   // A model file without one of its tensors, or with one of another shape, is damaged.
   Status damaged(const Status& status) const {
     const bool ours =
@@ -193,7 +212,8 @@ void Trunk::describe(bool published) {
 }
 
 Result<std::unique_ptr<Trunk>> Trunk::load(const SafeTensors& file, const std::string& path,
-                                           const TrunkConfig& config, const Kernels& kernels) {
+                                           const TrunkConfig& config, const TrunkCompute& compute,
+                                           const Kernels& kernels) {
   std::unique_ptr<Trunk> trunk(new Trunk(config, kernels));
   trunk->describe(config.architecture == Architecture::kNomicBert &&
                   file.tensors().count("emb_ln.weight") != 0);
@@ -218,16 +238,23 @@ Result<std::unique_ptr<Trunk>> Trunk::load(const SafeTensors& file, const std::s
   for (std::size_t i = 0; i < config.num_layers; ++i) {
     const std::string at = joined(names.layers, std::to_string(i) + ".");
     TrunkLayer& layer = trunk->layers_[i];
-    COLLEGIUM_RETURN_IF_ERROR(reader.read(config.attention_bias, kernels, layer.query_key_value));
-    COLLEGIUM_RETURN_IF_ERROR(reader.read(config.attention_bias, kernels, layer.attention_output));
+    const bool int8 =
+        compute.int8 && std::find(compute.fp32_layers.begin(), compute.fp32_layers.end(), i) ==
+                            compute.fp32_layers.end();
+    digest.add(static_cast<std::uint64_t>(int8));
+    COLLEGIUM_RETURN_IF_ERROR(
+        reader.read(config.attention_bias, int8, kernels, layer.query_key_value));
+    COLLEGIUM_RETURN_IF_ERROR(
+        reader.read(config.attention_bias, int8, kernels, layer.attention_output));
     // ModernBERT's first layer has none: the embeddings were normed already.
     if (!config.pre_norm || i != 0) {
       COLLEGIUM_RETURN_IF_ERROR(reader.read(joined(at, names.attention_norm), hidden,
                                             config.norm_bias, layer.attention_norm));
     }
-    COLLEGIUM_RETURN_IF_ERROR(reader.read(config.mlp_bias, kernels, layer.up));
-    if (config.gated) COLLEGIUM_RETURN_IF_ERROR(reader.read(config.mlp_bias, kernels, layer.gate));
-    COLLEGIUM_RETURN_IF_ERROR(reader.read(config.mlp_bias, kernels, layer.down));
+    COLLEGIUM_RETURN_IF_ERROR(reader.read(config.mlp_bias, int8, kernels, layer.up));
+    if (config.gated)
+      COLLEGIUM_RETURN_IF_ERROR(reader.read(config.mlp_bias, int8, kernels, layer.gate));
+    COLLEGIUM_RETURN_IF_ERROR(reader.read(config.mlp_bias, int8, kernels, layer.down));
     COLLEGIUM_RETURN_IF_ERROR(
         reader.read(joined(at, names.output_norm), hidden, config.norm_bias, layer.output_norm));
   }
@@ -260,9 +287,8 @@ Status Trunk::visit_arrays(Self& trunk, const F& f) {
     return f(name + ".beta", layer_norm.beta, hidden);
   };
   const auto product = [&](const std::string& name, auto& linear, bool bias) -> Status {
-    COLLEGIUM_RETURN_IF_ERROR(f(name + ".panels", linear.panels,
-                                num_panels(linear.outputs) * linear.inputs * kPanelWidth));
-    return bias ? f(name + ".bias", linear.bias, linear.outputs) : Status();
+    if (bias) COLLEGIUM_RETURN_IF_ERROR(f(name + ".bias", linear.bias, linear.outputs));
+    return f.product(name, linear);
   };
   COLLEGIUM_RETURN_IF_ERROR(f("words", trunk.words_, config.vocab_size * hidden));
   if (config.position_rows != 0) {
@@ -294,13 +320,65 @@ Status Trunk::visit_arrays(Self& trunk, const F& f) {
   return config.pre_norm ? norm("final_norm", trunk.final_norm_) : Status();
 }
 
+namespace {
+
+struct Save {
+  PackedWeightsWriter& writer;
+  Status operator()(const std::string& name, const WeightArray<float>& array, std::size_t) const {
+    writer.add(name, array.span());
+    return {};
+  }
+  Status product(const std::string& name, const Linear& linear) const {
+    if (linear.is_int8()) {
+      writer.add(name + ".int8.values", linear.int8.values.span());
+      writer.add(name + ".int8.scales", linear.int8.scales.span());
+      writer.add(name + ".int8.sums", linear.int8.sums.span());
+    } else {
+      writer.add(name + ".panels", linear.panels.span());
+    }
+    return {};
+  }
+};
+
+struct Load {
+  PackedWeights& packed;
+  template <typename T>
+  Status operator()(const std::string& name, WeightArray<T>& array, std::size_t count) const {
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto numbers, packed.take<T>(name, count));
+    array = WeightArray<T>::borrowed(numbers);
+    return {};
+  }
+  Status product(const std::string& name, Linear& linear) const {
+    if (packed.next() != name + ".int8.values") {
+      return (*this)(name + ".panels", linear.panels,
+                     num_panels(linear.outputs) * linear.inputs * kPanelWidth);
+    }
+    const std::size_t outputs = int8_outputs(linear.outputs);
+    COLLEGIUM_RETURN_IF_ERROR((*this)(name + ".int8.values", linear.int8.values,
+                                      int8_panel_bytes(linear.outputs, linear.inputs)));
+    COLLEGIUM_RETURN_IF_ERROR((*this)(name + ".int8.scales", linear.int8.scales, outputs));
+    COLLEGIUM_RETURN_IF_ERROR((*this)(name + ".int8.sums", linear.int8.sums, outputs));
+    const Int8Panels panels = {linear.int8.values.data(), linear.int8.scales.data(),
+                               linear.int8.sums.data()};
+    if (linear.inputs <= kMaxInt8Inputs &&
+        valid_panels_int8(panels, linear.outputs, linear.inputs)) {
+      return {};
+    }
+    return Status::corruption(packed.path() + ": " + name +
+                              " holds 8-bit weights that no encoder has");
+  }
+};
+
+}  // namespace
+
+bool Trunk::is_int8() const noexcept {
+  return std::any_of(layers_.begin(), layers_.end(),
+                     [](const TrunkLayer& layer) { return layer.up.is_int8(); });
+}
+
 Status Trunk::save_packed(const std::string& path) const {
   PackedWeightsWriter writer(digest_, published_);
-  COLLEGIUM_RETURN_IF_ERROR(visit_arrays(
-      *this, [&](const std::string& name, const WeightArray<float>& array, std::size_t) {
-        writer.add(name, array.span());
-        return Status();
-      }));
+  COLLEGIUM_RETURN_IF_ERROR(visit_arrays(*this, Save{writer}));
   return writer.write(path);
 }
 
@@ -310,12 +388,7 @@ Result<std::unique_ptr<Trunk>> Trunk::load_packed(const std::string& path,
   COLLEGIUM_ASSIGN_OR_RETURN(PackedWeights packed, PackedWeights::open(path));
   std::unique_ptr<Trunk> trunk(new Trunk(config, kernels));
   trunk->describe(packed.published());
-  COLLEGIUM_RETURN_IF_ERROR(visit_arrays(
-      *trunk, [&](const std::string& name, WeightArray<float>& array, std::size_t count) -> Status {
-        COLLEGIUM_ASSIGN_OR_RETURN(const auto numbers, packed.take(name, count));
-        array = WeightArray<float>::borrowed(numbers);
-        return {};
-      }));
+  COLLEGIUM_RETURN_IF_ERROR(visit_arrays(*trunk, Load{packed}));
   COLLEGIUM_RETURN_IF_ERROR(packed.check_all_taken());
   trunk->digest_ = packed.digest();
   trunk->file_ = std::move(packed).file();

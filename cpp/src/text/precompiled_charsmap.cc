@@ -74,8 +74,8 @@ Result<std::shared_ptr<const PrecompiledCharsmap>> PrecompiledCharsmap::create(
   if (find_invalid_utf8(made->replacements_) != made->replacements_.size())
     return Status::corruption(where + ": its replacements are not UTF-8");
   for (std::size_t at = 0; at < made->replacements_.size();) {
-    const std::size_t end = std::min(made->replacements_.find('\0', at),
-                                     made->replacements_.size());
+    const std::size_t end =
+        std::min(made->replacements_.find('\0', at), made->replacements_.size());
     if (end - at > kMaxReplacement)
       return Status::not_supported(where + ": has a replacement of " + std::to_string(end - at) +
                                    " bytes, at most " + std::to_string(kMaxReplacement));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 
 namespace collegium::core {
 
@@ -13,11 +14,12 @@ TokenTrie::TokenTrie(std::vector<std::pair<std::string_view, std::int32_t>> toke
     std::size_t end;
     std::size_t depth;
   };
-  std::vector<Range> ranges = {{0, tokens.size(), 0}};
+  std::deque<Range> ranges = {{0, tokens.size(), 0}};  // of nodes to come
   nodes_.push_back({});
   labels_.push_back(0);
   for (std::size_t i = 0; i < nodes_.size(); ++i) {
-    auto [begin, end, depth] = ranges[i];
+    auto [begin, end, depth] = ranges.front();
+    ranges.pop_front();
     while (begin < end && tokens[begin].first.size() == depth) {
       if (depth > 0) nodes_[i].id = tokens[begin].second;
       ++begin;

@@ -1,8 +1,10 @@
 #include "text/tokenizer_json.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <span>
+#include <system_error>
 #include <utility>
 
 #include "collegium/core/file_envelope.h"
@@ -180,6 +182,9 @@ Result<std::shared_ptr<const Tokenizer>> load_tokenizer_json(const std::string& 
 
 Result<std::shared_ptr<const Tokenizer>> read_tokenizer_json(const std::string& path,
                                                              TokenizerSettings* settings) {
+  std::error_code error;
+  if (std::filesystem::file_size(path, error) == 0 && !error)
+    return Status::corruption(path + ": is empty");
   COLLEGIUM_ASSIGN_OR_RETURN(const JsonDocument document, JsonDocument::open(path, kMaxFileBytes));
   const JsonValue root = document.root();
   COLLEGIUM_RETURN_IF_ERROR(

@@ -140,7 +140,7 @@ TEST(PackedWeights, AListOfArraysThatLiesIsCorruption) {
   const std::string path = folder.file("model.packed");
   const std::vector<float> numbers(40, 1.0f);
   PackedWeightsWriter writer("digest", false);
-  writer.add("words", numbers);
+  writer.add("words", std::span<const float>(numbers));
   ASSERT_TRUE(writer.write(path).ok());
   const auto opened = PackedWeights::open(path);
   ASSERT_TRUE(opened.ok()) << opened.status().to_string();
@@ -160,7 +160,7 @@ TEST(PackedWeights, AListOfArraysThatLiesIsCorruption) {
       ++refused;
       continue;
     }
-    const auto taken = lying->take("words", numbers.size());
+    const auto taken = lying->take<float>("words", numbers.size());
     if (!taken.ok()) ++refused;
   }
   EXPECT_GT(refused, 20u);

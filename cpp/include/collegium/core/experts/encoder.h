@@ -19,7 +19,15 @@ class LoraAdapter;
 
 enum class TextKind { kQuery, kDocument };  // chooses the model's prompt, if it has any
 
+// In what the trunk's products are computed: 32-bit floats, or 8-bit integers with one scale for
+// each output of the weights and each token of the activations (attention scores, norms and sums
+// stay fp32). kAuto: what the folder holds, which is fp32 unless it was converted otherwise.
+enum class Compute { kAuto, kFp32, kInt8 };
+
 struct EncoderOptions {
+  Compute compute = Compute::kAuto;
+  // With kInt8: layers that stay in fp32, each below the number of layers.
+  std::vector<std::size_t> fp32_layers = {};
   // Keep the first so many dimensions of every vector (Matryoshka, arXiv 2205.13147), at most
   // dim() of the whole model. 0: what the model's "truncate_dim" says, else all. A shortened
   // vector is normalised again if the model ends with a normalisation.
@@ -29,7 +37,7 @@ struct EncoderOptions {
 
 // Text to vector: a transformer trunk with pooling (arXiv 1908.10084), read from a Hugging Face
 // folder. Trunks: BERT (arXiv 1810.04805), DistilBERT, RoBERTa and XLM-R, MPNet, ModernBERT,
-// NomicBERT. fp32. Sequences are packed, never padded, and every sum has one order, so
+// NomicBERT. Sequences are packed, never padded, and every sum has one order, so
 // a vector does not depend on its batch, on the number of threads or on the ISA level's tiling:
 // bit-equal alone and in company. Immutable; any number of threads may encode at once.
 class COLLEGIUM_API Encoder {
@@ -50,9 +58,10 @@ class COLLEGIUM_API Encoder {
   // What the model's prompt for `kind` leaves of max_tokens(): the tokens a text may have, special
   // tokens included, so that encode() cuts nothing. 0 if the prompt leaves nothing.
   std::size_t max_text_tokens(TextKind kind) const noexcept;
+  Compute compute() const noexcept;  // kFp32 or kInt8
   const Tokenizer& tokenizer() const noexcept;
-  // 32 hex digits over weights, tokenizer, pooling, prompts and length: equal digests, equal
-  // vectors.
+  // 32 hex digits over weights, compute, tokenizer, pooling, prompts and length: equal digests,
+  // equal vectors.
   const std::string& digest() const noexcept;
   const std::string& folder() const noexcept;
   // The files load() read, relative to folder(): what a copy of the encoder must hold.
