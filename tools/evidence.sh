@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Regenerates docs/evidence/: all parts, or those named. A part that lacks its data says so.
-#   tools/evidence.sh [demo] [routing] [parity] [encoder-speed] [encoder-quality] [support-check]
-#     [python-import]
+#   tools/evidence.sh [demo] [routing] [parity] [encoder-speed] [encoder-experts]
+#     [encoder-quality] [support-check] [python-import]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tools/models.sh
 source tools/models.sh
 python=build/venv/bin/python
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(demo routing parity encoder-speed encoder-quality support-check python-import)
+[ ${#parts[@]} -gt 0 ] || parts=(demo routing parity encoder-speed encoder-experts encoder-quality support-check python-import)
 for part in "${parts[@]}"; do
   echo "== evidence: $part"
   case "$part" in
@@ -18,6 +18,7 @@ for part in "${parts[@]}"; do
     routing) "$python" benchmarks/routing.py ;;
     parity) "$python" benchmarks/parity.py ;;
     encoder-speed) "$python" benchmarks/encoder_speed.py ;;
+    encoder-experts) "$python" benchmarks/encoder_experts.py ;;
     encoder-quality) "$python" benchmarks/encoder_quality.py ;;
     support-check) "$python" benchmarks/support_check.py ;;
     python-import) "$python" benchmarks/python_import.py ;;

@@ -20,7 +20,7 @@ import collegium.text
 tokenizers = pytest.importorskip("tokenizers")
 
 KINDS = pathlib.Path(__file__).resolve().parent.parent / "data/tokenizers"
-LINES = 20_000
+LINES = 12_000  # of each of 17 kinds: 204,000 in all
 
 
 def files() -> list[pathlib.Path]:
@@ -59,7 +59,7 @@ def test_equals_tokenizers_on_real_lines(path: pathlib.Path, lines: list[str]) -
     reference = tokenizers.Tokenizer.from_file(str(path))
     reference.no_truncation()
     reference.no_padding()
-    ours = collegium.text.load_tokenizer(str(path))
+    ours = collegium.text.load_tokenizer_json(str(path))
     assert ours.vocab_size == reference.get_vocab_size()
     for begin in range(0, len(lines), 1000):
         some = lines[begin : begin + 1000]

@@ -37,7 +37,7 @@ inline Result<bool> required_bool(const JsonValue& value, std::string_view key) 
 }
 
 // "file: normalizer 'X' is not run here".
-inline Status not_run(const JsonValue& value, std::string_view kind, std::string_view name) {
+inline Status kind_not_run(const JsonValue& value, std::string_view kind, std::string_view name) {
   return Status::not_supported(value.where() + ": " + std::string(kind) + " " + in_quotes(name) +
                                " is not run here");
 }

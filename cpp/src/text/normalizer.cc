@@ -147,7 +147,7 @@ Result<std::shared_ptr<const Normalizer::Step>> read_replace(const JsonValue& va
   COLLEGIUM_RETURN_IF_ERROR(check_content(value, content));
   if (pattern.has("Regex")) {
     COLLEGIUM_ASSIGN_OR_RETURN(const std::string regex, pattern.get_string("Regex"));
-    if (regex != " {2,}") return not_run(pattern, "regular expression", regex);
+    if (regex != " {2,}") return kind_not_run(pattern, "regular expression", regex);
     return make_step([content](AlignedText& text) {
       replace_matches(text, content, [](std::string_view in, std::size_t from) -> ByteSpan {
         const std::size_t begin = in.find("  ", from);
@@ -157,7 +157,7 @@ Result<std::shared_ptr<const Normalizer::Step>> read_replace(const JsonValue& va
     });
   }
   COLLEGIUM_ASSIGN_OR_RETURN(const std::string wanted, required_string(pattern, "String"));
-  if (wanted.empty()) return not_run(pattern, "pattern", wanted);
+  if (wanted.empty()) return kind_not_run(pattern, "pattern", wanted);
   return make_step([content, wanted](AlignedText& text) {
     replace_matches(text, content, [&](std::string_view in, std::size_t from) -> ByteSpan {
       const std::size_t begin = in.find(wanted, from);
@@ -214,7 +214,7 @@ Result<std::shared_ptr<const Normalizer::Step>> read_step(const JsonValue& value
     COLLEGIUM_ASSIGN_OR_RETURN(auto step, PrecompiledCharsmap::create(base64, map.where()));
     return std::shared_ptr<const Normalizer::Step>(std::move(step));
   }
-  return not_run(value, "normalizer", type);
+  return kind_not_run(value, "normalizer", type);
 }
 
 }  // namespace

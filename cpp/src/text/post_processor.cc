@@ -160,7 +160,7 @@ struct Reader {
         COLLEGIUM_RETURN_IF_ERROR(read(processor, depth + 1));
       return {};
     }
-    return not_run(value, "post-processor", type);
+    return kind_not_run(value, "post-processor", type);
   }
 };
 

@@ -222,7 +222,7 @@ Result<Behaviour> read_behaviour(const JsonValue& value) {
         std::pair("MergedWithNext", Behaviour::kMergedWithNext),
         std::pair("Contiguous", Behaviour::kContiguous)})
     if (name == known) return behaviour;
-  return not_run(value, "behavior", name);
+  return kind_not_run(value, "behavior", name);
 }
 
 Result<std::shared_ptr<const PreTokenizer::Step>> read_split(const JsonValue& value) {
@@ -236,7 +236,7 @@ Result<std::shared_ptr<const PreTokenizer::Step>> read_split(const JsonValue& va
     COLLEGIUM_ASSIGN_OR_RETURN(const std::string wanted, pattern.get_string("String"));
     std::size_t size = 0;
     const char32_t character = wanted.empty() ? 0 : decode_utf8(wanted, size);
-    if (wanted.empty() || size != wanted.size()) return not_run(pattern, "pattern", wanted);
+    if (wanted.empty() || size != wanted.size()) return kind_not_run(pattern, "pattern", wanted);
     return make_step([behaviour, character](Pieces& pieces) {
       const std::string_view text = pieces.text.text;
       cut_pieces(pieces, [&](std::size_t begin, std::size_t end, const auto& push) {
@@ -247,7 +247,7 @@ Result<std::shared_ptr<const PreTokenizer::Step>> read_split(const JsonValue& va
   }
   COLLEGIUM_ASSIGN_OR_RETURN(const std::string regex, required_string(pattern, "Regex"));
   const auto known = bpe_pattern_of_regex(regex);
-  if (!known) return not_run(pattern, "regular expression", regex);
+  if (!known) return kind_not_run(pattern, "regular expression", regex);
   // The known ones match everything, so that only a cut between matches makes sense.
   if (behaviour != Behaviour::kIsolated)
     return Status::not_supported(value.where() + ": this pattern is run with behavior 'Isolated'");
@@ -329,7 +329,7 @@ Status PreTokenizer::add(const JsonValue& value, int depth) {
     COLLEGIUM_ASSIGN_OR_RETURN(const auto children, list.as_array(kMaxSteps));
     for (const JsonValue& child : children) COLLEGIUM_RETURN_IF_ERROR(add(child, depth + 1));
   } else {
-    return not_run(value, "pre-tokenizer", type);
+    return kind_not_run(value, "pre-tokenizer", type);
   }
   return {};
 }

@@ -26,7 +26,7 @@ Result<TokenDecoder> TokenDecoder::read(const JsonValue& value) {
     if (made.text_.empty()) return Status::corruption(value.where() + ": replacement is empty");
   } else {
     made.kind_ = Kind::kUnknown;
-    made.text_ = not_run(value, "decoder", type).message();
+    made.text_ = kind_not_run(value, "decoder", type).message();
   }
   return made;
 }

@@ -26,7 +26,7 @@ Result<std::unique_ptr<const TokenModel>> TokenModel::read(const JsonValue& valu
   if (type == "WordPiece") return read_wordpiece_model(value, tokens);
   if (type == "BPE") return read_bpe_model(value, tokens);
   if (type == "Unigram") return read_unigram_model(value, tokens);
-  return not_run(value, "model", type);
+  return kind_not_run(value, "model", type);
 }
 
 std::vector<ModelToken> TokenModel::tokenize(const Pieces& pieces) const {
