@@ -20,6 +20,9 @@ import transformers
 import collegium
 import evidence
 
+TEXTS_A_KIND = 60_000  # of 17 kinds: a million in all
+CASES = 5_000  # of each compute
+
 
 def texts_of(data: Path, file: str) -> Iterator[tuple[str, str]]:
     for path in sorted(data.glob(f"*/{file}.jsonl.gz")):
@@ -29,9 +32,10 @@ def texts_of(data: Path, file: str) -> Iterator[tuple[str, str]]:
                 yield path.parent.name, row["text"]
 
 
-def tokenizer_parity(folder: Path, texts: list[str]) -> tuple[int, int]:
-    ours = collegium.text.load_wordpiece(folder)
-    reference = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+def tokenizer_parity(file: Path, texts: list[str]) -> tuple[int, int]:
+    """Texts with equal ids, and how many ids there are."""
+    ours = collegium.text.load_tokenizer_json(file)
+    reference = tokenizers.Tokenizer.from_file(str(file))
     reference.no_truncation()
     reference.no_padding()
     ids = equal = 0
@@ -56,6 +60,40 @@ def reference_vectors(folder: Path, texts: list[str], length: int) -> np.ndarray
     return np.stack(rows)
 
 
+def kinds_parity(texts: list[str], generator: np.random.Generator) -> list[str]:
+    """The trained vocabularies of the tests, on TEXTS_A_KIND texts each."""
+    rows = []
+    for file in sorted((evidence.ROOT / "tests/data/tokenizers").glob("*/tokenizer.json")):
+        some = [texts[i] for i in generator.choice(len(texts), TEXTS_A_KIND, replace=False)]
+        equal, ids = tokenizer_parity(file, some)
+        rows.append(f"| {file.parent.name} | {len(some):,} | {ids:,} | {equal:,} |")
+        print(rows[-1])
+    return rows
+
+
+def exactness(folder: Path, texts: list[str], generator: np.random.Generator) -> list[str]:
+    """Rows of random batches on 1, 2 and 4 threads against the same texts alone on one."""
+    rows = []
+    before = collegium.num_threads()
+    for compute in ("fp32", "int8"):
+        encoder = collegium.Encoder.load(folder, compute=compute)
+        collegium.set_num_threads(1)
+        alone = np.concatenate([encoder.encode([text]) for text in texts])
+        cases = equal = batches = 0
+        while cases < CASES:
+            collegium.set_num_threads(int(generator.choice([1, 2, 4])))
+            size = int(generator.choice([1, 2, 7, 60, 512]))
+            chosen = generator.integers(0, len(texts), size)
+            vectors = encoder.encode([texts[i] for i in chosen])
+            equal += int((vectors.view(np.uint32) == alone[chosen].view(np.uint32)).all(1).sum())
+            cases += size
+            batches += 1
+        rows.append(f"| {compute} | {len(texts):,} | {batches:,} | {cases:,} | {equal:,} |")
+        print(rows[-1])
+    collegium.set_num_threads(before)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=os.environ.get("COLLEGIUM_DATA"))
@@ -69,10 +107,13 @@ def main() -> None:
     documents = [text for _, text in texts_of(data, "corpus")]
     rows = []
     for name, texts in (("all queries", queries), ("all documents", documents)):
-        equal, ids = tokenizer_parity(folder, texts)
+        equal, ids = tokenizer_parity(folder / "tokenizer.json", texts)
         rows.append(f"| {name} | {len(texts):,} | {ids:,} | {equal:,} |")
 
     generator = np.random.default_rng(arguments.seed)
+    kinds = kinds_parity(queries + documents, generator)
+    short = [queries[i] for i in generator.choice(len(queries), 300, replace=False)]
+    exact = exactness(folder, short, generator)
     chosen = [documents[i] for i in generator.choice(len(documents), 1000, replace=False)]
     encoder = collegium.Encoder.load(folder)
     ours = encoder.encode(chosen, kind="document")
@@ -84,13 +125,27 @@ def main() -> None:
     text = "\n".join(
         [
             evidence.header("Parity", "make evidence ONLY=parity", str(arguments.seed)),
-            "## WordPiece ids",
+            "## Token ids",
             "",
-            f"Against `tokenizers` {tokenizers.__version__} with the model's own tokenizer.json.",
+            f"Against `tokenizers` {tokenizers.__version__}: MiniLM's own tokenizer.json, then the "
+            f"vocabularies trained for the tests, on texts drawn with the seed.",
             "",
             "| texts | count | ids | texts with equal ids |",
             "|---|--:|--:|--:|",
             *rows,
+            "",
+            "| vocabulary | texts | ids | texts with equal ids |",
+            "|---|--:|--:|--:|",
+            *kinds,
+            "",
+            "## The same text, the same bits",
+            "",
+            "all-MiniLM-L6-v2. Rows of random batches of 1 to 512 texts on 1, 2 or 4 threads, "
+            "against the same text alone on one thread.",
+            "",
+            "| compute | texts | batches | rows | bit-equal rows |",
+            "|---|--:|--:|--:|--:|",
+            *exact,
             "",
             "## Encoder vectors",
             "",
