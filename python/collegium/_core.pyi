@@ -146,10 +146,18 @@ class HeadAdapter:
     @staticmethod
     def create(weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> HeadAdapter: ...
     @staticmethod
+    def create_low_rank(
+        down: npt.NDArray[np.float32], up: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]
+    ) -> HeadAdapter:
+        """W = I + up @ down, kept as its factors: down (rank, dim), up (dim, rank)."""
+    @staticmethod
     def load(path: _Path) -> HeadAdapter: ...
     def save(self, path: _Path) -> None: ...
     @property
     def dim(self) -> int: ...
+    @property
+    def rank(self) -> int:
+        """Of the factors; 0: the weight is kept whole."""
     @property
     def weight(self) -> npt.NDArray[np.float32]: ...
     @property

@@ -74,6 +74,16 @@ HeadAdapter create_adapter(const py::array& weight, const py::array& bias) {
                                     {b.values.begin(), b.values.end()}));
 }
 
+HeadAdapter create_low_rank_adapter(const py::array& down, const py::array& up,
+                                    const py::array& bias) {
+  const Matrix d = matrix_of(down, 0, "down");
+  const Matrix u = matrix_of(up, d.rows, "up");
+  const Matrix b = matrix_of(py::array(bias.attr("reshape")(1, -1)), d.dim, "bias as (1, dim)");
+  return unwrap(HeadAdapter::create_low_rank(d.dim, d.rows, {d.values.begin(), d.values.end()},
+                                             {u.values.begin(), u.values.end()},
+                                             {b.values.begin(), b.values.end()}));
+}
+
 HeadAdapter identity_adapter(const WholeNumber& wanted) {
   const std::uint64_t dim = wanted.value("dim");
   if (dim == 0 || dim > HeadAdapter::kMaxDim) {
@@ -188,6 +198,8 @@ void bind_experts(py::module_& m) {
   py::class_<HeadAdapter>(m, "HeadAdapter")
       .def_static("identity", &identity_adapter, py::arg("dim"))
       .def_static("create", &create_adapter, py::arg("weight"), py::arg("bias"))
+      .def_static("create_low_rank", &create_low_rank_adapter, py::arg("down"), py::arg("up"),
+                  py::arg("bias"))
       .def_static(
           "load",
           [](const std::filesystem::path& path) {
@@ -201,11 +213,12 @@ void bind_experts(py::module_& m) {
           },
           py::arg("path"))
       .def_property_readonly("dim", &HeadAdapter::dim)
+      .def_property_readonly("rank", &HeadAdapter::rank)
       .def_property_readonly("weight",
                              [](const py::object& self) {
                                const auto& adapter = self.cast<const HeadAdapter&>();
                                const auto dim = static_cast<py::ssize_t>(adapter.dim());
-                               return view(adapter.weight(), {dim, dim}, self);
+                               return to_array(adapter.weight(), {dim, dim});
                              })
       .def_property_readonly("bias",
                              [](const py::object& self) {

@@ -189,3 +189,23 @@ def test_rows_may_be_integers_of_any_type_and_what_does_not_fit_is_refused() -> 
 def test_options_out_of_range_are_refused() -> None:
     with pytest.raises(collegium.InvalidArgumentError, match="temperature"):
         collegium.HeadAdapterOptions(temperature=-1.0)
+
+
+def test_a_head_adapter_of_low_rank_is_the_map_of_its_factors(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    down = rng.standard_normal((2, 6), dtype=np.float32)
+    up = rng.standard_normal((6, 2), dtype=np.float32)
+    bias = rng.standard_normal(6, dtype=np.float32)
+    adapter = experts.HeadAdapter.create_low_rank(down, up, bias)
+    assert (adapter.dim, adapter.rank) == (6, 2)
+    np.testing.assert_allclose(adapter.weight, np.eye(6) + up @ down, atol=1e-6)
+    queries = rng.standard_normal((3, 6), dtype=np.float32)
+    mapped = queries @ (np.eye(6) + up @ down).T + bias
+    mapped /= np.linalg.norm(mapped, axis=1, keepdims=True)
+    np.testing.assert_allclose(adapter.apply(queries), mapped, atol=1e-5)
+    adapter.save(tmp_path / "adapter.bin")
+    assert experts.HeadAdapter.load(tmp_path / "adapter.bin").rank == 2
+    with pytest.raises(collegium.InvalidArgumentError, match="rank 7 is not in"):
+        experts.HeadAdapter.create_low_rank(
+            np.zeros((7, 6), np.float32), np.zeros((6, 7), np.float32), bias
+        )

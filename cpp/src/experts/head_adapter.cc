@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "collegium/core/bytes.h"
 #include "collegium/core/file_envelope.h"
 #include "collegium/core/isa.h"
 #include "kernels/kernels.h"
@@ -11,7 +12,25 @@
 namespace collegium::core {
 namespace {
 
-constexpr FileKind kAdapterKind{"adapter", 1};
+constexpr FileKind kAdapterKind{"adapter", 2};
+
+Status check_dim(std::size_t dim) {
+  if (dim != 0 && dim <= HeadAdapter::kMaxDim) return {};
+  return Status::invalid_argument("adapter: dim " + std::to_string(dim) + " is not in [1, " +
+                                  std::to_string(HeadAdapter::kMaxDim) + "]");
+}
+
+Status check_numbers(const char* name, const std::vector<float>& values, std::size_t wanted) {
+  if (values.size() != wanted)
+    return Status::invalid_argument(std::string("adapter: ") + name + " has " +
+                                    std::to_string(values.size()) + " numbers, must have " +
+                                    std::to_string(wanted));
+  for (std::size_t i = 0; i < values.size(); ++i)
+    if (!std::isfinite(values[i]))
+      return Status::invalid_argument(std::string("adapter: ") + name + "[" + std::to_string(i) +
+                                      "] is not finite");
+  return {};
+}
 
 }  // namespace
 
@@ -26,27 +45,52 @@ HeadAdapter HeadAdapter::identity(std::size_t dim) {
 
 Result<HeadAdapter> HeadAdapter::create(std::size_t dim, std::vector<float> weight,
                                         std::vector<float> bias) {
-  if (dim == 0 || dim > kMaxDim)
-    return Status::invalid_argument("adapter: dim " + std::to_string(dim) + " is not in [1, " +
-                                    std::to_string(kMaxDim) + "]");
-  if (weight.size() != dim * dim || bias.size() != dim)
-    return Status::invalid_argument("adapter: " + std::to_string(weight.size()) + " weights and " +
-                                    std::to_string(bias.size()) + " biases, dim " +
-                                    std::to_string(dim) + " wants " + std::to_string(dim * dim) +
-                                    " and " + std::to_string(dim));
-  for (const auto* values : {&weight, &bias})
-    for (std::size_t i = 0; i < values->size(); ++i)
-      if (!std::isfinite((*values)[i]))
-        return Status::invalid_argument(std::string("adapter: ") +
-                                        (values == &weight ? "weight[" : "bias[") +
-                                        std::to_string(i) + "] is not finite");
+  COLLEGIUM_RETURN_IF_ERROR(check_dim(dim));
+  COLLEGIUM_RETURN_IF_ERROR(check_numbers("weight", weight, dim * dim));
+  COLLEGIUM_RETURN_IF_ERROR(check_numbers("bias", bias, dim));
   return HeadAdapter(dim, std::move(weight), std::move(bias));
 }
 
-void HeadAdapter::apply(const float* query, float* out) const noexcept {
-  const Kernels& kernels = kernels_for(active_isa());
+Result<HeadAdapter> HeadAdapter::create_low_rank(std::size_t dim, std::size_t rank,
+                                                 std::vector<float> down, std::vector<float> up,
+                                                 std::vector<float> bias) {
+  COLLEGIUM_RETURN_IF_ERROR(check_dim(dim));
+  if (rank == 0 || rank > dim)
+    return Status::invalid_argument("adapter: rank " + std::to_string(rank) + " is not in [1, " +
+                                    std::to_string(dim) + "]");
+  COLLEGIUM_RETURN_IF_ERROR(check_numbers("down", down, rank * dim));
+  COLLEGIUM_RETURN_IF_ERROR(check_numbers("up", up, dim * rank));
+  COLLEGIUM_RETURN_IF_ERROR(check_numbers("bias", bias, dim));
+  HeadAdapter adapter;
+  adapter.dim_ = dim;
+  adapter.rank_ = rank;
+  adapter.down_ = std::move(down);
+  adapter.up_ = std::move(up);
+  adapter.bias_ = std::move(bias);
+  return adapter;
+}
+
+std::vector<float> HeadAdapter::weight() const {
+  if (rank_ == 0) return weight_;
+  std::vector<float> weight = identity(dim_).weight_;
   for (std::size_t i = 0; i < dim_; ++i)
-    out[i] = kernels.dot(&weight_[i * dim_], query, dim_) + bias_[i];
+    for (std::size_t r = 0; r < rank_; ++r)
+      for (std::size_t j = 0; j < dim_; ++j)
+        weight[i * dim_ + j] += up_[i * rank_ + r] * down_[r * dim_ + j];
+  return weight;
+}
+
+void HeadAdapter::apply(const float* query, float* out) const {
+  const Kernels& kernels = kernels_for(active_isa());
+  if (rank_ == 0) {
+    for (std::size_t i = 0; i < dim_; ++i)
+      out[i] = kernels.dot(&weight_[i * dim_], query, dim_) + bias_[i];
+  } else {
+    std::vector<float> inner(rank_);
+    for (std::size_t r = 0; r < rank_; ++r) inner[r] = kernels.dot(&down_[r * dim_], query, dim_);
+    for (std::size_t i = 0; i < dim_; ++i)
+      out[i] = query[i] + kernels.dot(&up_[i * rank_], inner.data(), rank_) + bias_[i];
+  }
   const float norm = std::sqrt(kernels.dot(out, out, dim_));
   if (!(norm > 0.0f)) {
     std::memcpy(out, query, dim_ * sizeof(float));
@@ -56,6 +100,12 @@ void HeadAdapter::apply(const float* query, float* out) const noexcept {
 }
 
 HeadAdapter HeadAdapter::interpolated(float strength) const {
+  if (rank_ != 0) {
+    HeadAdapter result = *this;
+    for (float& value : result.up_) value *= strength;
+    for (float& value : result.bias_) value *= strength;
+    return result;
+  }
   HeadAdapter result = identity(dim_);
   for (std::size_t i = 0; i < weight_.size(); ++i)
     result.weight_[i] += strength * (weight_[i] - result.weight_[i]);
@@ -64,42 +114,51 @@ HeadAdapter HeadAdapter::interpolated(float strength) const {
 }
 
 double HeadAdapter::distance_from_identity() const {
+  const std::vector<float> whole = weight();
   double sum = 0.0;
   for (std::size_t i = 0; i < dim_; ++i)
     for (std::size_t j = 0; j < dim_; ++j) {
-      const double difference = double{weight_[i * dim_ + j]} - (i == j ? 1.0 : 0.0);
+      const double difference = double{whole[i * dim_ + j]} - (i == j ? 1.0 : 0.0);
       sum += difference * difference;
     }
   return std::sqrt(sum);
 }
 
 std::vector<std::byte> HeadAdapter::serialize() const {
-  std::vector<std::byte> payload(sizeof(std::uint32_t) +
-                                 (weight_.size() + bias_.size()) * sizeof(float));
-  const auto dim = static_cast<std::uint32_t>(dim_);
-  std::byte* out = payload.data();
-  std::memcpy(out, &dim, sizeof dim);
-  std::memcpy(out + sizeof dim, weight_.data(), weight_.size() * sizeof(float));
-  std::memcpy(out + sizeof dim + weight_.size() * sizeof(float), bias_.data(),
-              bias_.size() * sizeof(float));
-  return payload;
+  ByteWriter out;
+  if (rank_ == 0) {
+    out.write(static_cast<std::uint32_t>(dim_));
+    out.write_numbers(std::span<const float>(weight_));
+  } else {
+    out.write(std::uint32_t{0});
+    out.write(static_cast<std::uint32_t>(dim_));
+    out.write(static_cast<std::uint32_t>(rank_));
+    out.write_numbers(std::span<const float>(down_));
+    out.write_numbers(std::span<const float>(up_));
+  }
+  out.write_numbers(std::span<const float>(bias_));
+  return out.bytes();
 }
 
 Result<HeadAdapter> HeadAdapter::deserialize(std::span<const std::byte> payload) {
-  std::uint32_t dim = 0;
-  if (payload.size() < sizeof dim)
+  ByteReader in(payload);
+  std::uint32_t dim = 0, rank = 0;
+  bool whole = in.read(dim);
+  const bool low_rank = whole && dim == 0;
+  if (low_rank) whole = in.read(dim) && in.read(rank);
+  const std::size_t d = dim, r = rank;  // at most kMaxDim each before they are multiplied
+  whole = whole && dim != 0 && dim <= kMaxDim && rank <= dim && low_rank == (rank != 0);
+  std::vector<float> first, second, bias;
+  whole = whole && (low_rank ? in.read_numbers(r * d, first) && in.read_numbers(d * r, second)
+                             : in.read_numbers(d * d, first));
+  whole = whole && in.read_numbers(d, bias) && in.remaining() == 0;
+  if (!whole)
     return Status::corruption("adapter: payload of " + std::to_string(payload.size()) +
-                              " bytes has no dim");
-  std::memcpy(&dim, payload.data(), sizeof dim);
-  const std::size_t floats = std::size_t{dim} * dim + dim;
-  if (dim == 0 || dim > kMaxDim || payload.size() != sizeof dim + floats * sizeof(float))
-    return Status::corruption("adapter: payload of " + std::to_string(payload.size()) +
-                              " bytes does not fit dim " + std::to_string(dim));
-  std::vector<float> weight(std::size_t{dim} * dim), bias(dim);
-  const std::byte* in = payload.data() + sizeof dim;
-  std::memcpy(weight.data(), in, weight.size() * sizeof(float));
-  std::memcpy(bias.data(), in + weight.size() * sizeof(float), bias.size() * sizeof(float));
-  auto adapter = create(dim, std::move(weight), std::move(bias));
+                              " bytes does not fit dim " + std::to_string(dim) + " and rank " +
+                              std::to_string(rank));
+  auto adapter = low_rank
+                     ? create_low_rank(d, r, std::move(first), std::move(second), std::move(bias))
+                     : create(d, std::move(first), std::move(bias));
   if (!adapter.ok()) return Status::corruption(adapter.status().message());
   return adapter;
 }

@@ -215,6 +215,7 @@ Result<JsonDocument> JsonDocument::parse(std::span<const std::byte> text, std::s
   JsonDocument document;
   document.parser_ = std::make_unique<simdjson::dom::parser>();
   document.name_ = std::move(name);
+  if (text.empty()) return Status::corruption(document.name_ + ": is not JSON: it is empty");
   // simdjson reads past the end, so the text is copied into a padded buffer.
   const std::string_view chars(reinterpret_cast<const char*>(text.data()), text.size());
   simdjson::error_code error =

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <limits>
 
+#include "collegium/core/file_envelope.h"
 #include "collegium/core/random.h"
 
 namespace collegium::core {
@@ -136,6 +137,90 @@ TEST(HeadAdapter, APayloadWhoseSizeIsNotItsDimsOrThatHoldsNanIsCorruption) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   std::memcpy(payload.data() + 12, &nan, sizeof nan);
   EXPECT_EQ(code(payload), StatusCode::kCorruption);
+}
+
+// --- of low rank --------------------------------------------------------------------------------
+
+HeadAdapter random_low_rank(std::size_t dim, std::size_t rank, std::uint64_t seed) {
+  return HeadAdapter::create_low_rank(dim, rank, random_vector(rank * dim, seed),
+                                      random_vector(dim * rank, seed + 1),
+                                      random_vector(dim, seed + 2))
+      .value();
+}
+
+TEST(LowRankHeadAdapter, IsTheWholeMapOfItsFactors) {
+  const std::size_t dim = 33, rank = 5;
+  const HeadAdapter adapter = random_low_rank(dim, rank, 11);
+  EXPECT_EQ(adapter.rank(), rank);
+  EXPECT_EQ(random_adapter(dim, 1).rank(), 0u);
+  const std::vector<float> down = random_vector(rank * dim, 11);
+  const std::vector<float> up = random_vector(dim * rank, 12);
+  const std::vector<float> weight = adapter.weight();
+  for (std::size_t i = 0; i < dim; ++i)
+    for (std::size_t j = 0; j < dim; ++j) {
+      double expected = i == j ? 1.0 : 0.0;
+      for (std::size_t r = 0; r < rank; ++r)
+        expected += double{up[i * rank + r]} * down[r * dim + j];
+      EXPECT_NEAR(weight[i * dim + j], expected, 1e-5);
+    }
+  for (float strength : {0.0f, 0.3f, 1.0f}) {
+    const HeadAdapter some = adapter.interpolated(strength);
+    EXPECT_EQ(some.rank(), rank);
+    const HeadAdapter whole =
+        HeadAdapter::create(dim, adapter.weight(), adapter.bias()).value().interpolated(strength);
+    EXPECT_NEAR(some.distance_from_identity(), whole.distance_from_identity(), 1e-4);
+    const std::vector<float> query = random_vector(dim, 14);
+    std::vector<float> a(dim), b(dim);
+    some.apply(query.data(), a.data());
+    whole.apply(query.data(), b.data());
+    for (std::size_t i = 0; i < dim; ++i) EXPECT_NEAR(a[i], b[i], 1e-5) << strength;
+  }
+}
+
+TEST(LowRankHeadAdapter, ASavedOneLoadsBitForBitAndIsSmaller) {
+  const std::string path = temporary("low_rank.bin");
+  const HeadAdapter adapter = random_low_rank(40, 3, 15);
+  ASSERT_TRUE(adapter.save(path).ok());
+  const auto loaded = HeadAdapter::load(path);
+  ASSERT_TRUE(loaded.ok()) << loaded.status().to_string();
+  EXPECT_EQ(loaded->rank(), 3u);
+  EXPECT_EQ(loaded->weight(), adapter.weight());
+  EXPECT_EQ(loaded->bias(), adapter.bias());
+  EXPECT_EQ(loaded->digest(), adapter.digest());
+  EXPECT_LT(bytes_of(path).size(), 40u * 40u * sizeof(float));
+}
+
+TEST(LowRankHeadAdapter, RefusesWrongSizesAndPayloadsThatLie) {
+  const auto status = [](std::size_t dim, std::size_t rank, std::size_t down, std::size_t up) {
+    return HeadAdapter::create_low_rank(dim, rank, std::vector<float>(down), std::vector<float>(up),
+                                        std::vector<float>(dim))
+        .status();
+  };
+  EXPECT_TRUE(status(4, 2, 8, 8).ok());
+  for (const Status& wrong : {status(4, 0, 0, 0), status(4, 5, 20, 20), status(0, 0, 0, 0),
+                              status(4, 2, 7, 8), status(4, 2, 8, 9)})
+    EXPECT_EQ(wrong.code(), StatusCode::kInvalidArgument) << wrong.to_string();
+  const std::vector<std::byte> payload = random_low_rank(4, 2, 16).serialize();
+  ASSERT_TRUE(HeadAdapter::deserialize(payload).ok());
+  for (std::size_t size = 0; size < payload.size(); ++size)
+    EXPECT_EQ(HeadAdapter::deserialize(std::span(payload).first(size)).status().code(),
+              StatusCode::kCorruption);
+  for (std::size_t field : {4u, 8u})
+    for (std::uint32_t lie : {0u, 1u, 3u, 5u, 0xffffffffu}) {
+      auto lying = payload;
+      std::memcpy(lying.data() + field, &lie, sizeof lie);
+      EXPECT_EQ(HeadAdapter::deserialize(lying).status().code(), StatusCode::kCorruption)
+          << field << ": " << lie;
+    }
+}
+
+TEST(HeadAdapter, AFileOfVersion1IsRead) {
+  const std::string path = temporary("version1.bin");
+  const HeadAdapter adapter = random_adapter(6, 17);
+  ASSERT_TRUE(write_file_envelope(path, {"adapter", 1}, adapter.serialize()).ok());
+  const auto loaded = HeadAdapter::load(path);
+  ASSERT_TRUE(loaded.ok()) << loaded.status().to_string();
+  EXPECT_EQ(loaded->weight(), adapter.weight());
 }
 
 }  // namespace

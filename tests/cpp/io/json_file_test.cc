@@ -33,6 +33,11 @@ TEST(JsonFile, ReadsIntegersBeyond64BitsAsTheNearestDouble) {
   EXPECT_FALSE(parse("[01000000000000000000000]").ok());
 }
 
+TEST(JsonFile, AnEmptyTextIsNoJson) {
+  EXPECT_EQ(parse("").status().code(), StatusCode::kCorruption);
+  EXPECT_THAT(parse("").status().message(), HasSubstr("x.json: is not JSON: it is empty"));
+}
+
 TEST(JsonFile, GivesTypedValuesByKey) {
   const auto document =
       parse(R"({"name": "a\u00e9", "size": 18446744073709551615, "scale": 1e-12, "on": true,

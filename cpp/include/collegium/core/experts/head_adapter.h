@@ -26,19 +26,30 @@ class COLLEGIUM_API HeadAdapter {
   static Result<HeadAdapter> create(std::size_t dim, std::vector<float> weight,
                                     std::vector<float> bias);
 
+  // The same with W = I + up down, kept as its factors: down (rank, dim), up (dim, rank),
+  // row-major; rank in [1, dim]. Smaller, and faster to apply where rank < dim / 2.
+  static Result<HeadAdapter> create_low_rank(std::size_t dim, std::size_t rank,
+                                             std::vector<float> down, std::vector<float> up,
+                                             std::vector<float> bias);
+
   std::size_t dim() const noexcept { return dim_; }
-  const std::vector<float>& weight() const noexcept { return weight_; }
+  std::size_t rank() const noexcept { return rank_; }  // of the factors; 0: W is kept whole
+  // (dim, dim); multiplied out of the factors, if those are what is kept.
+  std::vector<float> weight() const;
   const std::vector<float>& bias() const noexcept { return bias_; }
 
   // out (dim,) = normalise(W query + b); a zero result gives the query itself. In a fixed order.
-  void apply(const float* query, float* out) const noexcept;
-  // strength 0: identity; 1: this map; between: linear in W and b.
+  // `out` must not be `query`.
+  void apply(const float* query, float* out) const;
+  // strength 0: identity; 1: this map; between: linear in W and b. Of low rank if this is.
   HeadAdapter interpolated(float strength) const;
 
   // Frobenius norm of W - I: how far the map is from doing nothing.
   double distance_from_identity() const;
 
-  // File kind "adapter" in the envelope: u32 dim, f32 weight[dim][dim], f32 bias[dim].
+  // File kind "adapter" in the envelope, version 2: u32 dim, f32 weight[dim][dim], f32 bias[dim];
+  // of low rank u32 0, u32 dim, u32 rank, f32 down[rank][dim], f32 up[dim][rank], f32 bias[dim].
+  // Version 1 had the first form alone.
   // save: io_error, resource_exhausted. load: not_found; corruption on damage, a payload whose size
   // is not what its dim says, a non-finite number; not_supported if the file is newer.
   Status save(const std::string& path) const;
@@ -49,9 +60,12 @@ class COLLEGIUM_API HeadAdapter {
   std::string digest() const;  // digest_hex of the payload
 
  private:
+  HeadAdapter() = default;
   HeadAdapter(std::size_t dim, std::vector<float> weight, std::vector<float> bias);
   std::size_t dim_ = 0;
-  std::vector<float> weight_;
+  std::size_t rank_ = 0;
+  std::vector<float> weight_;     // (dim, dim) of full rank
+  std::vector<float> down_, up_;  // (rank, dim) and (dim, rank) of low rank
   std::vector<float> bias_;
 };
 
