@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
+_WEIGHT_FILES = ("model.safetensors", "model.packed")
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,12 @@ def _module_folders(name: str) -> list[Path]:
 
 def _encoder_within(folder: Path) -> Path | None:
     """The one folder at or below ``folder`` that holds an encoder's files."""
-    found = sorted(
+    # A sentence-transformers folder may have its trunk in a folder of its own.
+    found = sorted(modules.parent for modules in folder.rglob("modules.json"))
+    found = found or sorted(
         weights.parent
-        for weights in folder.rglob("model.safetensors")
+        for name in _WEIGHT_FILES
+        for weights in folder.rglob(name)
         if (weights.parent / "config.json").is_file()
         and any((weights.parent / name).is_file() for name in _TOKENIZER_FILES)
     )

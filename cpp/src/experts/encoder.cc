@@ -40,6 +40,24 @@ void add_config(const EncoderConfig& config, std::size_t dim, ModelDigest& diges
   digest.add(config.document_prompt);
 }
 
+// What the folder asks of its tokenizer, and what the trunk takes for granted.
+Status check_tokenizer(const Tokenizer& tokenizer, const EncoderConfig& config,
+                       const std::string& path) {
+  const auto ids = [&](std::string_view text) { return tokenizer.encode(text, {}); };
+  COLLEGIUM_ASSIGN_OR_RETURN(const Encoding one, ids("a"));
+  for (std::int32_t type : one.type_ids) {
+    if (type == 0) continue;
+    return Status::not_supported(path + ": gives a single text the segment " +
+                                 std::to_string(type) + "; here only 0 is run");
+  }
+  if (!config.lower_case) return {};
+  COLLEGIUM_ASSIGN_OR_RETURN(const Encoding small, ids("a b c d e f g h i j k l m n o p q r s t"));
+  COLLEGIUM_ASSIGN_OR_RETURN(const Encoding large, ids("A B C D E F G H I J K L M N O P Q R S T"));
+  if (small.ids == large.ids) return {};
+  return Status::not_supported(
+      path + ": keeps capitals, but do_lower_case of sentence_bert_config.json " + "is true");
+}
+
 Status out_of_memory(const std::string& what) {
   return Status::resource_exhausted(what + ": out of memory");
 }
@@ -70,6 +88,10 @@ Result<std::unique_ptr<Encoder::Impl>> Encoder::Impl::load(const std::string& fo
                               " tokens, the model only " + std::to_string(config.trunk.vocab_size));
   }
 
+  COLLEGIUM_RETURN_IF_ERROR(check_tokenizer(*impl->tokenizer, config, trunk + loaded.files[0]));
+
+  impl->truncated_by_caller =
+      options.truncate_dim != 0 && options.truncate_dim != config.truncate_dim;
   if (options.truncate_dim != 0) config.truncate_dim = options.truncate_dim;
   if (config.truncate_dim > config.dim) {
     return Status::invalid_argument("truncate_dim is " + std::to_string(config.truncate_dim) +
@@ -88,6 +110,10 @@ Result<std::unique_ptr<Encoder::Impl>> Encoder::Impl::load(const std::string& fo
   const std::string weights = trunk + std::string(kWeightsName);
   if (!std::filesystem::exists(weights, error) && std::filesystem::exists(packed, error)) {
     COLLEGIUM_ASSIGN_OR_RETURN(impl->trunk, Trunk::load_packed(packed, trunk_config, kernels));
+    if (!options.fp32_layers.empty()) {
+      return Status::invalid_argument("fp32_layers: " + packed +
+                                      " is converted already; which layers are in fp32 is settled");
+    }
     const Compute held = impl->trunk->is_int8() ? Compute::kInt8 : Compute::kFp32;
     if (options.compute != Compute::kAuto && options.compute != held) {
       return Status::invalid_argument("compute: " + packed + " was converted in " +
@@ -115,6 +141,7 @@ Result<std::unique_ptr<Encoder::Impl>> Encoder::Impl::load(const std::string& fo
   COLLEGIUM_ASSIGN_OR_RETURN(impl->head, EncoderHead::load(folder, config, kernels, digest));
   impl->digest = digest.hex();
   std::sort(config.files.begin(), config.files.end());
+  config.files.erase(std::unique(config.files.begin(), config.files.end()), config.files.end());
   return impl;
 }
 
@@ -133,28 +160,43 @@ Result<std::shared_ptr<const Encoder>> Encoder::load(const std::string& folder,
 
 Status Encoder::convert(const std::string& to) const {
   namespace fs = std::filesystem;
+  if (impl_->truncated_by_caller) {
+    return Status::invalid_argument(
+        "convert: this encoder was loaded with truncate_dim " + std::to_string(dim()) +
+        ", which a folder says in config_sentence_transformers.json; load it without");
+  }
   std::error_code error;
-  if (fs::exists(to, error)) {
+  const fs::path parent = fs::path(to).parent_path();
+  if (!parent.empty()) fs::create_directories(parent, error);
+  // Whoever makes the folder owns it.
+  const bool made = fs::create_directory(to, error);
+  if (error && !fs::exists(to)) return Status::from_errno(error.value(), to);
+  if (!made) {
     return Status::already_exists(to + ": is there already; converting writes a new folder");
   }
   const auto fail = [&](Status status) {
     fs::remove_all(to, error);
     return status;
   };
-  const std::string& trunk = impl_->config.trunk_folder;
-  for (const std::string& file : files()) {
-    if (file == trunk + std::string(kWeightsName) || file == trunk + std::string(kPackedName)) {
-      continue;
+  try {
+    const std::string& trunk = impl_->config.trunk_folder;
+    for (const std::string& file : files()) {
+      if (file == trunk + std::string(kWeightsName) || file == trunk + std::string(kPackedName)) {
+        continue;
+      }
+      const fs::path target = fs::path(to) / file;
+      fs::create_directories(target.parent_path(), error);
+      if (error) return fail(Status::from_errno(error.value(), target.parent_path().string()));
+      fs::copy_file(fs::path(folder()) / file, target, error);
+      if (error) return fail(Status::from_errno(error.value(), target.string()));
     }
-    const fs::path target = fs::path(to) / file;
-    fs::create_directories(target.parent_path(), error);
-    if (error) return fail(Status::from_errno(error.value(), target.parent_path().string()));
-    fs::copy_file(fs::path(folder()) / file, target, error);
-    if (error) return fail(Status::from_errno(error.value(), target.string()));
+    if (!trunk.empty()) fs::create_directories(fs::path(to) / trunk, error);
+    // Last: a folder without weights is no encoder.
+    Status status = impl_->trunk->save_packed(to + "/" + trunk + std::string(kPackedName));
+    return status.ok() ? status : fail(std::move(status));
+  } catch (const std::bad_alloc&) {
+    return fail(out_of_memory("converting " + folder()));
   }
-  // Last: a folder without weights is no encoder.
-  Status status = impl_->trunk->save_packed(to + "/" + trunk + std::string(kPackedName));
-  return status.ok() ? status : fail(std::move(status));
 }
 
 std::size_t Encoder::dim() const noexcept { return impl_->head->dim(); }

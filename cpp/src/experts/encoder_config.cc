@@ -237,6 +237,8 @@ Result<bool> is_neutral_transformer_field(std::string_view key, const JsonValue&
     status = require_string(value, {"token_embeddings"});
   } else if (key == "processing_kwargs") {
     status = require_fields(value, {});
+  } else if (key == "unpad_inputs") {
+    return true;  // how padding is avoided, which here is never there
   } else if (key == "modality_config") {
     status = value.for_each_field([](std::string_view modality, const JsonValue& call) {
       if (modality != "text") return not_run(call, "there", "'text'");
@@ -253,14 +255,25 @@ Result<bool> is_neutral_transformer_field(std::string_view key, const JsonValue&
 // The length limit: sentence_bert_config.json's, else the tokenizer's, never beyond the positions.
 Status read_max_tokens(const std::string& folder, EncoderConfig& config) {
   std::uint64_t limit = config.trunk.max_positions;
-  const std::string name = config.trunk_folder + "sentence_bert_config.json";
-  auto file = JsonDocument::open(folder + "/" + name, kMaxConfigBytes);
+  // The first there is of the names sentence-transformers has had for it.
+  constexpr std::string_view kKinds[] = {"bert",   "roberta",     "distilbert", "camembert",
+                                         "albert", "xlm-roberta", "xlnet"};
+  std::string name;
+  Result<JsonDocument> file = Status::not_found("");
+  for (std::string_view kind : kKinds) {
+    name = config.trunk_folder + "sentence_" + std::string(kind) + "_config.json";
+    file = JsonDocument::open(folder + "/" + name, kMaxConfigBytes);
+    if (file.status().code() != StatusCode::kNotFound) break;
+  }
   bool known = false;
   if (file.ok()) {
     config.files.push_back(name);
     COLLEGIUM_RETURN_IF_ERROR(file->root().for_each_field([&](std::string_view key,
                                                               const JsonValue& value) -> Status {
-      if (key == "do_lower_case") return require_false(value);
+      if (key == "do_lower_case") {
+        COLLEGIUM_ASSIGN_OR_RETURN(config.lower_case, value.as_bool());
+        return {};
+      }
       if (key != "max_seq_length") {
         COLLEGIUM_ASSIGN_OR_RETURN(const bool neutral, is_neutral_transformer_field(key, value));
         if (neutral) return {};
@@ -279,6 +292,7 @@ Status read_max_tokens(const std::string& folder, EncoderConfig& config) {
     auto tokenizer = JsonDocument::open(
         folder + "/" + config.trunk_folder + "tokenizer_config.json", kMaxConfigBytes);
     if (tokenizer.ok()) {
+      config.files.push_back(config.trunk_folder + "tokenizer_config.json");
       // "No limit" is written as a number of 31 digits, hence a float.
       COLLEGIUM_ASSIGN_OR_RETURN(const double length,
                                  tokenizer->root().number_or("model_max_length", 1e30));

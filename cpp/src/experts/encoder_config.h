@@ -46,6 +46,7 @@ struct EncoderConfig {
   std::size_t dim = 0;           // of a vector before truncation
   std::size_t truncate_dim = 0;  // keep so many dimensions (arXiv 2205.13147); 0: all
   std::size_t max_tokens = 0;    // special tokens included
+  bool lower_case = false;       // the tokenizer must make capitals small
   std::string query_prompt;      // put before a query, or empty
   std::string document_prompt;
 

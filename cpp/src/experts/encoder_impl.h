@@ -28,6 +28,7 @@ struct Encoder::Impl {
   std::unique_ptr<EncoderHead> head;
   std::string digest;
   std::size_t query_prompt_tokens = 0, document_prompt_tokens = 0;
+  bool truncated_by_caller = false;  // otherwise than the folder says
   mutable ScratchList<TrunkScratch> scratch;
 
   static Result<std::unique_ptr<Impl>> load(const std::string& folder,

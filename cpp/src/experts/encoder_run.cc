@@ -22,11 +22,15 @@ constexpr std::size_t kBytesPerToken = 3;
 
 Result<Encoding> Encoder::Impl::tokenize(std::string_view text, TextKind kind) const {
   const EncodeOptions options{.add_special_tokens = true, .max_tokens = config.max_tokens};
-  const std::string& before = prompt(kind);
-  if (before.empty()) return tokenizer->encode(text, options);
   // The bytes of the text alone are checked first, so that a message's offset is the caller's.
   COLLEGIUM_RETURN_IF_ERROR(check_utf8(text, "text"));
-  return tokenizer->encode(before + std::string(text), options);
+  const std::string& before = prompt(kind);
+  auto encoding = before.empty() ? tokenizer->encode(text, options)
+                                 : tokenizer->encode(before + std::string(text), options);
+  if (encoding.ok() && encoding->ids.empty()) {
+    return Status::invalid_argument("text: has no token, and this model's tokenizer adds none");
+  }
+  return encoding;
 }
 
 void Encoder::Impl::embed_batch(std::span<const Tokens> tokens,

@@ -1,9 +1,10 @@
 #include "collegium/core/experts/expert_set.h"
 
 #include <algorithm>
+#include <exception>
 #include <map>
 #include <mutex>
-#include <optional>
+#include <new>
 #include <utility>
 
 #include "io/in_quotes.h"
@@ -134,9 +135,38 @@ Status ExpertSet::remove(const std::string& name) {
 Result<Encoder::Embeddings> ExpertSet::encode(std::span<const std::string_view> texts,
                                               std::span<const std::string> experts, TextKind kind,
                                               const ProgressCallback& progress) const {
+  try {
+    return encode_by(texts, experts, kind, progress);
+  } catch (const std::bad_alloc&) {
+    return Status::resource_exhausted("encoding " + std::to_string(texts.size()) +
+                                      " texts: out of memory");
+  }
+}
+
+Result<Encoder::Embeddings> ExpertSet::encode_under(std::span<const std::string_view> texts,
+                                                    std::span<const std::string> experts,
+                                                    TextKind kind,
+                                                    const ProgressCallback& progress) const {
+  try {
+    return encode_all_under(texts, experts, kind, progress);
+  } catch (const std::exception&) {  // bad_alloc, or length_error for more than there can be
+    return Status::resource_exhausted("encoding " + std::to_string(texts.size()) + " texts under " +
+                                      std::to_string(experts.size()) + " experts: out of memory");
+  }
+}
+
+Result<Encoder::Embeddings> ExpertSet::encode_by(std::span<const std::string_view> texts,
+                                                 std::span<const std::string> experts,
+                                                 TextKind kind,
+                                                 const ProgressCallback& progress) const {
   if (experts.size() != texts.size()) {
     return Status::invalid_argument("experts: " + std::to_string(experts.size()) + " for " +
                                     std::to_string(texts.size()) + " texts, wants one a text");
+  }
+  // Here, so that a message has the caller's number of the text.
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    COLLEGIUM_RETURN_IF_ERROR(
+        check_utf8(texts[i], "text").with_context("text " + std::to_string(i)));
   }
   const auto set = impl_->now();
   COLLEGIUM_ASSIGN_OR_RETURN(const auto found, find(*set, experts));
@@ -178,10 +208,10 @@ Result<Encoder::Embeddings> ExpertSet::encode(std::span<const std::string_view> 
   return result;
 }
 
-Result<Encoder::Embeddings> ExpertSet::encode_under(std::span<const std::string_view> texts,
-                                                    std::span<const std::string> experts,
-                                                    TextKind kind,
-                                                    const ProgressCallback& progress) const {
+Result<Encoder::Embeddings> ExpertSet::encode_all_under(std::span<const std::string_view> texts,
+                                                        std::span<const std::string> experts,
+                                                        TextKind kind,
+                                                        const ProgressCallback& progress) const {
   if (experts.empty()) return Status::invalid_argument("experts is empty, wants at least one");
   const auto set = impl_->now();
   COLLEGIUM_ASSIGN_OR_RETURN(const auto found, find(*set, experts));

@@ -19,6 +19,7 @@ ByteWriter PackedWeightsWriter::header(std::uint64_t begin) const {
   ByteWriter out;
   out.write_string(digest_);
   out.write<std::uint8_t>(published_ ? 1 : 0);
+  out.write(static_cast<std::uint32_t>(num_heads_));
   out.write(static_cast<std::uint32_t>(arrays_.size()));
   for (const PackedArray& array : arrays_) {
     out.write_string(array.name);
@@ -51,7 +52,8 @@ Result<PackedWeights> PackedWeights::open(const std::string& path) {
   ByteReader in(packed.envelope_.payload);
   std::uint8_t published = 0;
   std::uint32_t count = 0;
-  if (!in.read_string(packed.digest_) || !in.read(published) || !in.read(count)) {
+  if (!in.read_string(packed.digest_) || !in.read(published) || !in.read(packed.num_heads_) ||
+      !in.read(count)) {
     return damaged("its list of arrays is cut off");
   }
   packed.published_ = published != 0;

@@ -34,14 +34,15 @@ struct PackedArray {
 // File kind "encoder", version 1, in the envelope; little-endian:
 //   string digest      of the weights as the checkpoint had them
 //   u8 published       NomicBERT in its makers' naming
+//   u32 heads          the scale of their scores is in the queries' weights
 //   u32 arrays; for each: string name, u8 type (0 f32, 1 i8, 2 i32), u64 numbers, u64 begin (in
 //   bytes from the file's first)
 //   the arrays, each at a multiple of 64 bytes from the file's first; zeros between
 // Strings as in bytes.h. A checkpoint's array is named as Trunk::visit_arrays names it.
 class PackedWeightsWriter {
  public:
-  PackedWeightsWriter(std::string digest, bool published)
-      : digest_(std::move(digest)), published_(published) {}
+  PackedWeightsWriter(std::string digest, bool published, std::size_t num_heads)
+      : digest_(std::move(digest)), published_(published), num_heads_(num_heads) {}
   // `numbers` must live until write().
   template <typename T>
   void add(std::string name, std::span<const T> numbers) {
@@ -54,6 +55,7 @@ class PackedWeightsWriter {
   ByteWriter header(std::uint64_t begin) const;
   std::string digest_;
   bool published_;
+  std::size_t num_heads_;
   std::vector<PackedArray> arrays_;
 };
 
@@ -65,6 +67,7 @@ class PackedWeights {
 
   const std::string& digest() const noexcept { return digest_; }
   bool published() const noexcept { return published_; }
+  std::size_t num_heads() const noexcept { return num_heads_; }
   const std::string& path() const noexcept { return envelope_.file.path(); }
   // Name of the next array, "" behind the last.
   std::string_view next() const noexcept {
@@ -87,6 +90,7 @@ class PackedWeights {
   MappedEnvelope envelope_;
   std::string digest_;
   bool published_ = false;
+  std::uint32_t num_heads_ = 0;
   std::vector<PackedArray> arrays_;
   std::size_t taken_ = 0;
 };

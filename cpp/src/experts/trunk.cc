@@ -24,8 +24,8 @@ void for_panels(std::size_t panels, std::size_t step, bool parallel, const F& f)
     return;
   }
   ThreadPool& pool = default_pool();
-  step =
-      std::min(step, round_up((panels + 2 * pool.num_threads() - 1) / (2 * pool.num_threads()), 2));
+  const std::size_t tasks = 2 * pool.num_threads();  // read once: it may change meanwhile
+  step = std::min(step, round_up((panels + tasks - 1) / tasks, 2));
   const std::size_t count = (panels + step - 1) / step;
   pool.parallel_for(count, [&](std::size_t i) { f(i * step, std::min(panels, (i + 1) * step)); });
 }

@@ -92,7 +92,13 @@ constexpr std::string_view kWithoutEffect[] = {"_attn_implementation_autoset",
                                                "use_bfloat16",
                                                "use_cache",
                                                "use_return_dict",
-                                               "xla_device"};
+                                               "xla_device",
+                                               "tie_weights_",
+                                               "cell",
+                                               "structure",
+                                               "pre_trained",
+                                               "emb_size",
+                                               "training"};
 
 bool contains(std::span<const std::string_view> keys, std::string_view key) {
   return std::find(keys.begin(), keys.end(), key) != keys.end();
@@ -328,15 +334,16 @@ Status read_modernbert(const JsonValue& root, TrunkConfig& config) {
   COLLEGIUM_ASSIGN_OR_RETURN(float local_base, rotary_base(root, "local_rope_theta", 10'000.0));
   if (root.has("rope_parameters")) {
     COLLEGIUM_ASSIGN_OR_RETURN(const JsonValue rope, root.get("rope_parameters"));
-    COLLEGIUM_RETURN_IF_ERROR(
-        rope.for_each_field([&](std::string_view key, const JsonValue& value) -> Status {
-          const bool global = key == "full_attention";
-          if (!global && key != "sliding_attention") return unknown_field(value);
-          if (value.is_null()) return {};
-          COLLEGIUM_ASSIGN_OR_RETURN((global ? global_base : local_base),
-                                     read_rope(value, global ? global_base : local_base));
-          return {};
-        }));
+    if (!rope.is_null())
+      COLLEGIUM_RETURN_IF_ERROR(
+          rope.for_each_field([&](std::string_view key, const JsonValue& value) -> Status {
+            const bool global = key == "full_attention";
+            if (!global && key != "sliding_attention") return unknown_field(value);
+            if (value.is_null()) return {};
+            COLLEGIUM_ASSIGN_OR_RETURN((global ? global_base : local_base),
+                                       read_rope(value, global ? global_base : local_base));
+            return {};
+          }));
   }
   COLLEGIUM_ASSIGN_OR_RETURN(const std::uint64_t local, root.unsigned_or("local_attention", 128));
   if (local < 2 || local > (1u << 20)) {
@@ -352,8 +359,11 @@ Status read_modernbert(const JsonValue& root, TrunkConfig& config) {
   for (std::size_t i = 0; i < global.size(); ++i) global[i] = i % every == 0;
   if (root.has("layer_types")) {
     COLLEGIUM_ASSIGN_OR_RETURN(const JsonValue list, root.get("layer_types"));
-    COLLEGIUM_ASSIGN_OR_RETURN(const auto types, list.as_array(1u << 10));
-    if (types.size() != config.num_layers) {
+    std::vector<JsonValue> types;
+    if (!list.is_null()) {
+      COLLEGIUM_ASSIGN_OR_RETURN(types, list.as_array(1u << 10));
+    }
+    if (!list.is_null() && types.size() != config.num_layers) {
       return Status::corruption(list.where() + " names " + std::to_string(types.size()) +
                                 " layers, but num_hidden_layers is " +
                                 std::to_string(config.num_layers));

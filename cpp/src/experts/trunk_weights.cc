@@ -55,14 +55,23 @@ class WeightReader {
   }
 
   Status read(std::string_view name, std::size_t hidden, bool bias, LayerNorm& norm) {
-    COLLEGIUM_RETURN_IF_ERROR(read(joined(name, ".weight"), {hidden}, norm.gamma));
-    if (bias) return read(joined(name, ".bias"), {hidden}, norm.beta);
+    // As TensorFlow's checkpoints had them; transformers renames them while it reads.
+    const bool older = file_.tensors().count(prefix_ + joined(name, ".gamma")) != 0;
+    COLLEGIUM_RETURN_IF_ERROR(
+        read(joined(name, older ? ".gamma" : ".weight"), {hidden}, norm.gamma));
+    if (bias) return read(joined(name, older ? ".beta" : ".bias"), {hidden}, norm.beta);
     norm.beta = WeightArray<float>(AlignedBuffer<float>(hidden));
     return {};
   }
 
   // The rows of a product, module by module, packed.
   Status read(bool bias, bool int8, const Kernels& kernels, Linear& linear) {
+    // Before anything is allocated that the file has not the bytes for.
+    for (const LinearPart& part : linear.parts) {
+      if (part.alias) continue;
+      COLLEGIUM_RETURN_IF_ERROR(
+          check_shape(part.module + ".weight", {part.module_outputs, linear.inputs}));
+    }
     std::vector<float> rows(linear.outputs * linear.inputs);
     std::vector<float> biases(bias ? linear.outputs : 0);
     for (const LinearPart& part : linear.parts) {
@@ -106,6 +115,20 @@ class WeightReader {
   }
 
  private:
+  Status check_shape(const std::string& name, const std::vector<std::size_t>& shape) const {
+    const std::string full = prefix_ + name;
+    const auto tensor = file_.find(full);
+    if (!tensor.ok()) return damaged(tensor.status());
+    if (tensor->shape == shape) return {};
+    const auto spelled = [](const std::vector<std::size_t>& sizes) {
+      std::string text;
+      for (std::size_t n : sizes) text += (text.empty() ? "" : ", ") + std::to_string(n);
+      return "(" + text + ")";
+    };
+    return Status::corruption(path_ + ": tensor " + in_quotes(full) + " has the shape " +
+                              spelled(tensor->shape) + ", must have " + spelled(shape));
+  }
+
   Status quantize(const std::vector<float>& rows, Linear& linear) const {
     if (linear.inputs > kMaxInt8Inputs) {
       return Status::not_supported(path_ + ": a product of " + std::to_string(linear.inputs) +
@@ -377,7 +400,7 @@ bool Trunk::is_int8() const noexcept {
 }
 
 Status Trunk::save_packed(const std::string& path) const {
-  PackedWeightsWriter writer(digest_, published_);
+  PackedWeightsWriter writer(digest_, published_, config_.num_heads);
   COLLEGIUM_RETURN_IF_ERROR(visit_arrays(*this, Save{writer}));
   return writer.write(path);
 }
@@ -387,9 +410,22 @@ Result<std::unique_ptr<Trunk>> Trunk::load_packed(const std::string& path,
                                                   const Kernels& kernels) {
   COLLEGIUM_ASSIGN_OR_RETURN(PackedWeights packed, PackedWeights::open(path));
   std::unique_ptr<Trunk> trunk(new Trunk(config, kernels));
+  // The scale of the scores is in the weights, and depends on it.
+  if (packed.num_heads() != config.num_heads) {
+    return Status::corruption(path + ": was converted with " + std::to_string(packed.num_heads()) +
+                              " heads, its config.json says " + std::to_string(config.num_heads));
+  }
   trunk->describe(packed.published());
   COLLEGIUM_RETURN_IF_ERROR(visit_arrays(*trunk, Load{packed}));
   COLLEGIUM_RETURN_IF_ERROR(packed.check_all_taken());
+  for (const TrunkLayer& layer : trunk->layers_) {
+    const bool int8 = layer.up.is_int8();
+    for (const Linear* linear :
+         {&layer.query_key_value, &layer.attention_output, &layer.gate, &layer.down}) {
+      if (linear->outputs == 0 || linear->is_int8() == int8) continue;
+      return Status::corruption(path + ": one layer's products are partly in int8");
+    }
+  }
   trunk->digest_ = packed.digest();
   trunk->file_ = std::move(packed).file();
   trunk->make_tables();

@@ -67,8 +67,16 @@ Result<Encoding> PipelineTokenizer::tokens_of(std::string_view text) const {
     } else {
       pieces.text.append(part, 0, part.text.size());
     }
+    // Of all parts together, too.
+    if (pieces.text.text.size() > Normalizer::kMaxGrowth * text.size() + Normalizer::kMoreBytes)
+      return Status::not_supported("normaliser: makes more than " +
+                                   std::to_string(Normalizer::kMaxGrowth) + " bytes of one");
   }
   parts_.pre_tokenizer.apply(pieces);
+  if (pieces.text.text.size() > BpeMerges::kMaxTextBytes)
+    return Status::invalid_argument("text: becomes " + std::to_string(pieces.text.text.size()) +
+                                    " bytes when it is cut, at most " +
+                                    std::to_string(BpeMerges::kMaxTextBytes));
   const std::vector<ModelToken> tokens = parts_.model->tokenize(pieces);
 
   Encoding encoding;

@@ -24,6 +24,9 @@ struct ModelToken {
   bool added = false;  // it was found in the text, not made by the model
 };
 
+// A longer token would let a file make texts take quadratic time; no real one comes near.
+inline constexpr std::size_t kMaxTokenBytes = 4096;
+
 // The `model` of a tokenizer.json: makes tokens of pieces. Immutable.
 class TokenModel {
  public:

@@ -44,6 +44,17 @@ Status check_config(const std::string& path, const TokenizerSettings& settings) 
   const auto document = JsonDocument::open(path, kMaxConfigBytes);
   if (!document.ok()) return document.status();
   const JsonValue config = document->root();
+  // These two are the calling program's, and its default is what is run here.
+  COLLEGIUM_ASSIGN_OR_RETURN(const std::string side, config.string_or("truncation_side", "right"));
+  if (side != "right") {
+    return Status::not_supported(config.where() + ": truncation_side is " + in_quotes(side) +
+                                 "; here only 'right' is run");
+  }
+  COLLEGIUM_ASSIGN_OR_RETURN(const bool split, config.bool_or("split_special_tokens", false));
+  if (split) {
+    return Status::not_supported(config.where() +
+                                 ": split_special_tokens is true; here only false is run");
+  }
   COLLEGIUM_ASSIGN_OR_RETURN(const std::string name, config.string_or("tokenizer_class", ""));
   if (is_one_of(name, kPlainClasses)) return {};
   if (settings.lowercase) {
@@ -75,8 +86,12 @@ Result<LoadedTokenizer> load_tokenizer(const std::string& folder) {
   if (is_file(json)) {
     TokenizerSettings settings;
     COLLEGIUM_ASSIGN_OR_RETURN(auto tokenizer, read_tokenizer_json(json, &settings));
-    if (is_file(config)) COLLEGIUM_RETURN_IF_ERROR(check_config(config, settings));
-    return LoadedTokenizer{std::move(tokenizer), {"tokenizer.json"}};
+    LoadedTokenizer loaded{std::move(tokenizer), {"tokenizer.json"}};
+    if (is_file(config)) {
+      COLLEGIUM_RETURN_IF_ERROR(check_config(config, settings));
+      loaded.files.emplace_back("tokenizer_config.json");
+    }
+    return loaded;
   }
   if (is_file(folder + "/vocab.txt")) {
     COLLEGIUM_ASSIGN_OR_RETURN(auto tokenizer, load_wordpiece(folder));

@@ -62,7 +62,12 @@ Status add_tokens(const JsonValue& where, const std::vector<AddedToken>& added,
 }
 
 bool is_bert(const Fields& fields) {
-  return has_type(fields.model, "WordPiece") && has_type(fields.normalizer, "BertNormalizer") &&
+  // Old files name no type; TokenModel::read() tells them apart in the same way.
+  const JsonValue& model = fields.model;
+  const bool wordpiece = has_type(model, "WordPiece") ||
+                         (!model.has("type") && !model.has("merges") && !model.has("unk_id") &&
+                          model.has("max_input_chars_per_word"));
+  return wordpiece && has_type(fields.normalizer, "BertNormalizer") &&
          has_type(fields.pre_tokenizer, "BertPreTokenizer") &&
          has_type(fields.decoder, "WordPiece");
 }

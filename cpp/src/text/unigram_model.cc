@@ -57,6 +57,10 @@ Status UnigramModel::read(const JsonValue& value, TokenTable& tokens) {
       return Status::corruption(where() + "is not a token and its score");
     if (!std::isfinite(score)) return Status::corruption(where() + "the score is not finite");
     if (token.empty()) return Status::corruption(where() + "the token is empty");
+    if (token.size() > kMaxTokenBytes)
+      return Status::not_supported(where() + "the token has " + std::to_string(token.size()) +
+                                   " bytes; here at most " + std::to_string(kMaxTokenBytes) +
+                                   " are run");
     if (tokens.find(token) >= 0)
       return Status::corruption(where() + "token " + in_quotes(token) + " is there twice");
     tokens.add(token, static_cast<std::int32_t>(id));

@@ -38,6 +38,10 @@ Status WordPieceModel::read(const JsonValue& value, const TokenTable& tokens) {
                               " is not in the vocabulary");
   COLLEGIUM_ASSIGN_OR_RETURN(prefix_, value.string_or("continuing_subword_prefix", "##"));
   COLLEGIUM_ASSIGN_OR_RETURN(max_characters_, value.unsigned_or("max_input_chars_per_word", 100));
+  if (max_characters_ > kMaxTokenBytes)
+    return Status::not_supported(value.where() + ": max_input_chars_per_word is " +
+                                 std::to_string(max_characters_) + "; here at most " +
+                                 std::to_string(kMaxTokenBytes) + " is run");
   std::vector<std::pair<std::string_view, std::int32_t>> initial;
   std::vector<std::pair<std::string_view, std::int32_t>> continuation;
   for (std::size_t i = 0; i < tokens.size(); ++i) {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 
 #include "collegium/core/experts/encoder.h"
 #include "collegium/core/safetensors.h"
@@ -248,6 +249,126 @@ TEST(EncoderFamilyHostile, ADenseWithoutWeightsOrWithOthersIsNamed) {
                            {"residual.weight", {{1}, {1.0f}}}});
   EXPECT_EQ(Encoder::load(folder.path()).status().code(), StatusCode::kNotSupported);
   EXPECT_THAT(Encoder::load(folder.path()).status().message(), HasSubstr("residual.weight"));
+}
+
+// --- folders as they are published -------------------------------------------------------------
+
+TEST(EncoderFolders, FieldsOfPublishedConfigsThatChangeNothingAreAccepted) {
+  for (const auto& [model, fields] :
+       {std::pair{"distilbert", "{\"tie_weights_\": true,"},
+        std::pair{"bert-relu", "{\"emb_size\": 32, \"training\": \"\", \"cell\": {},"},
+        std::pair{"modernbert-older", "{\"layer_types\": null, \"rope_parameters\": null,"}}) {
+    const TemporaryFolder folder;
+    copy_folder(family(model), folder.path());
+    const std::string config = read_file(folder.file("config.json"));
+    write_file(folder.file("config.json"), fields + config.substr(1));
+    EXPECT_EQ(load(folder.path())->digest(), load(family(model))->digest()) << model;
+  }
+}
+
+TEST(EncoderFolders, DoLowerCaseIsAskedOfTheTokenizer) {
+  const TemporaryFolder folder;
+  copy_folder(family("bert-relu"), folder.path());
+  write_file(folder.file("sentence_bert_config.json"),
+             R"({"max_seq_length": 170, "do_lower_case": true})");
+  EXPECT_EQ(load(folder.path())->digest(), load(family("bert-relu"))->digest());
+  write_file(folder.file("tokenizer_config.json"), R"({"do_lower_case": false})");
+  const Status status = Encoder::load(folder.path()).status();
+  EXPECT_EQ(status.code(), StatusCode::kNotSupported);
+  EXPECT_THAT(status.message(), HasSubstr("keeps capitals"));
+}
+
+TEST(EncoderFolders, TheLengthLimitIsFoundUnderItsOlderNames) {
+  const TemporaryFolder folder;
+  copy_folder(family("roberta"), folder.path());
+  std::filesystem::remove(folder.file("sentence_bert_config.json"));
+  write_file(folder.file("sentence_roberta_config.json"), R"({"max_seq_length": 16})");
+  EXPECT_EQ(load(folder.path())->max_tokens(), 16u);
+  EXPECT_THAT(load(folder.path())->files(), testing::Contains("sentence_roberta_config.json"));
+}
+
+// A tokenizer.json of these words, without special tokens.
+void write_bare_tokenizer(const std::string& path, const std::string& post_processor) {
+  write_file(path, R"({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+    "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                   "strip_accents": null, "lowercase": true},
+    "pre_tokenizer": {"type": "BertPreTokenizer"}, "post_processor": )" +
+                       post_processor + R"(, "decoder": null,
+    "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+              "max_input_chars_per_word": 100,
+              "vocab": {"[PAD]": 0, "[UNK]": 1, "the": 2, "law": 3, "a": 4}}})");
+}
+
+TEST(EncoderFolders, ATextWithoutATokenIsAnErrorThatNamesIt) {
+  const TemporaryFolder folder;
+  copy_folder(family("bert-relu"), folder.path());
+  write_bare_tokenizer(folder.file("tokenizer.json"), "null");
+  const auto encoder = load(folder.path());
+  ASSERT_NE(encoder, nullptr);
+  EXPECT_EQ(encode(*encoder, {"the law"}).size(), encoder->dim());
+  for (const std::vector<std::string_view>& texts :
+       {std::vector<std::string_view>{"the law", ""}, {"the law", " \n"}}) {
+    const auto result = encoder->encode(texts, TextKind::kQuery);
+    EXPECT_EQ(result.status().code(), StatusCode::kInvalidArgument);
+    EXPECT_THAT(result.status().message(), HasSubstr("text 1"));
+    EXPECT_THAT(result.status().message(), HasSubstr("no token"));
+  }
+  EXPECT_EQ(encoder->token_vectors("", TextKind::kQuery).status().code(),
+            StatusCode::kInvalidArgument);
+}
+
+TEST(EncoderFolders, ATokenizerThatPutsASingleTextInASecondSegmentIsRefused) {
+  const TemporaryFolder folder;
+  copy_folder(family("bert-relu"), folder.path());
+  write_bare_tokenizer(folder.file("tokenizer.json"), R"({"type": "TemplateProcessing",
+    "single": [{"Sequence": {"id": "A", "type_id": 1}}],
+    "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+    "special_tokens": {}})");
+  const Status status = Encoder::load(folder.path()).status();
+  EXPECT_EQ(status.code(), StatusCode::kNotSupported) << status.to_string();
+  EXPECT_THAT(status.message(), HasSubstr("segment 1"));
+}
+
+TEST(EncoderFolders, NormsNamedAsTensorFlowNamedThemAreRead) {
+  const TemporaryFolder folder;
+  TestTensors tensors = random_bert(71), older;
+  write_random_bert(folder.path(), tensors);
+  const auto expected = encode(*load(folder.path()), {"the river"});
+  for (auto& [name, tensor] : tensors) {
+    std::string renamed = name;
+    const std::size_t norm = renamed.find("LayerNorm.");
+    if (norm != std::string::npos) {
+      renamed =
+          renamed.substr(0, norm + 10) + (renamed.substr(norm + 10) == "weight" ? "gamma" : "beta");
+    }
+    older[renamed] = tensor;
+  }
+  write_random_bert(folder.path(), older);
+  EXPECT_EQ(encode(*load(folder.path()), {"the river"}), expected);
+}
+
+// The sizes of a config are believed only where the file has the bytes.
+TEST(EncoderFolders, SizesBeyondTheFileAreNoticedBeforeAnythingIsAllocated) {
+  const TemporaryFolder folder;
+  copy_folder(family("bert-relu"), folder.path());
+  const std::string config = R"({"model_type": "bert", "vocab_size": 53, "hidden_size": 65536,
+    "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 262144,
+    "max_position_embeddings": 2, "type_vocab_size": 1})";
+  write_file(folder.file("config.json"), config);
+  std::filesystem::remove(folder.file("modules.json"));
+  const std::vector<float> row(65536);
+  write_safetensors(folder.file("model.safetensors"),
+                    {{"embeddings.word_embeddings.weight",
+                      {{53, 65536}, std::vector<float>(std::size_t{53} * 65536)}},
+                     {"embeddings.position_embeddings.weight",
+                      {{2, 65536}, std::vector<float>(std::size_t{2} * 65536)}},
+                     {"embeddings.token_type_embeddings.weight", {{1, 65536}, row}},
+                     {"embeddings.LayerNorm.weight", {{65536}, row}},
+                     {"embeddings.LayerNorm.bias", {{65536}, row}}});
+  write_file(folder.file("sentence_bert_config.json"), R"({"max_seq_length": 2})");
+  const Status status = Encoder::load(folder.path()).status();
+  EXPECT_EQ(status.code(), StatusCode::kCorruption) << status.to_string();
+  EXPECT_THAT(status.message(), HasSubstr("attention.self.query"));
 }
 
 }  // namespace

@@ -105,8 +105,8 @@ const std::vector<Edit> kEdits = {
     {"modules.json", "\"1_Pooling\"", "\"/etc\"", StatusCode::kCorruption, "/etc"},
     {"modules.json", "\"1_Pooling\"", "7", StatusCode::kCorruption, "path"},
     // length and prompts
-    {"sentence_bert_config.json", "\"do_lower_case\": false", "\"do_lower_case\": true",
-     StatusCode::kNotSupported, "do_lower_case"},
+    {"sentence_bert_config.json", "\"do_lower_case\": false", "\"do_lower_case\": \"no\"",
+     StatusCode::kCorruption, "do_lower_case"},
     {"sentence_bert_config.json", "32", "1", StatusCode::kCorruption, "1 tokens"},
     {"sentence_bert_config.json", "{", "{\"unheard_of\": 1,", StatusCode::kNotSupported,
      "unheard_of"},

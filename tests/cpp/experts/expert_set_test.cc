@@ -119,6 +119,15 @@ TEST(ExpertSet, WhatDoesNotFitIsRefusedByName) {
          "empty");
 }
 
+TEST(ExpertSet, AnErrorNamesTheCallersText) {
+  const Fixture f;
+  const std::vector<std::string_view> texts = {"law", "river", "\xff"};
+  const std::vector<std::string> experts = {"law", "", "medicine"};
+  const Status status = f.set.encode(texts, experts, TextKind::kQuery).status();
+  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), HasSubstr("text 2"));
+}
+
 TEST(ExpertSet, RemovedAndReplacedExpertsAreGoneForTheNextCall) {
   Fixture f;
   const std::vector<std::string_view> text = {"law"};

@@ -92,13 +92,45 @@ TEST(PackedWeights, NothingIsOverwrittenAndAFailureLeavesNothing) {
   EXPECT_FALSE(std::filesystem::exists(folder.file("to")));
 }
 
+TEST(PackedWeights, TheLimitOfTokenizerConfigIsKept) {
+  const TemporaryFolder folder;
+  copy_folder(encoder_data("plain"), folder.file("source"));
+  std::filesystem::remove(folder.file("source/sentence_bert_config.json"));
+  write_file(folder.file("source/tokenizer_config.json"), R"({"model_max_length": 16})");
+  const auto read = load(folder.file("source"));
+  EXPECT_EQ(read->max_tokens(), 16u);
+  EXPECT_THAT(read->files(), testing::Contains("tokenizer_config.json"));
+  ASSERT_TRUE(read->convert(folder.file("packed")).ok());
+  EXPECT_EQ(load(folder.file("packed"))->max_tokens(), 16u);
+  EXPECT_EQ(load(folder.file("packed"))->digest(), read->digest());
+}
+
+TEST(PackedWeights, WhatAConvertedFolderCannotSayIsRefused) {
+  const TemporaryFolder folder;
+  const auto shortened = Encoder::load(encoder_data("plain"), {.truncate_dim = 8});
+  ASSERT_TRUE(shortened.ok());
+  const Status status = (*shortened)->convert(folder.file("packed"));
+  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), HasSubstr("truncate_dim 8"));
+  EXPECT_FALSE(std::filesystem::exists(folder.file("packed")));
+
+  const auto int8 = Encoder::load(encoder_data("plain"), {.compute = Compute::kInt8});
+  ASSERT_TRUE((*int8)->convert(folder.file("packed")).ok());
+  const Status layers =
+      Encoder::load(folder.file("packed"), {.compute = Compute::kInt8, .fp32_layers = {0}})
+          .status();
+  EXPECT_EQ(layers.code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(layers.message(), HasSubstr("fp32_layers"));
+}
+
 TEST(PackedWeights, AnotherConfigThanItsOwnIsCorruptionThatNamesTheArray) {
   const TemporaryFolder folder;
   ASSERT_TRUE(load(encoder_data("plain"))->convert(folder.file("packed")).ok());
   const std::string config = folder.file("packed/config.json");
   const std::string whole = read_file(config);
   for (const auto& [from, to, name] :
-       {std::array{"\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", "layers.2"},
+       {std::array{"\"num_attention_heads\": 4", "\"num_attention_heads\": 2", "4 heads"},
+        std::array{"\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", "layers.2"},
         std::array{"\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", "layers.1"},
         std::array{"\"max_position_embeddings\": 40", "\"max_position_embeddings\": 41",
                    "positions"},
@@ -139,7 +171,7 @@ TEST(PackedWeights, AListOfArraysThatLiesIsCorruption) {
   const TemporaryFolder folder;
   const std::string path = folder.file("model.packed");
   const std::vector<float> numbers(40, 1.0f);
-  PackedWeightsWriter writer("digest", false);
+  PackedWeightsWriter writer("digest", false, 4);
   writer.add("words", std::span<const float>(numbers));
   ASSERT_TRUE(writer.write(path).ok());
   const auto opened = PackedWeights::open(path);

@@ -363,6 +363,44 @@ TEST(TokenizerJsonFile, BertIsTheWordPieceOfItsVocabulary) {
   EXPECT_EQ(tokenizer->digest(), (*load_wordpiece(file.folder()))->digest());
 }
 
+// bert-base-uncased's own file is one of those.
+TEST(TokenizerJsonFile, AnOldFileWhoseModelNamesNoTypeIsTheSame) {
+  Files file;
+  std::string text = read(file_of("bert", "tokenizer.json"));
+  const std::size_t model = text.find("\"model\"");
+  const std::string type = "\"type\":\"WordPiece\",";
+  const std::size_t at = text.find(type, model);
+  ASSERT_NE(at, std::string::npos);
+  file.write(text.erase(at, type.size()));
+  const auto old = load_tokenizer(file.folder());
+  ASSERT_TRUE(old.ok()) << old.status().to_string();
+  EXPECT_EQ(old->tokenizer->digest(),
+            (*load_tokenizer_json(file_of("bert", "tokenizer.json")))->digest());
+}
+
+TEST(TokenizerJsonFile, ATokenOrAWordOfAbsurdLengthIsRefused) {
+  Files file;
+  std::string text = read(file_of("xlmr", "tokenizer.json"));
+  const std::size_t vocabulary = text.find("\"vocab\":[");
+  ASSERT_NE(vocabulary, std::string::npos);
+  const std::size_t end = text.rfind("]]");
+  ASSERT_NE(end, std::string::npos);
+  text.insert(end + 1, ",[\"" + std::string(5000, 'a') + "\",-1.0]");
+  file.write(text);
+  Status status = load_tokenizer(file.folder()).status();
+  EXPECT_EQ(status.code(), StatusCode::kNotSupported) << status.to_string();
+  EXPECT_NE(status.message().find("5000 bytes"), std::string::npos) << status.to_string();
+
+  text = read(file_of("wordpiece_parts", "tokenizer.json"));
+  const std::string limit = "\"max_input_chars_per_word\":";
+  const std::size_t at = text.find(limit);
+  ASSERT_NE(at, std::string::npos);
+  file.write(text.insert(at + limit.size(), "1000"));
+  status = load_tokenizer(file.folder()).status();
+  EXPECT_EQ(status.code(), StatusCode::kNotSupported) << status.to_string();
+  EXPECT_NE(status.message().find("max_input_chars_per_word"), std::string::npos);
+}
+
 TEST(TokenizerJsonFile, EveryKindHasItsOwnDigest) {
   std::vector<std::string> digests;
   for (const char* kind : kKinds)
@@ -474,7 +512,7 @@ TEST(LoadTokenizer, TokenizerJsonWinsOverVocabulary) {
   file.write(read(file_of("roberta", "tokenizer.json")));
   loaded = load_tokenizer(file.folder());
   ASSERT_TRUE(loaded.ok()) << loaded.status().to_string();
-  EXPECT_EQ(loaded->files, std::vector<std::string>{"tokenizer.json"});
+  EXPECT_EQ(loaded->files, (std::vector<std::string>{"tokenizer.json", "tokenizer_config.json"}));
   EXPECT_EQ(loaded->tokenizer->vocab_size(), 801u);
 }
 
@@ -489,6 +527,8 @@ TEST(LoadTokenizer, RefusesAConfigThatDisagreesWithTokenizerJson) {
       {"bert", R"({"tokenizer_class": "BertTokenizer"})", nullptr},
       {"bert", R"({"do_lower_case": true, "strip_accents": null})", nullptr},
       {"bert", R"({"do_lower_case": false})", "do_lower_case is false, but"},
+      {"bert", R"({"truncation_side": "left"})", "truncation_side is 'left'"},
+      {"roberta", R"({"split_special_tokens": true})", "split_special_tokens is true"},
       {"bert", R"({"strip_accents": false})", "strip_accents is false, but"},
       {"bert", R"({"tokenize_chinese_chars": false})", "tokenize_chinese_chars"},
       {"bert", R"({"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": false})",

@@ -74,14 +74,15 @@ class COLLEGIUM_API Encoder {
     std::vector<std::size_t> num_tokens;  // (texts,), after truncation
     std::vector<bool> truncated;          // (texts,)
   };
-  // invalid_argument for a text that is not UTF-8 (the message gives its position), cancelled,
+  // invalid_argument for a text that is not UTF-8 (the message gives its position) or has no token
+  // at all under a tokenizer that adds none, cancelled,
   // corruption if the weights overflow. What `progress` throws becomes internal.
   Result<Embeddings> encode(std::span<const std::string_view> texts, TextKind kind,
                             const ProgressCallback& progress = {}) const;
   // Writes this encoder to a new folder with its weights as the kernels want them (model.packed,
   // docs/formats.md): loading that maps them, copies nothing, and gives the same bits and digest.
-  // already_exists if there is anything at `to`; io_error, resource_exhausted, and nothing stays
-  // at `to`.
+  // already_exists if there is anything at `to`; invalid_argument if load() was asked to truncate
+  // otherwise than the folder says; io_error, resource_exhausted, and nothing stays at `to`.
   Status convert(const std::string& to) const;
 
   // The LoRAs of a call, null for the plain encoder; each loaded for this encoder or one of the

@@ -52,6 +52,12 @@ class COLLEGIUM_API ExpertSet {
 
  private:
   struct Impl;
+  Result<Encoder::Embeddings> encode_by(std::span<const std::string_view> texts,
+                                        std::span<const std::string> experts, TextKind kind,
+                                        const ProgressCallback& progress) const;
+  Result<Encoder::Embeddings> encode_all_under(std::span<const std::string_view> texts,
+                                               std::span<const std::string> experts, TextKind kind,
+                                               const ProgressCallback& progress) const;
   std::unique_ptr<Impl> impl_;
 };
 

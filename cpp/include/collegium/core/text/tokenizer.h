@@ -94,8 +94,8 @@ COLLEGIUM_API Result<std::shared_ptr<const Tokenizer>> load_tokenizer_json(const
 
 struct LoadedTokenizer {
   std::shared_ptr<const Tokenizer> tokenizer;
-  // What the ids come from, relative to the folder: "tokenizer.json" alone, or "vocab.txt" and
-  // those of "tokenizer_config.json", "special_tokens_map.json" that are there.
+  // What was read, relative to the folder: "tokenizer.json" or "vocab.txt" first, then those of
+  // "tokenizer_config.json" and, with the latter, "special_tokens_map.json" that are there.
   std::vector<std::string> files;
 };
 
