@@ -218,7 +218,9 @@ void bind_experts(py::module_& m) {
                              [](const py::object& self) {
                                const auto& adapter = self.cast<const HeadAdapter&>();
                                const auto dim = static_cast<py::ssize_t>(adapter.dim());
-                               return to_array(adapter.weight(), {dim, dim});
+                               py::array_t<float> weight = to_array(adapter.weight(), {dim, dim});
+                               weight.attr("setflags")(py::arg("write") = false);
+                               return weight;
                              })
       .def_property_readonly("bias",
                              [](const py::object& self) {

@@ -96,7 +96,7 @@ def test_an_adapter_is_the_normalised_linear_map() -> None:
     np.testing.assert_allclose(adapter.apply(queries), expected, atol=1e-5)
 
 
-def test_weights_are_read_only_views_that_keep_the_adapter() -> None:
+def test_weights_are_read_only_and_outlive_the_adapter() -> None:
     adapter = random_adapter(8)
     weight = adapter.weight
     before = weight.copy()
