@@ -17,7 +17,11 @@ namespace collegium::core {
 
 class LoraAdapter;
 
-enum class TextKind { kQuery, kDocument };  // chooses the model's prompt, if it has any
+// Chooses the prompt of the model's config_sentence_transformers.json that goes before a text: for
+// a query "query", for a document the first there is of "document", "passage" and "corpus"; without
+// one the default prompt, if it names any. (sentence-transformers 6 itself never comes to "passage"
+// in encode_document, since it always has an empty "document".)
+enum class TextKind { kQuery, kDocument };
 
 // In what the trunk's products are computed: 32-bit floats, or 8-bit integers with one scale for
 // each output of the weights and each token of the activations (attention scores, norms and sums
