@@ -19,14 +19,14 @@ constexpr std::string_view kWeightsName = "model.safetensors";
 constexpr std::string_view kPackedName = "model.packed";
 
 // Everything beside weights and tokenizer that a vector depends on.
-void add_config(const EncoderConfig& config, std::size_t dim, ModelDigest& digest) {
+void add_config(const EncoderConfig& config, ModelDigest& digest) {
   const TrunkConfig& trunk = config.trunk;
   digest.add("collegium encoder 2");
   for (std::size_t number :
        {static_cast<std::size_t>(trunk.architecture), trunk.vocab_size, trunk.hidden_size,
         trunk.num_layers, trunk.num_heads, trunk.intermediate_size, trunk.max_positions,
         trunk.type_vocab_size, static_cast<std::size_t>(trunk.activation), trunk.first_position,
-        trunk.relative_buckets, config.max_tokens, dim, config.pooling.size(),
+        trunk.relative_buckets, config.max_tokens, config.output_dim(), config.pooling.size(),
         config.head.size()}) {
     digest.add(static_cast<std::uint64_t>(number));
   }
@@ -55,7 +55,7 @@ Status check_tokenizer(const Tokenizer& tokenizer, const EncoderConfig& config,
   COLLEGIUM_ASSIGN_OR_RETURN(const Encoding large, ids("A B C D E F G H I J K L M N O P Q R S T"));
   if (small.ids == large.ids) return {};
   return Status::not_supported(
-      path + ": keeps capitals, but do_lower_case of sentence_bert_config.json " + "is true");
+      path + ": keeps capitals, but do_lower_case of sentence_bert_config.json is true");
 }
 
 Status out_of_memory(const std::string& what) {
@@ -98,7 +98,6 @@ Result<std::unique_ptr<Encoder::Impl>> Encoder::Impl::load(const std::string& fo
                                     ", must be at most the " + std::to_string(config.dim) +
                                     " dimensions of " + folder);
   }
-  const std::size_t dim = config.truncate_dim == 0 ? config.dim : config.truncate_dim;
   const TrunkConfig& trunk_config = config.trunk;
   for (std::size_t layer : options.fp32_layers) {
     if (layer < trunk_config.num_layers) continue;
@@ -128,7 +127,7 @@ Result<std::unique_ptr<Encoder::Impl>> Encoder::Impl::load(const std::string& fo
     config.files.push_back(config.trunk_folder + std::string(kWeightsName));
   }
   ModelDigest digest;
-  add_config(config, dim, digest);
+  add_config(config, digest);
   digest.add(impl->tokenizer->digest());
   digest.add(impl->trunk->digest());
   for (auto& [prompt, tokens] :

@@ -55,6 +55,7 @@ struct EncoderConfig {
   // Every file read so far, relative to the folder.
   std::vector<std::string> files;
 
+  std::size_t output_dim() const { return truncate_dim == 0 ? dim : truncate_dim; }
   bool normalized() const { return !head.empty() && !head.back().dense.has_value(); }
 };
 

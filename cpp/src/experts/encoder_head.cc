@@ -6,27 +6,11 @@
 
 #include "collegium/core/safetensors.h"
 #include "experts/digest.h"
+#include "experts/finite_tensors.h"
 #include "io/in_quotes.h"
 
 namespace collegium::core {
 namespace {
-
-// The tensor, all of it finite; one missing or of another shape is damage.
-Result<std::vector<float>> read_finite(const SafeTensors& file, const std::string& path,
-                                       const std::string& name, std::vector<std::size_t> shape) {
-  auto values = file.read_float(name, shape);
-  if (!values.ok()) {
-    const StatusCode code = values.status().code();
-    const bool ours = code == StatusCode::kNotFound || code == StatusCode::kInvalidArgument;
-    return ours ? Status::corruption(values.status().message()) : values.status();
-  }
-  for (float value : *values) {
-    if (std::isfinite(value)) continue;
-    return Status::corruption(path + ": tensor " + in_quotes(name) +
-                              " holds a value that is not finite");
-  }
-  return values;
-}
 
 Result<Linear> read_dense(const std::string& folder, const DenseConfig& config,
                           const Kernels& kernels, ModelDigest& digest) {
@@ -62,7 +46,7 @@ EncoderHead::EncoderHead(const EncoderConfig& config, const Kernels& kernels)
       pooling_(config.pooling),
       hidden_(config.trunk.hidden_size),
       whole_dim_(config.dim),
-      dim_(config.truncate_dim == 0 ? config.dim : config.truncate_dim),
+      dim_(config.output_dim()),
       normalized_(config.normalized()),
       steps_(config.head) {}
 

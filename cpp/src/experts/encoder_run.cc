@@ -22,9 +22,9 @@ constexpr std::size_t kBytesPerToken = 3;
 
 Result<Encoding> Encoder::Impl::tokenize(std::string_view text, TextKind kind) const {
   const EncodeOptions options{.add_special_tokens = true, .max_tokens = config.max_tokens};
-  // The bytes of the text alone are checked first, so that a message's offset is the caller's.
-  COLLEGIUM_RETURN_IF_ERROR(check_utf8(text, "text"));
   const std::string& before = prompt(kind);
+  // The bytes of the text alone are checked first, so that a message's offset is the caller's.
+  if (!before.empty()) COLLEGIUM_RETURN_IF_ERROR(check_utf8(text, "text"));
   auto encoding = before.empty() ? tokenizer->encode(text, options)
                                  : tokenizer->encode(before + std::string(text), options);
   if (encoding.ok() && encoding->ids.empty()) {

@@ -10,6 +10,7 @@
 #include "collegium/core/safetensors.h"
 #include "experts/digest.h"
 #include "experts/encoder_impl.h"
+#include "experts/finite_tensors.h"
 #include "experts/lora_adapter_impl.h"
 #include "io/in_quotes.h"
 #include "io/json_file.h"
@@ -115,19 +116,6 @@ Result<std::pair<std::string, bool>> parse_name(const std::string& name, const s
   }
   return Status::not_supported(path + ": tensor " + in_quotes(name) +
                                " is no lora_A or lora_B of a linear module");
-}
-
-Result<std::vector<float>> read_finite(const SafeTensors& file, const std::string& path,
-                                       const std::string& name,
-                                       const std::vector<std::size_t>& shape) {
-  COLLEGIUM_ASSIGN_OR_RETURN(auto values, file.read_float(name, shape));
-  for (float value : values) {
-    if (!std::isfinite(value)) {
-      return Status::corruption(path + ": tensor " + in_quotes(name) +
-                                " holds a value that is not finite");
-    }
-  }
-  return values;
 }
 
 Result<LoraModules> read_modules(const std::string& path, const LoraConfig& config,

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "experts/digest.h"
+#include "experts/finite_tensors.h"
 #include "experts/packed_weights.h"
 #include "experts/tensor_names.h"
 #include "experts/trunk.h"
@@ -34,17 +35,10 @@ class WeightReader {
 
   Result<std::vector<float>> read(const std::string& name, std::vector<std::size_t> shape) {
     const std::string full = prefix_ + name;
-    auto values = file_.read_float(full, shape);
-    if (!values.ok()) return damaged(values.status());
-    for (float value : *values) {
-      if (!std::isfinite(value)) {
-        return Status::corruption(path_ + ": tensor " + in_quotes(full) +
-                                  " holds a value that is not finite");
-      }
-    }
+    COLLEGIUM_ASSIGN_OR_RETURN(auto values, read_finite(file_, path_, full, shape));
     used_.insert(full);
     digest_.add(name);
-    digest_.add(std::span<const float>(*values));
+    digest_.add(std::span<const float>(values));
     return values;
   }
 
@@ -118,7 +112,7 @@ class WeightReader {
   Status check_shape(const std::string& name, const std::vector<std::size_t>& shape) const {
     const std::string full = prefix_ + name;
     const auto tensor = file_.find(full);
-    if (!tensor.ok()) return damaged(tensor.status());
+    if (!tensor.ok()) return as_damage(tensor.status());
     if (tensor->shape == shape) return {};
     const auto spelled = [](const std::vector<std::size_t>& sizes) {
       std::string text;
@@ -144,13 +138,6 @@ class WeightReader {
                    WeightArray<float>(std::move(scales)),
                    WeightArray<std::int32_t>(std::move(sums))};
     return {};
-  }
-
-  // A model file without one of its tensors, or with one of another shape, is damaged.
-  Status damaged(const Status& status) const {
-    const bool ours =
-        status.code() == StatusCode::kNotFound || status.code() == StatusCode::kInvalidArgument;
-    return ours ? Status::corruption(status.message()) : status;
   }
 
   const SafeTensors& file_;
