@@ -47,31 +47,35 @@ std::shared_ptr<LoraAdapter> load_lora(const std::filesystem::path& folder,
       run_released([&] { return LoraAdapter::load(folder.string(), encoder); }));
 }
 
-py::tuple encode(const ExpertSet& set, const py::object& texts, const py::object& experts,
-                 Utf8 kind, py::object progress) {
+using Encode = Result<Encoder::Embeddings> (ExpertSet::*)(std::span<const std::string_view>,
+                                                          std::span<const std::string>,
+                                                          core::TextKind,
+                                                          const core::ProgressCallback&) const;
+
+// Vectors are (texts, dim), or `under` experts (texts, experts, dim).
+py::tuple encode_by(Encode method, bool under, const ExpertSet& set, const py::object& texts,
+                    const py::object& experts, Utf8 kind, py::object progress) {
   const core::TextKind text_kind = parse_kind(kind);
   const TextList list(texts, "texts");
   const auto names = TextList(experts, "experts").strings();
   Encoder::Embeddings out =
       run_watched(std::move(progress), [&](const core::ProgressCallback& callback) {
-        return set.encode(list.views(), names, text_kind, callback);
+        return (set.*method)(list.views(), names, text_kind, callback);
       });
-  return to_tuple(std::move(out), {static_cast<py::ssize_t>(list.views().size()),
-                                   static_cast<py::ssize_t>(set.encoder().dim())});
+  std::vector<py::ssize_t> shape = {static_cast<py::ssize_t>(list.views().size())};
+  if (under) shape.push_back(static_cast<py::ssize_t>(names.size()));
+  shape.push_back(static_cast<py::ssize_t>(set.encoder().dim()));
+  return to_tuple(std::move(out), std::move(shape));
+}
+
+py::tuple encode(const ExpertSet& set, const py::object& texts, const py::object& experts,
+                 Utf8 kind, py::object progress) {
+  return encode_by(&ExpertSet::encode, false, set, texts, experts, kind, std::move(progress));
 }
 
 py::tuple encode_under(const ExpertSet& set, const py::object& texts, const py::object& experts,
                        Utf8 kind, py::object progress) {
-  const core::TextKind text_kind = parse_kind(kind);
-  const TextList list(texts, "texts");
-  const auto names = TextList(experts, "experts").strings();
-  Encoder::Embeddings out =
-      run_watched(std::move(progress), [&](const core::ProgressCallback& callback) {
-        return set.encode_under(list.views(), names, text_kind, callback);
-      });
-  return to_tuple(std::move(out), {static_cast<py::ssize_t>(list.views().size()),
-                                   static_cast<py::ssize_t>(names.size()),
-                                   static_cast<py::ssize_t>(set.encoder().dim())});
+  return encode_by(&ExpertSet::encode_under, true, set, texts, experts, kind, std::move(progress));
 }
 
 }  // namespace

@@ -9,20 +9,6 @@
 namespace collegium::core {
 namespace {
 
-struct Tile {
-  const std::uint8_t* a;
-  std::size_t depth;  // of a row and of a panel
-  const float* a_scales;
-  const std::int32_t* a_zeros;
-  const std::int8_t* panel;
-  const float* scales;  // the panel's 16 outputs
-  const std::int32_t* sums;
-  const float* bias;
-  float* c;
-  std::size_t ldc;
-  const std::int8_t* ahead;  // fetched into the L2 cache meanwhile
-};
-
 inline __m512i broadcast4(const std::uint8_t* p) {
   std::int32_t four;
   std::memcpy(&four, p, sizeof four);
@@ -33,7 +19,7 @@ inline __m512i broadcast4(const std::uint8_t* p) {
 constexpr std::size_t kTileRows = 12;
 
 template <std::size_t kRows>
-void run_tile(const Tile& t) {
+void run_tile(const Int8Tile& t) {
   __m512i total[kRows];
 #pragma GCC unroll 12
   for (std::size_t r = 0; r < kRows; ++r) total[r] = _mm512_setzero_si512();
@@ -57,9 +43,9 @@ void run_tile(const Tile& t) {
   }
 }
 
-constexpr void (*kTiles[])(const Tile&) = {run_tile<1>, run_tile<2>,  run_tile<3>,  run_tile<4>,
-                                           run_tile<5>, run_tile<6>,  run_tile<7>,  run_tile<8>,
-                                           run_tile<9>, run_tile<10>, run_tile<11>, run_tile<12>};
+constexpr void (*kTiles[])(const Int8Tile&) = {
+    run_tile<1>, run_tile<2>, run_tile<3>, run_tile<4>,  run_tile<5>,  run_tile<6>,
+    run_tile<7>, run_tile<8>, run_tile<9>, run_tile<10>, run_tile<11>, run_tile<12>};
 
 #include "kernels/gemm_int8_body.inc"
 

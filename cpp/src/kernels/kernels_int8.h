@@ -42,6 +42,21 @@ void pack_panels_int8(const float* w, std::size_t ldw, std::size_t n, std::size_
 // sums theirs, finite scales that are not negative, zeros beyond n and k.
 bool valid_panels_int8(const Int8Panels& panels, std::size_t n, std::size_t k) noexcept;
 
+// What one tile of the units computes: some rows with the 16 outputs of one panel.
+struct Int8Tile {
+  const std::uint8_t* a;
+  std::size_t depth;  // of a row and of a panel
+  const float* a_scales;
+  const std::int32_t* a_zeros;
+  const std::int8_t* panel;
+  const float* scales;  // the panel's 16 outputs
+  const std::int32_t* sums;
+  const float* bias;
+  float* c;
+  std::size_t ldc;
+  const std::int8_t* ahead;  // fetched into the L2 cache meanwhile
+};
+
 // The units of x86 behind Kernels::gemm_panels_int8.
 void gemm_panels_int8_avx2(const Int8Rows& a, std::size_t rows, const Int8Panels& panels,
                            std::size_t n, std::size_t k, const float* bias, float* c,

@@ -8,20 +8,6 @@
 namespace collegium::core {
 namespace {
 
-struct Tile {
-  const std::uint8_t* a;
-  std::size_t depth;  // of a row and of a panel
-  const float* a_scales;
-  const std::int32_t* a_zeros;
-  const std::int8_t* panel;
-  const float* scales;  // the panel's 16 outputs
-  const std::int32_t* sums;
-  const float* bias;
-  float* c;
-  std::size_t ldc;
-  const std::int8_t* ahead;  // fetched into the L2 cache meanwhile
-};
-
 inline __m256i broadcast4(const std::uint8_t* p) {
   std::int32_t four;
   std::memcpy(&four, p, sizeof four);
@@ -40,7 +26,7 @@ inline __m256i eight_inputs(__m256i x0, __m256i w0, __m256i x1, __m256i w1) {
 constexpr std::size_t kTileRows = 4;
 
 template <std::size_t kRows>
-void run_tile(const Tile& t) {
+void run_tile(const Int8Tile& t) {
   __m256i total[kRows][2];
 #pragma GCC unroll 4
   for (std::size_t r = 0; r < kRows; ++r) total[r][0] = total[r][1] = _mm256_setzero_si256();
@@ -75,7 +61,7 @@ void run_tile(const Tile& t) {
   }
 }
 
-constexpr void (*kTiles[])(const Tile&) = {run_tile<1>, run_tile<2>, run_tile<3>, run_tile<4>};
+constexpr void (*kTiles[])(const Int8Tile&) = {run_tile<1>, run_tile<2>, run_tile<3>, run_tile<4>};
 
 #include "kernels/gemm_int8_body.inc"
 

@@ -4,6 +4,8 @@
 #include <iterator>
 #include <map>
 
+#include "text/hangul.h"
+
 namespace collegium::core {
 namespace {
 
@@ -24,15 +26,6 @@ struct Decomposition {
 };
 
 #include "text/unicode_tables.inc"
-
-// Hangul syllables decompose by arithmetic (Unicode, section 3.12).
-constexpr char32_t kHangulFirst = 0xAC00;
-constexpr char32_t kHangulLast = 0xD7A3;
-constexpr char32_t kLeadFirst = 0x1100;
-constexpr char32_t kVowelFirst = 0x1161;
-constexpr char32_t kTailBefore = 0x11A7;
-constexpr char32_t kVowels = 21;
-constexpr char32_t kTails = 28;
 
 // The only code point whose lower case is two: LATIN CAPITAL LETTER I WITH DOT ABOVE.
 constexpr char32_t kDottedI = 0x130;
@@ -68,7 +61,7 @@ UnicodeTables::UnicodeTables() {
   }
   all[kDottedI] |= kLowers;
   for (const Decomposition& entry : kDecompositions) all[entry.code_point] |= kDecomposes;
-  for (char32_t c = kHangulFirst; c <= kHangulLast; ++c) all[c] |= kDecomposes;
+  for (char32_t c = kHangulFirst; c < kHangulEnd; ++c) all[c] |= kDecomposes;
 
   std::map<std::vector<std::uint8_t>, std::uint16_t> known;
   for (std::size_t i = 0; i < block_of_.size(); ++i) {
@@ -83,7 +76,7 @@ UnicodeTables::UnicodeTables() {
 std::size_t UnicodeTables::decompose(char32_t c, std::span<char32_t, 4> out) const noexcept {
   out[0] = c;
   if (!(flags(c) & kDecomposes)) return 1;
-  if (c >= kHangulFirst && c <= kHangulLast) {
+  if (c >= kHangulFirst && c < kHangulEnd) {
     const char32_t syllable = c - kHangulFirst;
     out[0] = kLeadFirst + syllable / (kVowels * kTails);
     out[1] = kVowelFirst + syllable / kTails % kVowels;

@@ -2,6 +2,7 @@
 
 #include <iterator>
 
+#include "text/hangul.h"
 #include "text/unicode.h"
 #include "text/utf8.h"
 
@@ -22,14 +23,6 @@ struct FormRange {
 #include "text/unicode_form_tables.inc"
 
 constexpr char32_t kCodePoints = 0x110000;
-constexpr char32_t kHangulFirst = 0xAC00;
-constexpr char32_t kHangulEnd = 0xD7A4;
-constexpr char32_t kLeadFirst = 0x1100;
-constexpr char32_t kLeads = 19;
-constexpr char32_t kVowelFirst = 0x1161;
-constexpr char32_t kVowels = 21;
-constexpr char32_t kTailBefore = 0x11A7;
-constexpr char32_t kTails = 28;
 constexpr char32_t kJoiner = 0x200D;
 
 // Classes of grapheme clusters in the table; the last two are of Hangul syllables.

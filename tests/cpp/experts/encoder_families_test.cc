@@ -7,7 +7,7 @@
 #include "collegium/core/experts/encoder.h"
 #include "collegium/core/safetensors.h"
 #include "experts/model_folder.h"
-#include "io/json_file.h"
+#include "relative_error.h"
 
 namespace collegium::core {
 namespace {
@@ -17,20 +17,10 @@ using testing::HasSubstr;
 // Oracle: transformers in float64 and sentence-transformers' modules, see
 // tests/oracles/make_encoder_family_goldens.py.
 
-std::string family(const std::string& name) { return encoder_data("families/" + name); }
-
 std::shared_ptr<const Encoder> load(const std::string& folder, const EncoderOptions& options = {}) {
   auto encoder = Encoder::load(folder, options);
   EXPECT_TRUE(encoder.ok()) << encoder.status().to_string();
   return encoder.ok() ? *encoder : nullptr;
-}
-
-std::vector<std::string> texts() {
-  const auto document = JsonDocument::open(family("texts.json"));
-  std::vector<std::string> list;
-  const auto elements = document->root().as_array(100);
-  for (const JsonValue& text : *elements) list.push_back(*text.as_string());
-  return list;
 }
 
 std::vector<float> encode(const Encoder& encoder, const std::vector<std::string>& list) {
@@ -46,34 +36,16 @@ std::vector<float> golden(const SafeTensors& file, const std::string& name) {
   return view.ok() ? *file.read_float(name, view->shape) : std::vector<float>();
 }
 
-// The largest distance of two rows of `dim`, relative to the second's length.
-double relative_error(const std::vector<float>& seen, const std::vector<float>& expected,
-                      std::size_t dim) {
-  EXPECT_EQ(seen.size(), expected.size());
-  if (seen.size() != expected.size() || seen.size() % dim != 0) return 1.0;
-  double worst = 0.0;
-  for (std::size_t begin = 0; begin < seen.size(); begin += dim) {
-    double difference = 0.0, length = 0.0;
-    for (std::size_t i = begin; i < begin + dim; ++i) {
-      const double d = static_cast<double>(seen[i]) - expected[i];
-      difference += d * d;
-      length += static_cast<double>(expected[i]) * expected[i];
-    }
-    worst = std::max(worst, std::sqrt(difference / length));
-  }
-  return worst;
-}
-
 class EncoderFamily : public testing::TestWithParam<const char*> {};
 
 TEST_P(EncoderFamily, TokenVectorsAndVectorsAreTheReferencesWithin1e5AtEveryLevel) {
   const std::string name = GetParam();
-  const auto file = SafeTensors::open(family(name + ".golden.safetensors"));
+  const auto file = SafeTensors::open(family_data(name + ".golden.safetensors"));
   ASSERT_TRUE(file.ok()) << file.status().to_string();
-  const auto list = texts();
+  const auto list = family_texts();
   ASSERT_EQ(list.size(), 12u);
   for (Isa isa : available_isas()) {
-    const auto encoder = load(family(name), {.isa = isa});
+    const auto encoder = load(family_data(name), {.isa = isa});
     ASSERT_NE(encoder, nullptr);
     std::size_t with_tokens = 0;
     for (std::size_t i = 0; i < list.size(); ++i) {
@@ -94,8 +66,8 @@ TEST_P(EncoderFamily, TokenVectorsAndVectorsAreTheReferencesWithin1e5AtEveryLeve
 }
 
 TEST_P(EncoderFamily, TheSameBitsAloneInABatchAndAtEveryLevel) {
-  const auto list = texts();
-  const auto scalar = load(family(GetParam()), {.isa = Isa::kScalar});
+  const auto list = family_texts();
+  const auto scalar = load(family_data(GetParam()), {.isa = Isa::kScalar});
   ASSERT_NE(scalar, nullptr);
   std::vector<float> alone;
   for (const std::string& text : list) {
@@ -103,7 +75,7 @@ TEST_P(EncoderFamily, TheSameBitsAloneInABatchAndAtEveryLevel) {
     alone.insert(alone.end(), vector.begin(), vector.end());
   }
   for (Isa isa : available_isas()) {
-    EXPECT_EQ(encode(*load(family(GetParam()), {.isa = isa}), list), alone) << isa_name(isa);
+    EXPECT_EQ(encode(*load(family_data(GetParam()), {.isa = isa}), list), alone) << isa_name(isa);
   }
 }
 
@@ -122,8 +94,8 @@ INSTANTIATE_TEST_SUITE_P(Goldens, EncoderFamily,
 // --- truncation (Matryoshka) --------------------------------------------------------------------
 
 TEST(EncoderTruncation, KeepsTheFirstDimensionsAndNormalisesThemAgain) {
-  const auto whole = load(family("mpnet"));
-  const auto shortened = load(family("mpnet"), {.truncate_dim = 12});
+  const auto whole = load(family_data("mpnet"));
+  const auto shortened = load(family_data("mpnet"), {.truncate_dim = 12});
   ASSERT_NE(shortened, nullptr);
   EXPECT_EQ(shortened->dim(), 12u);
   EXPECT_EQ(shortened->token_dim(), 32u);
@@ -137,23 +109,24 @@ TEST(EncoderTruncation, KeepsTheFirstDimensionsAndNormalisesThemAgain) {
 }
 
 TEST(EncoderTruncation, WithoutANormalisationAtTheEndTheNumbersStayAsTheyAre) {
-  const auto whole = encode(*load(family("xlm-roberta")), {"the river runs"});
+  const auto whole = encode(*load(family_data("xlm-roberta")), {"the river runs"});
   const auto shortened =
-      encode(*load(family("xlm-roberta"), {.truncate_dim = 5}), {"the river runs"});
+      encode(*load(family_data("xlm-roberta"), {.truncate_dim = 5}), {"the river runs"});
   EXPECT_EQ(shortened, std::vector<float>(whole.begin(), whole.begin() + 5));
 }
 
 TEST(EncoderTruncation, TheFoldersOwnFieldCountsUnlessAskedOtherwise) {
   const TemporaryFolder folder;
-  copy_folder(family("mpnet"), folder.path());
+  copy_folder(family_data("mpnet"), folder.path());
   write_file(folder.file("config_sentence_transformers.json"), R"({"truncate_dim": 8})");
   EXPECT_EQ(load(folder.path())->dim(), 8u);
   EXPECT_EQ(load(folder.path(), {.truncate_dim = 20})->dim(), 20u);
-  EXPECT_EQ(load(folder.path())->digest(), load(family("mpnet"), {.truncate_dim = 8})->digest());
+  EXPECT_EQ(load(folder.path())->digest(),
+            load(family_data("mpnet"), {.truncate_dim = 8})->digest());
 }
 
 TEST(EncoderTruncation, MoreDimensionsThanThereAreIsInvalid) {
-  const Status status = Encoder::load(family("mpnet"), {.truncate_dim = 33}).status();
+  const Status status = Encoder::load(family_data("mpnet"), {.truncate_dim = 33}).status();
   EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
   EXPECT_THAT(status.message(), HasSubstr("truncate_dim is 33"));
   EXPECT_THAT(status.message(), HasSubstr("32"));
@@ -220,7 +193,7 @@ const std::vector<Edit> kEdits = {
 TEST(EncoderFamilyHostile, WhatIsNotRunHereIsRefusedByName) {
   for (const Edit& edit : kEdits) {
     const TemporaryFolder folder;
-    copy_folder(family(edit.model), folder.path());
+    copy_folder(family_data(edit.model), folder.path());
     std::string text = read_file(folder.file(edit.file));
     const std::size_t at = text.find(edit.from);
     ASSERT_NE(at, std::string::npos) << edit.model << ": " << edit.from;
@@ -235,7 +208,7 @@ TEST(EncoderFamilyHostile, WhatIsNotRunHereIsRefusedByName) {
 
 TEST(EncoderFamilyHostile, ADenseWithoutWeightsOrWithOthersIsNamed) {
   const TemporaryFolder folder;
-  copy_folder(family("xlm-roberta"), folder.path());
+  copy_folder(family_data("xlm-roberta"), folder.path());
   const std::string path = folder.file("2_Dense/model.safetensors");
   write_safetensors(path, {{"linear.weight", {{40, 32}, std::vector<float>(40 * 32)}}});
   EXPECT_EQ(Encoder::load(folder.path()).status().code(), StatusCode::kCorruption);
@@ -259,19 +232,19 @@ TEST(EncoderFolders, FieldsOfPublishedConfigsThatChangeNothingAreAccepted) {
         std::pair{"bert-relu", "{\"emb_size\": 32, \"training\": \"\", \"cell\": {},"},
         std::pair{"modernbert-older", "{\"layer_types\": null, \"rope_parameters\": null,"}}) {
     const TemporaryFolder folder;
-    copy_folder(family(model), folder.path());
+    copy_folder(family_data(model), folder.path());
     const std::string config = read_file(folder.file("config.json"));
     write_file(folder.file("config.json"), fields + config.substr(1));
-    EXPECT_EQ(load(folder.path())->digest(), load(family(model))->digest()) << model;
+    EXPECT_EQ(load(folder.path())->digest(), load(family_data(model))->digest()) << model;
   }
 }
 
 TEST(EncoderFolders, DoLowerCaseIsAskedOfTheTokenizer) {
   const TemporaryFolder folder;
-  copy_folder(family("bert-relu"), folder.path());
+  copy_folder(family_data("bert-relu"), folder.path());
   write_file(folder.file("sentence_bert_config.json"),
              R"({"max_seq_length": 170, "do_lower_case": true})");
-  EXPECT_EQ(load(folder.path())->digest(), load(family("bert-relu"))->digest());
+  EXPECT_EQ(load(folder.path())->digest(), load(family_data("bert-relu"))->digest());
   write_file(folder.file("tokenizer_config.json"), R"({"do_lower_case": false})");
   const Status status = Encoder::load(folder.path()).status();
   EXPECT_EQ(status.code(), StatusCode::kNotSupported);
@@ -280,7 +253,7 @@ TEST(EncoderFolders, DoLowerCaseIsAskedOfTheTokenizer) {
 
 TEST(EncoderFolders, TheLengthLimitIsFoundUnderItsOlderNames) {
   const TemporaryFolder folder;
-  copy_folder(family("roberta"), folder.path());
+  copy_folder(family_data("roberta"), folder.path());
   std::filesystem::remove(folder.file("sentence_bert_config.json"));
   write_file(folder.file("sentence_roberta_config.json"), R"({"max_seq_length": 16})");
   EXPECT_EQ(load(folder.path())->max_tokens(), 16u);
@@ -301,7 +274,7 @@ void write_bare_tokenizer(const std::string& path, const std::string& post_proce
 
 TEST(EncoderFolders, ATextWithoutATokenIsAnErrorThatNamesIt) {
   const TemporaryFolder folder;
-  copy_folder(family("bert-relu"), folder.path());
+  copy_folder(family_data("bert-relu"), folder.path());
   write_bare_tokenizer(folder.file("tokenizer.json"), "null");
   const auto encoder = load(folder.path());
   ASSERT_NE(encoder, nullptr);
@@ -319,7 +292,7 @@ TEST(EncoderFolders, ATextWithoutATokenIsAnErrorThatNamesIt) {
 
 TEST(EncoderFolders, ATokenizerThatPutsASingleTextInASecondSegmentIsRefused) {
   const TemporaryFolder folder;
-  copy_folder(family("bert-relu"), folder.path());
+  copy_folder(family_data("bert-relu"), folder.path());
   write_bare_tokenizer(folder.file("tokenizer.json"), R"({"type": "TemplateProcessing",
     "single": [{"Sequence": {"id": "A", "type_id": 1}}],
     "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
@@ -350,7 +323,7 @@ TEST(EncoderFolders, NormsNamedAsTensorFlowNamedThemAreRead) {
 // The sizes of a config are believed only where the file has the bytes.
 TEST(EncoderFolders, SizesBeyondTheFileAreNoticedBeforeAnythingIsAllocated) {
   const TemporaryFolder folder;
-  copy_folder(family("bert-relu"), folder.path());
+  copy_folder(family_data("bert-relu"), folder.path());
   const std::string config = R"({"model_type": "bert", "vocab_size": 53, "hidden_size": 65536,
     "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 262144,
     "max_position_embeddings": 2, "type_vocab_size": 1})";

@@ -11,6 +11,7 @@
 #include "collegium/core/experts/lora_adapter.h"
 #include "collegium/core/thread_pool.h"
 #include "experts/model_folder.h"
+#include "threads_restored.h"
 
 namespace collegium::core {
 namespace {
@@ -89,11 +90,6 @@ TEST(EncoderInt8, EveryLevelGivesTheSameBits) {
     }
   }
 }
-
-struct ThreadsRestored {
-  const std::size_t before = default_pool().num_threads();
-  ~ThreadsRestored() { set_num_threads(before); }
-};
 
 TEST(EncoderInt8, AloneInAnyBatchInAnyOrderAndOnAnyThreadsTheSameBits) {
   const ThreadsRestored restored;

@@ -18,6 +18,8 @@
 #include "experts/model_folder.h"
 #include "io/json_file.h"
 #include "kernels/kernels.h"
+#include "relative_error.h"
+#include "threads_restored.h"
 
 #if defined(__SSE2__)
 #include <xmmintrin.h>
@@ -40,23 +42,6 @@ Encoder::Embeddings encode(const Encoder& encoder, const std::vector<std::string
   auto result = encoder.encode(views, kind);
   EXPECT_TRUE(result.ok()) << result.status().to_string();
   return result.ok() ? std::move(*result) : Encoder::Embeddings();
-}
-
-// The largest distance of two rows of `dim`, relative to the second's length.
-double relative_error(const Vectors& seen, const Vectors& expected, std::size_t dim) {
-  EXPECT_EQ(seen.size(), expected.size());
-  if (seen.size() != expected.size()) return 1.0;
-  double worst = 0.0;
-  for (std::size_t begin = 0; begin < seen.size(); begin += dim) {
-    double difference = 0.0, length = 0.0;
-    for (std::size_t i = begin; i < begin + dim; ++i) {
-      const double d = static_cast<double>(seen[i]) - expected[i];
-      difference += d * d;
-      length += static_cast<double>(expected[i]) * expected[i];
-    }
-    worst = std::max(worst, std::sqrt(difference / length));
-  }
-  return worst;
 }
 
 // By value: a loop over *result would outlive the result.
@@ -194,12 +179,6 @@ TEST(EncoderOracle, SlowCosineWithTransformersOnMiniLmIsAtLeast099999On1000Texts
 }
 
 // --- the same bits, whatever the company --------------------------------------------------------
-
-// Restores the pool after tests that change it.
-struct ThreadsRestored {
-  const std::size_t before = default_pool().num_threads();
-  ~ThreadsRestored() { set_num_threads(before); }
-};
 
 void expect_bits_do_not_depend_on_company(const Encoder& encoder, std::size_t count,
                                           std::size_t rounds) {

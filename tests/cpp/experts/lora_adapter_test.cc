@@ -11,7 +11,8 @@
 #include "collegium/core/safetensors.h"
 #include "collegium/core/thread_pool.h"
 #include "experts/model_folder.h"
-#include "io/json_file.h"
+#include "relative_error.h"
+#include "threads_restored.h"
 
 namespace collegium::core {
 namespace {
@@ -19,11 +20,10 @@ namespace {
 using testing::HasSubstr;
 using Vectors = std::vector<float>;
 
-std::string family(const std::string& name) { return encoder_data("families/" + name); }
 std::string lora_folder(const std::string& name) { return encoder_data("loras/" + name); }
 
 std::shared_ptr<const Encoder> load_encoder(const std::string& name, Isa isa = active_isa()) {
-  auto encoder = Encoder::load(family(name), {.isa = isa});
+  auto encoder = Encoder::load(family_data(name), {.isa = isa});
   EXPECT_TRUE(encoder.ok()) << encoder.status().to_string();
   return encoder.ok() ? *encoder : nullptr;
 }
@@ -34,32 +34,12 @@ std::shared_ptr<const LoraAdapter> load_lora(const std::string& folder, const En
   return lora.ok() ? *lora : nullptr;
 }
 
-std::vector<std::string> texts() {
-  const auto document = JsonDocument::open(family("texts.json"));
-  std::vector<std::string> list;
-  const auto elements = document->root().as_array(100);
-  for (const JsonValue& text : *elements) list.push_back(*text.as_string());
-  return list;
-}
-
 Vectors encode(const Encoder& encoder, const std::vector<std::string>& list,
                const Encoder::Loras& loras) {
   const std::vector<std::string_view> views(list.begin(), list.end());
   auto result = encoder.encode(views, TextKind::kDocument, loras);
   EXPECT_TRUE(result.ok()) << result.status().to_string();
   return result.ok() ? std::move(result->vectors) : Vectors();
-}
-
-double relative_error(const Vectors& seen, const Vectors& expected) {
-  EXPECT_EQ(seen.size(), expected.size());
-  if (seen.size() != expected.size()) return 1.0;
-  double difference = 0.0, length = 0.0;
-  for (std::size_t i = 0; i < seen.size(); ++i) {
-    const double d = static_cast<double>(seen[i]) - expected[i];
-    difference += d * d;
-    length += static_cast<double>(expected[i]) * expected[i];
-  }
-  return std::sqrt(difference / length);
 }
 
 // --- oracle: peft on transformers in float64, see tests/oracles/make_lora_goldens.py ------------
@@ -75,7 +55,7 @@ class LoraGolden : public testing::TestWithParam<const char*> {
 TEST_P(LoraGolden, VectorsArePeftsWithin1e5AtEveryLevel) {
   const auto file = SafeTensors::open(lora_folder(std::string(GetParam()) + ".golden.safetensors"));
   ASSERT_TRUE(file.ok()) << file.status().to_string();
-  const auto list = texts();
+  const auto list = family_texts();
   for (Isa isa : available_isas()) {
     const auto encoder = load_encoder(model(), isa);
     const auto lora = load_lora(lora_folder(GetParam()), *encoder);
@@ -84,9 +64,11 @@ TEST_P(LoraGolden, VectorsArePeftsWithin1e5AtEveryLevel) {
       const auto expected =
           file->read_float(std::to_string(i) + ".vector", std::vector<std::size_t>{encoder->dim()});
       ASSERT_TRUE(expected.ok()) << expected.status().to_string();
-      EXPECT_LT(relative_error(encode(*encoder, {list[i]}, {lora}), *expected), 1e-5)
+      EXPECT_LT(relative_error(encode(*encoder, {list[i]}, {lora}), *expected, encoder->dim()),
+                1e-5)
           << "text " << i << " at " << isa_name(isa);
-      EXPECT_GT(relative_error(encode(*encoder, {list[i]}, {nullptr}), *expected), 1e-3)
+      EXPECT_GT(relative_error(encode(*encoder, {list[i]}, {nullptr}), *expected, encoder->dim()),
+                1e-3)
           << "the LoRA changes nothing";
     }
   }
@@ -95,7 +77,7 @@ TEST_P(LoraGolden, VectorsArePeftsWithin1e5AtEveryLevel) {
 TEST_P(LoraGolden, UnderEveryExpertTheBitsAreThoseAlone) {
   const auto encoder = load_encoder(model());
   const auto lora = load_lora(lora_folder(GetParam()), *encoder);
-  const auto list = texts();
+  const auto list = family_texts();
   const std::vector<std::string_view> views(list.begin(), list.end());
   const Encoder::Loras experts = {lora, nullptr, lora};
   const auto under = encoder->encode_under(views, TextKind::kDocument, experts);
@@ -124,7 +106,7 @@ INSTANTIATE_TEST_SUITE_P(All, LoraGolden,
 TEST(LoraAdapter, TheMakersNamesOfNomicBertAndTransformersMeanTheSame) {
   const auto native = load_encoder("nomic-native");
   const auto published = load_encoder("nomic-published");
-  const auto list = texts();
+  const auto list = family_texts();
   const Encoder::Loras a(list.size(), load_lora(lora_folder("nomic/gated"), *native));
   const Encoder::Loras b(list.size(), load_lora(lora_folder("nomic/gated"), *published));
   EXPECT_EQ(encode(*native, list, a), encode(*published, list, b));
@@ -144,11 +126,6 @@ TEST(LoraAdapter, SaysWhatItAdaptsAndFromWhichLayerOn) {
 }
 
 // --- the same bits, whatever the company --------------------------------------------------------
-
-struct ThreadsRestored {
-  const std::size_t before = default_pool().num_threads();
-  ~ThreadsRestored() { set_num_threads(before); }
-};
 
 TEST(LoraBits, ARowUnderItsExpertDoesNotDependOnTheBatchAndItsExperts) {
   const ThreadsRestored restored;
@@ -188,7 +165,7 @@ TEST(LoraBits, ARowUnderItsExpertDoesNotDependOnTheBatchAndItsExperts) {
 }
 
 TEST(LoraBits, EveryLevelGivesTheSame) {
-  const auto list = texts();
+  const auto list = family_texts();
   const auto scalar = load_encoder("modernbert", Isa::kScalar);
   const Encoder::Loras loras(list.size(), load_lora(lora_folder("modernbert/fused"), *scalar));
   const auto expected = encode(*scalar, list, loras);

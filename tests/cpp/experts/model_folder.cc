@@ -10,11 +10,23 @@
 #include <random>
 #include <sstream>
 
+#include "io/json_file.h"
+
 namespace collegium::core {
 namespace fs = std::filesystem;
 
 std::string encoder_data(const std::string& name) {
   return std::string(COLLEGIUM_TEST_DATA) + "/encoder/" + name;
+}
+
+std::string family_data(const std::string& name) { return encoder_data("families/" + name); }
+
+std::vector<std::string> family_texts() {
+  const auto document = JsonDocument::open(family_data("texts.json"));
+  std::vector<std::string> list;
+  const auto elements = document->root().as_array(100);
+  for (const JsonValue& text : *elements) list.push_back(*text.as_string());
+  return list;
 }
 
 TemporaryFolder::TemporaryFolder() {

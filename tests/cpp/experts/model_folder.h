@@ -13,6 +13,10 @@ namespace collegium::core {
 // tests/data/encoder/<name>
 std::string encoder_data(const std::string& name);
 
+// tests/data/encoder/families/<name>, and the texts its goldens are of.
+std::string family_data(const std::string& name);
+std::vector<std::string> family_texts();
+
 // A new empty folder below the test's temporary one, removed with the object.
 class TemporaryFolder {
  public:

@@ -13,26 +13,10 @@
 
 #include "collegium/core/aligned_buffer.h"
 #include "collegium/core/isa.h"
+#include "kernels/levels.h"
 
 namespace collegium::core {
 namespace {
-
-std::vector<float> random_floats(std::size_t n, unsigned seed, float scale = 1.0f) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal(0.0f, scale);
-  std::vector<float> out(n);
-  for (float& x : out) x = normal(generator);
-  return out;
-}
-
-std::vector<const Kernels*> levels() {
-  std::vector<const Kernels*> out;
-  for (Isa isa : available_isas()) {
-    const Kernels* kernels = &kernels_for(isa);
-    if (out.empty() || out.back() != kernels) out.push_back(kernels);
-  }
-  return out;
-}
 
 template <typename T>
 bool same_bytes(const std::vector<T>& a, const std::vector<T>& b) {
