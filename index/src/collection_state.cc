@@ -76,7 +76,7 @@ Result<std::shared_ptr<const CollectionState>> CollectionState::read(core::ByteR
 
 Result<std::vector<DocumentScore>> search_documents(const CollectionState& state,
                                                     std::span<const float> query, std::size_t k,
-                                                    float shift) {
+                                                    float shift, const SearchOptions& options) {
   const std::size_t num_live = state.num_live();
   // FAISS gives passages; documents are wanted, and every tie at the boundary. So passages are
   // asked for until the k-th document is better than any passage not seen can be.
@@ -88,7 +88,7 @@ Result<std::vector<DocumentScore>> search_documents(const CollectionState& state
     for (const LiveSegment& part : state.segments) {
       COLLEGIUM_ASSIGN_OR_RETURN(
           const BlockResult found,
-          part.segment->block->search(query, want, part.live_bits(), part.num_live));
+          part.segment->block->search(query, want, part.live_bits(), part.num_live, options));
       for (const ScoredPosition& best : found.best)
         passages.push_back({best.score + shift, part.segment.get(), best.position});
       if (found.complete) continue;

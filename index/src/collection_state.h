@@ -49,7 +49,7 @@ struct DocumentScore {
 // passages with the best score. Points into `state`.
 Result<std::vector<DocumentScore>> search_documents(const CollectionState& state,
                                                     std::span<const float> query, std::size_t k,
-                                                    float shift);
+                                                    float shift, const SearchOptions& options);
 
 Hit make_hit(std::string_view collection, const DocumentScore& found);
 

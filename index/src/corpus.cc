@@ -163,13 +163,15 @@ Result<std::shared_ptr<const CollectionView>> CorpusImpl::view(std::string_view 
 }
 
 Result<std::vector<Hit>> CorpusImpl::search(std::string_view collection,
-                                            std::span<const float> query, std::size_t k) const {
+                                            std::span<const float> query, std::size_t k,
+                                            const SearchOptions& options) const {
   const CollectionQuery one{collection, query, 0.0f};
-  return search_merged(std::span(&one, 1), k);
+  return search_merged(std::span(&one, 1), k, options);
 }
 
 Result<std::vector<Hit>> CorpusImpl::search_merged(std::span<const CollectionQuery> queries,
-                                                   std::size_t k) const {
+                                                   std::size_t k,
+                                                   const SearchOptions& options) const {
   return guarded([&]() -> Result<std::vector<Hit>> {
     const std::shared_lock life(life_mutex_);
     COLLEGIUM_RETURN_IF_ERROR(check_open());
@@ -196,8 +198,8 @@ Result<std::vector<Hit>> CorpusImpl::search_merged(std::span<const CollectionQue
     }
     std::vector<std::pair<DocumentScore, std::size_t>> merged;  // with their queries
     for (std::size_t i = 0; i < queries.size(); ++i) {
-      COLLEGIUM_ASSIGN_OR_RETURN(
-          const auto found, search_documents(*states[i], queries[i].query, k, queries[i].shift));
+      COLLEGIUM_ASSIGN_OR_RETURN(const auto found, search_documents(*states[i], queries[i].query, k,
+                                                                    queries[i].shift, options));
       for (const DocumentScore& document : found) merged.emplace_back(document, i);
     }
     std::sort(merged.begin(), merged.end(), [&](const auto& a, const auto& b) {
@@ -274,9 +276,9 @@ Status CorpusImpl::close() {
 }
 
 Result<std::vector<Hit>> search_collections(const Corpus& corpus,
-                                            std::span<const CollectionQuery> queries,
-                                            std::size_t k) {
-  return corpus.search_merged(queries, k);
+                                            std::span<const CollectionQuery> queries, std::size_t k,
+                                            const SearchOptions& options) {
+  return corpus.search_merged(queries, k, options);
 }
 
 }  // namespace collegium::index

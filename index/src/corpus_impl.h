@@ -77,9 +77,9 @@ class CorpusImpl final : public Corpus {
       std::string_view prefix) const override;
   Result<std::shared_ptr<const CollectionView>> view(std::string_view collection) const override;
   Result<std::vector<Hit>> search(std::string_view collection, std::span<const float> query,
-                                  std::size_t k) const override;
-  Result<std::vector<Hit>> search_merged(std::span<const CollectionQuery> queries,
-                                         std::size_t k) const override;
+                                  std::size_t k, const SearchOptions& options) const override;
+  Result<std::vector<Hit>> search_merged(std::span<const CollectionQuery> queries, std::size_t k,
+                                         const SearchOptions& options) const override;
   Status flush_indexes() override;
   Status close() override;
 

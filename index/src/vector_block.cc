@@ -178,19 +178,21 @@ Result<BlockResult> VectorBlock::search_exact(std::span<const float> query, std:
 }
 
 Result<BlockResult> VectorBlock::search(std::span<const float> query, std::size_t want,
-                                        std::span<const std::uint8_t> live,
-                                        std::size_t num_live) const {
+                                        std::span<const std::uint8_t> live, std::size_t num_live,
+                                        const SearchOptions& options) const {
   return with_faiss([&]() -> Result<BlockResult> {
     // Rows that died since the graph was built are walked through and dropped afterwards, so as
     // many more are asked for as there are dead ones among those found on average.
     const std::size_t ask = num_live == 0 ? 0 : want * size() / num_live + 1;
-    if (!has_graph() || ask > size() / 8) return search_exact(query, want, live, num_live);
+    if (!has_graph() || options.exact || ask > size() / 8)
+      return search_exact(query, want, live, num_live);
 
     // The breadth is given as the number of results: FAISS 1.7.3 widens its queue to that, but
     // not to SearchParametersHNSW::efSearch. HNSW::search and not IndexHNSW::search, because the
     // latter adds to a global counter.
-    const std::size_t breadth =
-        std::min(size(), std::max<std::size_t>(ask, static_cast<std::size_t>(kGraphSearchBreadth)));
+    const std::size_t least =
+        options.breadth == 0 ? static_cast<std::size_t>(kGraphSearchBreadth) : options.breadth;
+    const std::size_t breadth = std::min(size(), std::max(ask, least));
     const faiss::HNSW& hnsw = impl_->graph->hnsw;
     faiss::SearchParametersHNSW parameters;
     parameters.efSearch = static_cast<int>(breadth);

@@ -8,6 +8,7 @@
 
 #include "collegium/core/bytes.h"
 #include "collegium/core/status.h"
+#include "collegium/index/search_options.h"
 
 namespace collegium::index {
 
@@ -60,10 +61,11 @@ class VectorBlock {
 
   // About the `want` best positions for `query` (dim,), best first, among those whose bit is set
   // in `live` (bit i % 8 of byte i / 8; empty: all). `num_live` is the number of set bits. Exact
-  // unless has_graph(); a graph is left aside when `want` is a large share of the block or when
-  // it found fewer than it should.
+  // unless has_graph(); a graph is left aside when `options` say so, when `want` is a large share
+  // of the block or when it found fewer than it should.
   Result<BlockResult> search(std::span<const float> query, std::size_t want,
-                             std::span<const std::uint8_t> live, std::size_t num_live) const;
+                             std::span<const std::uint8_t> live, std::size_t num_live,
+                             const SearchOptions& options = {}) const;
 
   // The block as bytes in our own layout (docs/formats.md), and back: everything is checked before
   // FAISS sees it, so a wrong byte is corruption and nothing worse.

@@ -14,6 +14,7 @@
 #include "collegium/core/progress.h"
 #include "collegium/core/status.h"
 #include "collegium/core/text/passages.h"
+#include "collegium/index/search_options.h"
 
 namespace collegium::index {
 
@@ -179,11 +180,13 @@ class COLLEGIUM_API Corpus {
   // query without finite length is invalid_argument; fewer hits than k when the collection is
   // smaller. The result does not depend on other calls.
   virtual Result<std::vector<Hit>> search(std::string_view collection, std::span<const float> query,
-                                          std::size_t k) const = 0;
+                                          std::size_t k,
+                                          const SearchOptions& options = {}) const = 0;
 
   // What search_collections() calls.
   virtual Result<std::vector<Hit>> search_merged(std::span<const CollectionQuery> queries,
-                                                 std::size_t k) const = 0;
+                                                 std::size_t k,
+                                                 const SearchOptions& options = {}) const = 0;
 
   // Builds the graphs that are due and writes every index file that is behind the store. close()
   // calls it. Readers and writers go on meanwhile. For a graph expect minutes per 100,000 rows.
@@ -199,6 +202,7 @@ class COLLEGIUM_API Corpus {
 // search() would give it.
 COLLEGIUM_API Result<std::vector<Hit>> search_collections(const Corpus& corpus,
                                                           std::span<const CollectionQuery> queries,
-                                                          std::size_t k);
+                                                          std::size_t k,
+                                                          const SearchOptions& options = {});
 
 }  // namespace collegium::index
