@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 # By level, then by compute; a pair is for the short batches (one text of at most 32 tokens) and
-# the others. bf16 is beside onnxruntime in fp32, all else beside the best peer of its compute.
+# the others. bf16 is beside onnxruntime in fp32, all else beside the best peer of its compute; without AMX it
+# is a way to hold weights, and no bar is set.
 _FLAT = {
     "vnni": {"fp32": 1.3, "int8": 1.5},
     "amx": {"fp32": 1.3, "bf16": 5.0, "int8": 2.7},

@@ -56,7 +56,7 @@ def table(folder: Path) -> list[str]:
         "| import beyond numpy | see [python-import.md](python-import.md) | | |",
         f"| encode([]), a call | {empty_call_us(load_ours(folder, 'fp32')):.1f} µs | none | – |",
     ]
-    for compute in ("fp32", "int8"):
+    for compute in ("fp32", "bf16", "int8"):
         label = f"| resident after loading {compute} / {weights / 1e6:.0f} MB of weights"
         try:
             load_ours(folder, compute)

@@ -212,7 +212,7 @@ def all_engines(files: ModelFiles, level: str) -> list[Engine]:
     backend = encoder_ctranslate2.other_backend()[0]
     return [
         Collegium(files, "fp32", ""),
-        *([Collegium(files, "bf16", "")] if level == "amx" else []),
+        Collegium(files, "bf16", ""),
         Collegium(files, "int8", ""),
         OnnxRuntime(files, "fp32", "default", files.onnx),
         OnnxRuntime(files, "fp32", "optimizer", files.onnx_optimized),

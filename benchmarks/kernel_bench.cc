@@ -14,6 +14,7 @@
 
 #include "collegium/core/aligned_buffer.h"
 #include "collegium/core/thread_pool.h"
+#include "kernels/kernels_bf16.h"
 #include "kernels/kernels_int8.h"
 
 using namespace collegium::core;
@@ -38,6 +39,7 @@ struct Weights {
   AlignedBuffer<std::int8_t> bytes;
   std::vector<float> scales;
   std::vector<std::int32_t> sums;
+  AlignedBuffer<std::uint16_t> bf16;
 };
 
 std::vector<float> random_floats(std::size_t n, unsigned seed) {
@@ -60,9 +62,11 @@ std::vector<Weights> weights_of_model(const Kernels& kernels) {
                 AlignedBuffer<float>(num_panels(n) * kPanelWidth * k),
                 AlignedBuffer<std::int8_t>(int8_panel_bytes(n, k)),
                 std::vector<float>(int8_outputs(n)),
-                std::vector<std::int32_t>(int8_outputs(n))};
+                std::vector<std::int32_t>(int8_outputs(n)),
+                AlignedBuffer<std::uint16_t>(bf16_panel_size(n, k))};
       kernels.pack_panels(values.data(), k, n, k, w.panels.data());
       pack_panels_int8(values.data(), k, n, k, w.bytes.data(), w.scales.data(), w.sums.data());
+      pack_panels_bf16(values.data(), k, n, k, w.bf16.data());
       model.push_back(std::move(w));
     }
   }
@@ -74,16 +78,24 @@ struct Buffers {
   AlignedBuffer<std::uint8_t> bytes;
   std::vector<float> scales;
   std::vector<std::int32_t> zeros;
+  AlignedBuffer<float> rounded;
 };
 
-void quantize(const Kernels& kernels, const Weights& w, std::size_t rows, Buffers& b) {
+enum Kind { kFp32, kInt8, kBf16, kKinds };
+
+void prepare(const Kernels& kernels, const Weights& w, std::size_t rows, Kind kind, Buffers& b) {
+  if (kind == kBf16) kernels.round_rows_bf16(b.in.data(), w.k, rows, w.k, b.rounded.data());
+  if (kind != kInt8) return;
   kernels.quantize_rows(b.in.data(), w.k, rows, w.k, b.bytes.data(), b.scales.data(),
                         b.zeros.data());
 }
 
 double multiply(const Kernels& kernels, const Weights& w, std::size_t rows, std::size_t n,
-                bool int8, Buffers& b) {
-  if (int8) {
+                Kind kind, Buffers& b) {
+  if (kind == kBf16) {
+    kernels.gemm_panels_bf16({b.rounded.data()}, rows, w.bf16.data(), n, w.k, nullptr, b.out.data(),
+                             n);
+  } else if (kind == kInt8) {
     kernels.gemm_panels_int8({b.bytes.data(), b.scales.data(), b.zeros.data()}, rows,
                              {w.bytes.data(), w.scales.data(), w.sums.data()}, n, w.k, nullptr,
                              b.out.data(), n);
@@ -97,35 +109,40 @@ void products(const Kernels& kernels, double budget) {
   const auto model = weights_of_model(kernels);
   bool first = true;
   for (const std::size_t rows : {1, 4, 16, 32, 128, 1024}) {
-    Buffers b{random_floats(rows * 1536, 2), std::vector<float>(rows * 1536),
-              AlignedBuffer<std::uint8_t>(rows * 1536), std::vector<float>(rows),
-              std::vector<std::int32_t>(rows)};
+    Buffers b{random_floats(rows * 1536, 2),
+              std::vector<float>(rows * 1536),
+              AlignedBuffer<std::uint8_t>(rows * 1536),
+              std::vector<float>(rows),
+              std::vector<std::int32_t>(rows),
+              AlignedBuffer<float>(rows * 1536)};
     for (const bool hot : {true, false}) {
-      std::vector<double> times[2];
+      std::vector<double> times[kKinds];
       double work = 0.0;
       const auto begin = Clock::now();
       while (times[0].size() < 5 || seconds_since(begin) < budget) {
-        for (const bool int8 : {false, true}) {
+        for (const Kind kind : {kFp32, kInt8, kBf16}) {
           work = 0.0;
           const auto start = Clock::now();
           if (hot) {
-            if (int8) quantize(kernels, model[0], rows, b);
-            for (int i = 0; i < 20; ++i) work += multiply(kernels, model[0], rows, 96, int8, b);
+            prepare(kernels, model[0], rows, kind, b);
+            for (int i = 0; i < 20; ++i) work += multiply(kernels, model[0], rows, 96, kind, b);
           } else {
             for (const Weights& w : model) {
-              if (int8) quantize(kernels, w, rows, b);
-              work += multiply(kernels, w, rows, w.n, int8, b);
+              prepare(kernels, w, rows, kind, b);
+              work += multiply(kernels, w, rows, w.n, kind, b);
             }
           }
-          times[int8].push_back(seconds_since(start));
+          times[kind].push_back(seconds_since(start));
         }
       }
-      const double fp32 = median(times[0]), int8 = median(times[1]);
+      const double fp32 = median(times[kFp32]), int8 = median(times[kInt8]);
+      const double bf16 = median(times[kBf16]);
       std::printf(
           "%s  {\"rows\": %zu, \"weights\": \"%s\", \"fp32_gflops\": %.1f, \"int8_gops\": %.1f, "
-          "\"fp32_ms\": %.3f, \"int8_ms\": %.3f, \"fp32/int8\": %.2f}",
+          "\"fp32_ms\": %.3f, \"int8_ms\": %.3f, \"fp32/int8\": %.2f, "
+          "\"bf16_ms\": %.3f, \"fp32/bf16\": %.2f}",
           first ? "" : ",\n", rows, hot ? "hot" : "model", work / fp32 * 1e-9, work / int8 * 1e-9,
-          fp32 * 1e3, int8 * 1e3, fp32 / int8);
+          fp32 * 1e3, int8 * 1e3, fp32 / int8, bf16 * 1e3, fp32 / bf16);
       first = false;
     }
   }

@@ -9,6 +9,7 @@ import argparse
 import gzip
 import json
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,22 @@ import evidence
 
 TEXTS_A_KIND = 60_000  # of 17 kinds: a million in all
 CASES = 5_000  # of each compute
+MEGABYTE = 1_000_000
+RUNS = {
+    "a": "a",
+    "space": " ",
+    "line end": "\n",
+    "full stop": ".",
+    "7": "7",
+    "acute": "\u0301",
+    "two marks": "\u0301\u0323",
+    "\u00e9": "\u00e9",
+    "emoji": "\U0001f600",
+    "joined emoji": "\U0001f469\u200d\U0001f4bb",
+    "ideograph": "\u4e2d",
+    "Hangul": "\ud55c",
+    "U+FDFA": "\ufdfa",  # one that NFKC makes 18 of
+}
 
 
 def texts_of(data: Path, file: str) -> Iterator[tuple[str, str]]:
@@ -71,6 +88,34 @@ def kinds_parity(texts: list[str], generator: np.random.Generator) -> list[str]:
     return rows
 
 
+def megabyte_of(text: str) -> str:
+    return text * (MEGABYTE // len(text.encode()))
+
+
+def cpu_seconds_of_megabytes(folder: Path) -> list[str]:
+    """User CPU seconds of a megabyte: prose of docs/, and runs of one character or two."""
+    prose = "".join(path.read_text("utf-8") for path in sorted(evidence.ROOT.glob("docs/*.md")))
+    many = (prose * (MEGABYTE // len(prose) + 1)).encode()[:MEGABYTE]
+    texts = {"prose": many.decode("utf-8", "ignore")}
+    texts |= {name: megabyte_of(run) for name, run in RUNS.items()}
+    files = sorted((evidence.ROOT / "tests/data/tokenizers").glob("*/tokenizer.json"))
+    names = {file.parent.name: file for file in files} | {"MiniLM": folder / "tokenizer.json"}
+    rows = []
+    for name, file in names.items():
+        tokenizer = collegium.text.load_tokenizer_json(file)
+        seconds = []
+        for text in texts.values():
+            times = []
+            for _ in range(3):
+                began = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+                tokenizer.encode(text)
+                times.append(resource.getrusage(resource.RUSAGE_SELF).ru_utime - began)
+            seconds.append(f"{min(times):.2f}")
+        rows.append(f"| {name} | {' | '.join(seconds)} |")
+        print(rows[-1])
+    return [f"| vocabulary | {' | '.join(texts)} |", f"|---|{'--:|' * len(texts)}", *rows]
+
+
 def exactness(folder: Path, texts: list[str], generator: np.random.Generator) -> list[str]:
     """Rows of random batches on 1, 2 and 4 threads against the same texts alone on one."""
     rows = []
@@ -111,6 +156,7 @@ def main() -> None:
         rows.append(f"| {name} | {len(texts):,} | {ids:,} | {equal:,} |")
 
     generator = np.random.default_rng(arguments.seed)
+    times = cpu_seconds_of_megabytes(folder)
     kinds = kinds_parity(queries + documents, generator)
     short = [queries[i] for i in generator.choice(len(queries), 300, replace=False)]
     exact = exactness(folder, short, generator)
@@ -137,6 +183,13 @@ def main() -> None:
             "| vocabulary | texts | ids | texts with equal ids |",
             "|---|--:|--:|--:|",
             *kinds,
+            "",
+            "## A megabyte",
+            "",
+            "User CPU seconds of a million bytes, the least of three: prose, then runs. U+FDFA "
+            "is 18 characters once it is normalised (NFKC), so that run becomes eleven megabytes.",
+            "",
+            *times,
             "",
             "## The same text, the same bits",
             "",

@@ -9,6 +9,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace collegium::core {
 namespace {
@@ -25,6 +29,17 @@ std::uint64_t saved_states() {
 }
 
 bool all_set(std::uint64_t value, std::uint64_t mask) { return (value & mask) == mask; }
+
+// Asks Linux (5.16 and newer) for the state of tiles, which it saves for processes that asked only.
+bool tiles_permitted() {
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;               // XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
 
 Isa detect() {
   std::uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
@@ -49,7 +64,7 @@ Isa detect() {
   constexpr std::uint32_t kAmxBf16 = 1u << 22, kAmxTile = 1u << 24, kAmxInt8 = 1u << 25;  // of edx
   if (!all_set(states, kTileState) || !all_set(edx, kAmxBf16 | kAmxTile | kAmxInt8))
     return Isa::kVnni;
-  return Isa::kAmx;
+  return tiles_permitted() ? Isa::kAmx : Isa::kVnni;
 }
 #else
 Isa detect() { return Isa::kScalar; }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include "collegium/core/bytes.h"
@@ -16,6 +17,9 @@ namespace {
 
 constexpr std::size_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
 constexpr std::size_t kMaxDims = 16;
+constexpr std::size_t kMaxIndexBytes = 100'000'000;
+constexpr std::size_t kMaxShards = 1000;  // each is mapped
+constexpr std::size_t kMaxFileName = 255;
 
 struct TypeInfo {
   std::string_view name;
@@ -97,6 +101,42 @@ Result<ParsedTensor> parse_tensor(const JsonValue& entry, std::span<const std::b
   return tensor;
 }
 
+// A name that leads to nothing but a file in the index's own folder.
+Status check_shard_name(const JsonValue& where, std::string_view name) {
+  constexpr std::string_view kEnd = ".safetensors";
+  bool plain = name.size() > kEnd.size() && name.size() <= kMaxFileName &&
+               name.substr(name.size() - kEnd.size()) == kEnd;
+  for (const char c : name) {
+    if (c == '/' || c == '\\' || static_cast<unsigned char>(c) < 0x20) plain = false;
+  }
+  if (plain) return {};
+  return Status::corruption(where.where() + " is " + in_quotes(name) +
+                            ", must be the name of a .safetensors file in the same folder");
+}
+
+// By tensor, the name of its shard.
+using ShardIndex = std::map<std::string, std::string, std::less<>>;
+
+// {"metadata": {...}, "weight_map": {tensor: shard}}. The metadata ("total_size") are for people:
+// published indexes are at times wrong there.
+Result<ShardIndex> read_shard_index(const JsonValue& root) {
+  ShardIndex shard_of;
+  const auto add = [&](std::string_view tensor, const JsonValue& value) -> Status {
+    COLLEGIUM_ASSIGN_OR_RETURN(std::string shard, value.as_string());
+    COLLEGIUM_RETURN_IF_ERROR(check_shard_name(value, shard));
+    shard_of.emplace(tensor, std::move(shard));
+    return {};
+  };
+  COLLEGIUM_RETURN_IF_ERROR(
+      root.for_each_field([&](std::string_view key, const JsonValue& value) -> Status {
+        if (key == "metadata") return {};
+        if (key == "weight_map") return value.for_each_field(add);
+        return Status::not_supported(value.where() + " is a field this build does not know");
+      }));
+  if (shard_of.empty()) return Status::corruption(root.where() + ": weight_map names no tensor");
+  return shard_of;
+}
+
 template <typename Stored, typename Convert>
 void convert(std::span<const std::byte> bytes, std::vector<float>& out, Convert to_float) {
   for (std::size_t i = 0; i < out.size(); ++i) {
@@ -125,7 +165,9 @@ std::size_t TensorView::num_elements() const noexcept {
 }
 
 struct SafeTensors::Impl {
-  MappedFile file;
+  std::string path;  // of the file, or of the index of the shards
+  std::vector<std::string> files;
+  std::vector<MappedFile> maps;
   std::map<std::string, TensorView, std::less<>> tensors;
   std::map<std::string, std::string, std::less<>> metadata;
 };
@@ -191,9 +233,59 @@ Result<SafeTensors> SafeTensors::open(const std::string& path) {
   if (covered != data.size())
     return Status::corruption(path + ": tensors end at byte " + std::to_string(covered) + " of " +
                               std::to_string(data.size()) + " bytes of data");
-  return SafeTensors(
-      std::make_unique<Impl>(Impl{std::move(file), std::move(tensors), std::move(metadata)}));
+  auto impl = std::make_unique<Impl>();
+  impl->path = path;
+  impl->files.push_back(path);
+  impl->maps.push_back(std::move(file));
+  impl->tensors = std::move(tensors);
+  impl->metadata = std::move(metadata);
+  return SafeTensors(std::move(impl));
 }
+
+Result<SafeTensors> SafeTensors::open_sharded(const std::string& index_path) {
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto document, JsonDocument::open(index_path, kMaxIndexBytes));
+  COLLEGIUM_ASSIGN_OR_RETURN(const ShardIndex shard_of, read_shard_index(document.root()));
+  std::set<std::string> names;
+  for (const auto& [tensor, shard] : shard_of) names.insert(shard);
+  if (names.size() > kMaxShards)
+    return Status::corruption(index_path + ": names " + std::to_string(names.size()) +
+                              " shards, at most " + std::to_string(kMaxShards) + " are allowed");
+
+  auto impl = std::make_unique<Impl>();
+  impl->path = index_path;
+  const std::string folder = index_path.substr(0, index_path.rfind('/') + 1);
+  ShardIndex found;
+  for (const std::string& name : names) {
+    COLLEGIUM_ASSIGN_OR_RETURN(SafeTensors shard, open(folder + name));
+    impl->files.push_back(name);
+    impl->maps.push_back(std::move(shard.impl_->maps[0]));
+    for (const auto& [tensor, view] : shard.impl_->tensors) {
+      const auto [first, is_new] = found.emplace(tensor, name);
+      if (!is_new)
+        return Status::corruption(index_path + ": tensor " + in_quotes(tensor) + " is in " +
+                                  in_quotes(first->second) + " and in " + in_quotes(name));
+      impl->tensors.emplace(tensor, view);
+    }
+    impl->metadata.merge(shard.impl_->metadata);
+  }
+  for (const auto& [tensor, name] : found) {
+    const auto said = shard_of.find(tensor);
+    if (said == shard_of.end())
+      return Status::corruption(index_path + ": does not name tensor " + in_quotes(tensor) +
+                                ", which is in " + in_quotes(name));
+    if (said->second != name)
+      return Status::corruption(index_path + ": tensor " + in_quotes(tensor) + " is in " +
+                                in_quotes(name) + ", not in " + in_quotes(said->second));
+  }
+  for (const auto& [tensor, name] : shard_of) {
+    if (found.count(tensor) == 0)
+      return Status::corruption(index_path + ": tensor " + in_quotes(tensor) +
+                                " is not in its shard " + in_quotes(name));
+  }
+  return SafeTensors(std::move(impl));
+}
+
+const std::vector<std::string>& SafeTensors::files() const noexcept { return impl_->files; }
 
 const std::map<std::string, TensorView, std::less<>>& SafeTensors::tensors() const noexcept {
   return impl_->tensors;
@@ -206,14 +298,14 @@ const std::map<std::string, std::string, std::less<>>& SafeTensors::metadata() c
 Result<TensorView> SafeTensors::find(std::string_view name) const {
   const auto position = impl_->tensors.find(name);
   if (position == impl_->tensors.end())
-    return Status::not_found(impl_->file.path() + ": has no tensor " + in_quotes(name));
+    return Status::not_found(impl_->path + ": has no tensor " + in_quotes(name));
   return position->second;
 }
 
 Result<std::vector<float>> SafeTensors::read_float(std::string_view name,
                                                    std::span<const std::size_t> shape) const {
   COLLEGIUM_ASSIGN_OR_RETURN(const TensorView tensor, find(name));
-  const std::string where = impl_->file.path() + ": tensor " + in_quotes(name);
+  const std::string where = impl_->path + ": tensor " + in_quotes(name);
   if (!std::equal(shape.begin(), shape.end(), tensor.shape.begin(), tensor.shape.end()))
     return Status::invalid_argument(where + " has shape " + shape_text(tensor.shape) + ", not " +
                                     shape_text(shape));

@@ -12,11 +12,14 @@ alone; pooling, Dense and Normalize are sentence-transformers' own modules.
 
 import json
 import shutil
+import tempfile
+from pathlib import Path
 
 import torch
 import transformers
 from make_encoder_goldens import OUT, TEXTS, VOCABULARY, randomise, write_json
 from safetensors.numpy import save_file
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling
 
 FAMILIES = OUT / "families"
@@ -244,6 +247,49 @@ def write_older_modernbert():
     write_json(folder / "config.json", config)
 
 
+def write_sharded_mpnet(model):
+    """The model `mpnet` as transformers writes one that is too large for one file."""
+    folder = FAMILIES / "mpnet-sharded"
+    shutil.copytree(FAMILIES / "mpnet", folder)
+    (folder / "model.safetensors").unlink()
+    model.float().save_pretrained(folder, max_shard_size="30KB")
+    assert len(list(folder.glob("model-*-of-*.safetensors"))) > 2
+
+
+PROMPTS = {"query": "what is the law of: ", "document": "unaffable water, "}
+SHORT = 6  # tokens: less than the query's prompt
+
+
+def write_prompt_left_out():
+    """The model `bert-silu`, which pools in every way, with prompts that are not pooled.
+
+    Kept are the files that differ and what sentence-transformers itself encodes, in float64.
+    """
+    overlay = FAMILIES / "prompt-left-out"
+    pooling = json.loads((FAMILIES / "bert-silu" / "1_Pooling" / "config.json").read_text())
+    write_json(overlay / "1_Pooling" / "config.json", {**pooling, "include_prompt": False})
+    write_json(
+        overlay / "config_sentence_transformers.json",
+        {"prompts": PROMPTS, "default_prompt_name": None, "similarity_fn_name": "cosine"},
+    )
+    tensors = {}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "model"
+        shutil.copytree(FAMILIES / "bert-silu", folder)
+        shutil.copytree(overlay, folder, dirs_exist_ok=True)
+        model = SentenceTransformer(str(folder), device="cpu").double()
+        short = SentenceTransformer(str(folder), device="cpu").double()
+        short.max_seq_length = SHORT
+        for i, text in enumerate(ALL_TEXTS):
+            for name, encode in (
+                ("query", model.encode_query),
+                ("document", model.encode_document),
+                ("short", short.encode_query),
+            ):
+                tensors[f"{i}.{name}"] = encode([text])[0].astype("float32")
+    save_file(tensors, FAMILIES / "prompt-left-out.golden.safetensors")
+
+
 def main():
     shutil.rmtree(FAMILIES, ignore_errors=True)
     FAMILIES.mkdir(parents=True)
@@ -268,6 +314,9 @@ def main():
             write_published_nomic()
         if name == "modernbert":
             write_older_modernbert()
+        if name == "mpnet":
+            write_sharded_mpnet(model)
+    write_prompt_left_out()
 
 
 if __name__ == "__main__":

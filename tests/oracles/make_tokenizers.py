@@ -118,6 +118,8 @@ CASES = [
     "alone left right xalone alonex alone. (alone) éalone alone_ alone\u0301 ALONE Alone aloneleft",
     "left  left  right  right  left right",
     "a  b   c    d     e\n\n\nf",
+    # Where two ways to cut it have one score but for the last bit.
+    "thes" + "." * 41,
 ]
 
 

@@ -1,6 +1,7 @@
 #include "collegium/core/experts/encoder.h"
 
 #include <algorithm>
+#include <array>
 #include <exception>
 #include <filesystem>
 #include <new>
@@ -10,12 +11,17 @@
 #include "experts/digest.h"
 #include "experts/encoder_impl.h"
 #include "experts/lora_adapter_impl.h"
+#include "io/in_quotes.h"
 #include "kernels/kernels.h"
 
 namespace collegium::core {
 namespace {
 
+// In the order of Compute.
+constexpr std::array<std::string_view, 4> kComputeNames = {"auto", "fp32", "int8", "bf16"};
+
 constexpr std::string_view kWeightsName = "model.safetensors";
+constexpr std::string_view kIndexName = "model.safetensors.index.json";
 constexpr std::string_view kPackedName = "model.packed";
 
 // Everything beside weights and tokenizer that a vector depends on.
@@ -38,6 +44,7 @@ void add_config(const EncoderConfig& config, ModelDigest& digest) {
   for (PoolingMode mode : config.pooling) digest.add(static_cast<std::uint64_t>(mode));
   digest.add(config.query_prompt);
   digest.add(config.document_prompt);
+  if (!config.include_prompt) digest.add("prompt not pooled");
 }
 
 // What the folder asks of its tokenizer, and what the trunk takes for granted.
@@ -58,11 +65,38 @@ Status check_tokenizer(const Tokenizer& tokenizer, const EncoderConfig& config,
       path + ": keeps capitals, but do_lower_case of sentence_bert_config.json is true");
 }
 
+WeightType weight_type(Compute compute) {
+  if (compute == Compute::kInt8) return WeightType::kInt8;
+  return compute == Compute::kBf16 ? WeightType::kBf16 : WeightType::kFp32;
+}
+
+Compute compute_of(WeightType type) {
+  if (type == WeightType::kInt8) return Compute::kInt8;
+  return type == WeightType::kBf16 ? Compute::kBf16 : Compute::kFp32;
+}
+
 Status out_of_memory(const std::string& what) {
   return Status::resource_exhausted(what + ": out of memory");
 }
 
 }  // namespace
+
+std::string_view compute_name(Compute compute) noexcept {
+  const auto position = static_cast<std::size_t>(compute);
+  return position < kComputeNames.size() ? kComputeNames[position] : "unknown";
+}
+
+Result<Compute> parse_compute(std::string_view name) {
+  std::string allowed;
+  for (std::size_t i = 0; i < kComputeNames.size(); ++i) {
+    if (name == kComputeNames[i]) return static_cast<Compute>(i);
+    allowed += (i == 0                         ? ""
+                : i + 1 < kComputeNames.size() ? ", "
+                                               : " or ") +
+               in_quotes(kComputeNames[i]);
+  }
+  return Status::invalid_argument("compute is " + in_quotes(name) + ", expected " + allowed);
+}
 
 Result<std::unique_ptr<Encoder::Impl>> Encoder::Impl::load(const std::string& folder,
                                                            const EncoderOptions& options) {
@@ -72,7 +106,8 @@ Result<std::unique_ptr<Encoder::Impl>> Encoder::Impl::load(const std::string& fo
   }
   auto impl = std::make_unique<Impl>();
   impl->folder = folder;
-  const Kernels& kernels = kernels_for(std::min(options.isa, machine_isa()));
+  impl->isa = std::min(options.isa, machine_isa());
+  const Kernels& kernels = kernels_for(impl->isa);
   COLLEGIUM_ASSIGN_OR_RETURN(impl->config, read_encoder_config(folder));
   EncoderConfig& config = impl->config;
   const std::string trunk = folder + "/" + config.trunk_folder;
@@ -104,27 +139,39 @@ Result<std::unique_ptr<Encoder::Impl>> Encoder::Impl::load(const std::string& fo
     return Status::invalid_argument("fp32_layers: " + std::to_string(layer) + " is not in [0, " +
                                     std::to_string(trunk_config.num_layers) + ")");
   }
-  const TrunkCompute compute = {options.compute == Compute::kInt8, options.fp32_layers};
+  const TrunkCompute compute = {weight_type(options.compute), options.fp32_layers};
   const std::string packed = trunk + std::string(kPackedName);
   const std::string weights = trunk + std::string(kWeightsName);
-  if (!std::filesystem::exists(weights, error) && std::filesystem::exists(packed, error)) {
+  const std::string index = trunk + std::string(kIndexName);
+  const bool single = std::filesystem::exists(weights, error);
+  const bool sharded = !single && std::filesystem::exists(index, error);
+  if (!single && !sharded && std::filesystem::exists(packed, error)) {
     COLLEGIUM_ASSIGN_OR_RETURN(impl->trunk, Trunk::load_packed(packed, trunk_config, kernels));
     if (!options.fp32_layers.empty()) {
       return Status::invalid_argument("fp32_layers: " + packed +
                                       " is converted already; which layers are in fp32 is settled");
     }
-    const Compute held = impl->trunk->is_int8() ? Compute::kInt8 : Compute::kFp32;
+    const Compute held = compute_of(impl->trunk->weight_type());
     if (options.compute != Compute::kAuto && options.compute != held) {
       return Status::invalid_argument("compute: " + packed + " was converted in " +
-                                      (held == Compute::kInt8 ? "int8" : "fp32") +
+                                      std::string(compute_name(held)) +
                                       ", which is what it can be run in");
     }
-    config.files.push_back(config.trunk_folder + std::string(kPackedName));
+    impl->weight_files.emplace_back(kPackedName);
   } else {
-    COLLEGIUM_ASSIGN_OR_RETURN(const SafeTensors file, SafeTensors::open(weights));
-    COLLEGIUM_ASSIGN_OR_RETURN(impl->trunk,
-                               Trunk::load(file, weights, trunk_config, compute, kernels));
-    config.files.push_back(config.trunk_folder + std::string(kWeightsName));
+    if (!single && !sharded) return no_weights(tokenizer_folder);
+    COLLEGIUM_ASSIGN_OR_RETURN(const SafeTensors file, sharded ? SafeTensors::open_sharded(index)
+                                                               : SafeTensors::open(weights));
+    COLLEGIUM_ASSIGN_OR_RETURN(
+        impl->trunk, Trunk::load(file, sharded ? index : weights, trunk_config, compute, kernels));
+    impl->weight_files.emplace_back(sharded ? kIndexName : kWeightsName);
+    if (sharded) {
+      impl->weight_files.insert(impl->weight_files.end(), file.files().begin(), file.files().end());
+    }
+  }
+  for (std::string& file : impl->weight_files) {
+    file = config.trunk_folder + file;
+    config.files.push_back(file);
   }
   ModelDigest digest;
   add_config(config, digest);
@@ -137,11 +184,33 @@ Result<std::unique_ptr<Encoder::Impl>> Encoder::Impl::load(const std::string& fo
                                impl->tokenizer->encode(*prompt, {.add_special_tokens = false}));
     *tokens = encoding.ids.size();
   }
+  if (!config.include_prompt) {
+    for (auto& [prompt, first] :
+         {std::pair(&config.query_prompt, &impl->query_first_pooled),
+          std::pair(&config.document_prompt, &impl->document_first_pooled)}) {
+      COLLEGIUM_ASSIGN_OR_RETURN(*first, impl->count_prompt(*prompt));
+    }
+  }
   COLLEGIUM_ASSIGN_OR_RETURN(impl->head, EncoderHead::load(folder, config, kernels, digest));
   impl->digest = digest.hex();
   std::sort(config.files.begin(), config.files.end());
   config.files.erase(std::unique(config.files.begin(), config.files.end()), config.files.end());
   return impl;
+}
+
+Result<std::size_t> Encoder::Impl::count_prompt(const std::string& prompt) const {
+  if (prompt.empty()) return std::size_t{0};
+  const EncodeOptions options{.add_special_tokens = true, .max_tokens = config.max_tokens};
+  COLLEGIUM_ASSIGN_OR_RETURN(const Encoding encoding, tokenizer->encode(prompt, options));
+  COLLEGIUM_ASSIGN_OR_RETURN(const Encoding other, tokenizer->encode("a", options));
+  // Both end with the same special token, which covers nothing of the text.
+  const bool closed = !encoding.ids.empty() && !other.ids.empty() &&
+                      encoding.ids.back() == other.ids.back() &&
+                      encoding.offsets.back().begin == encoding.offsets.back().end;
+  if (closed) return encoding.ids.size() - 1;
+  return Status::not_supported(folder +
+                               ": include_prompt is false, but its tokenizer puts no special token "
+                               "behind a text; here only prompts of those that do are left out");
 }
 
 Encoder::Encoder(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -179,10 +248,9 @@ Status Encoder::convert(const std::string& to) const {
   };
   try {
     const std::string& trunk = impl_->config.trunk_folder;
+    const std::vector<std::string>& weights = impl_->weight_files;
     for (const std::string& file : files()) {
-      if (file == trunk + std::string(kWeightsName) || file == trunk + std::string(kPackedName)) {
-        continue;
-      }
+      if (std::find(weights.begin(), weights.end(), file) != weights.end()) continue;
       const fs::path target = fs::path(to) / file;
       fs::create_directories(target.parent_path(), error);
       if (error) return fail(Status::from_errno(error.value(), target.parent_path().string()));
@@ -206,9 +274,8 @@ std::size_t Encoder::max_text_tokens(TextKind kind) const noexcept {
       kind == TextKind::kQuery ? impl_->query_prompt_tokens : impl_->document_prompt_tokens;
   return max_tokens() - std::min(taken, max_tokens());
 }
-Compute Encoder::compute() const noexcept {
-  return impl_->trunk->is_int8() ? Compute::kInt8 : Compute::kFp32;
-}
+Compute Encoder::compute() const noexcept { return compute_of(impl_->trunk->weight_type()); }
+Isa Encoder::isa() const noexcept { return impl_->isa; }
 const Tokenizer& Encoder::tokenizer() const noexcept { return *impl_->tokenizer; }
 const std::string& Encoder::digest() const noexcept { return impl_->digest; }
 const std::string& Encoder::folder() const noexcept { return impl_->folder; }
@@ -230,6 +297,7 @@ Result<Encoder::Embeddings> Encoder::encode_by(std::span<const std::string_view>
       bound.push_back(lora == nullptr ? nullptr : &lora->impl_->lora);
     }
     Impl::Plan plan;
+    plan.first_pooled = impl_->first_pooled(kind);
     (own.empty() ? plan.under : plan.own) = bound;
     return impl_->encode(texts, kind, plan, progress);
   } catch (const std::bad_alloc&) {

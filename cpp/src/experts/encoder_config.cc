@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <filesystem>
 #include <initializer_list>
 #include <string_view>
 #include <utility>
@@ -78,8 +79,8 @@ Status read_pooling(const std::string& folder, const std::string& path, EncoderC
                                 ", but hidden_size is " + std::to_string(config.trunk.hidden_size));
     }
     if (key == "include_prompt") {
-      COLLEGIUM_ASSIGN_OR_RETURN(const bool include, value.as_bool());
-      return include ? Status() : not_run(value, "false", "true");
+      COLLEGIUM_ASSIGN_OR_RETURN(config.include_prompt, value.as_bool());
+      return {};
     }
     if (key == "pooling_mode") {
       if (value.is_string()) {
@@ -352,6 +353,17 @@ Status read_prompts(const std::string& folder, EncoderConfig& config) {
 }
 
 }  // namespace
+
+Status no_weights(const std::string& folder) {
+  std::error_code error;
+  for (const char* name : {"pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5",
+                           "flax_model.msgpack", "model.onnx"}) {
+    if (!std::filesystem::exists(folder + "/" + name, error)) continue;
+    return Status::not_supported(folder + "/" + name +
+                                 " is not read here; weights must be in model.safetensors");
+  }
+  return Status::not_found(folder + "/model.safetensors is not there");
+}
 
 Result<EncoderConfig> read_encoder_config(const std::string& folder) {
   EncoderConfig config;

@@ -42,6 +42,7 @@ struct EncoderConfig {
   TrunkConfig trunk;
   // One vector after another; mean without modules.json, as in sentence-transformers.
   std::vector<PoolingMode> pooling = {PoolingMode::kMean};
+  bool include_prompt = true;  // false: a prompt's tokens are seen by the trunk, but not pooled
   std::vector<HeadStep> head;
   std::size_t dim = 0;           // of a vector before truncation
   std::size_t truncate_dim = 0;  // keep so many dimensions (arXiv 2205.13147); 0: all
@@ -58,6 +59,10 @@ struct EncoderConfig {
   std::size_t output_dim() const { return truncate_dim == 0 ? dim : truncate_dim; }
   bool normalized() const { return !head.empty() && !head.back().dense.has_value(); }
 };
+
+// What to say of `folder`, which lacks "model.safetensors": not_supported with the name of a file
+// that holds weights in a format that is not read here, else not_found.
+Status no_weights(const std::string& folder);
 
 // not_found for a file that must be there, corruption, not_supported.
 Result<EncoderConfig> read_encoder_config(const std::string& folder);

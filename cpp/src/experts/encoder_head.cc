@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <limits>
 
 #include "collegium/core/safetensors.h"
@@ -15,6 +16,10 @@ namespace {
 Result<Linear> read_dense(const std::string& folder, const DenseConfig& config,
                           const Kernels& kernels, ModelDigest& digest) {
   const std::string path = folder + "/" + config.path + "model.safetensors";
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) {
+    return no_weights(path.substr(0, path.rfind('/')));
+  }
   COLLEGIUM_ASSIGN_OR_RETURN(const SafeTensors file, SafeTensors::open(path));
   for (const auto& [name, tensor] : file.tensors()) {
     if (name == "linear.weight" || (config.bias && name == "linear.bias")) continue;
@@ -64,20 +69,20 @@ Result<std::unique_ptr<EncoderHead>> EncoderHead::load(const std::string& folder
   return head;
 }
 
-void EncoderHead::pool(PoolingMode mode, const float* states, std::size_t tokens,
+void EncoderHead::pool(PoolingMode mode, const float* states, std::size_t first, std::size_t tokens,
                        float* out) const {
   const auto scale = [&](float by) {
     for (std::size_t i = 0; i < hidden_; ++i) out[i] /= by;
   };
-  const auto count = static_cast<float>(tokens);
-  if (mode == PoolingMode::kLastToken) states += (tokens - 1) * hidden_;
-  std::copy_n(states, hidden_, out);
+  const auto count = static_cast<float>(tokens - first);
+  std::copy_n(states + (mode == PoolingMode::kLastToken ? tokens - 1 : first) * hidden_, hidden_,
+              out);
   switch (mode) {
     case PoolingMode::kCls:
     case PoolingMode::kLastToken:
       return;
     case PoolingMode::kMax:
-      for (std::size_t t = 1; t < tokens; ++t) {
+      for (std::size_t t = first + 1; t < tokens; ++t) {
         // NaN stays, as in the sums, and is noticed behind.
         for (std::size_t i = 0; i < hidden_; ++i) {
           const float x = states[t * hidden_ + i];
@@ -86,13 +91,15 @@ void EncoderHead::pool(PoolingMode mode, const float* states, std::size_t tokens
       }
       return;
     case PoolingMode::kWeightedMean:
-      for (std::size_t t = 1; t < tokens; ++t) {
+      // A token's weight is its place in the whole text, whatever is left out before it.
+      for (std::size_t i = 0; i < hidden_; ++i) out[i] *= static_cast<float>(first + 1);
+      for (std::size_t t = first + 1; t < tokens; ++t) {
         kernels_.axpy(static_cast<float>(t + 1), states + t * hidden_, hidden_, out);
       }
-      return scale(count * (count + 1.0f) / 2.0f);
+      return scale(static_cast<float>((tokens * (tokens + 1) - first * (first + 1)) / 2));
     case PoolingMode::kMean:
     case PoolingMode::kMeanSqrtLength:
-      for (std::size_t t = 1; t < tokens; ++t) {
+      for (std::size_t t = first + 1; t < tokens; ++t) {
         kernels_.axpy(1.0f, states + t * hidden_, hidden_, out);
       }
       return scale(mode == PoolingMode::kMean ? count : std::sqrt(count));
@@ -106,10 +113,11 @@ void EncoderHead::normalize(float* x, std::size_t n) const {
   for (std::size_t i = 0; i < n; ++i) x[i] /= norm;
 }
 
-void EncoderHead::apply(const float* states, std::size_t tokens, float* out) const {
+void EncoderHead::apply(const float* states, std::size_t first, std::size_t tokens,
+                        float* out) const {
   std::vector<float> x(pooling_.size() * hidden_);
   for (std::size_t i = 0; i < pooling_.size(); ++i) {
-    pool(pooling_[i], states, tokens, x.data() + i * hidden_);
+    pool(pooling_[i], states, first, tokens, x.data() + i * hidden_);
   }
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     if (!steps_[i].dense.has_value()) {

@@ -25,13 +25,15 @@ class EncoderHead {
                                                    const Kernels& kernels, ModelDigest& digest);
 
   std::size_t dim() const noexcept { return dim_; }
-  // states (tokens, hidden), tokens > 0, to out (dim,). A sum over tokens goes in their order. What
-  // is truncated is normalised behind, if the model ends with a normalisation.
-  void apply(const float* states, std::size_t tokens, float* out) const;
+  // states (tokens, hidden) to out (dim,), pooling tokens [first, tokens), of which there is one at
+  // least. A sum over tokens goes in their order. What is truncated is normalised behind, if the
+  // model ends with a normalisation.
+  void apply(const float* states, std::size_t first, std::size_t tokens, float* out) const;
 
  private:
   EncoderHead(const EncoderConfig& config, const Kernels& kernels);
-  void pool(PoolingMode mode, const float* states, std::size_t tokens, float* out) const;
+  void pool(PoolingMode mode, const float* states, std::size_t first, std::size_t tokens,
+            float* out) const;
   void normalize(float* x, std::size_t n) const;
 
   const Kernels& kernels_;

@@ -27,15 +27,25 @@ struct Encoder::Impl {
   std::unique_ptr<Trunk> trunk;
   std::unique_ptr<EncoderHead> head;
   std::string digest;
+  Isa isa = Isa::kScalar;
+  std::vector<std::string> weight_files;  // the trunk's, of config.files
   std::size_t query_prompt_tokens = 0, document_prompt_tokens = 0;
+  // The place of the first token that is pooled; beyond 0 where the prompt is not.
+  std::size_t query_first_pooled = 0, document_first_pooled = 0;
   bool truncated_by_caller = false;  // otherwise than the folder says
   mutable ScratchList<TrunkScratch> scratch;
 
   static Result<std::unique_ptr<Impl>> load(const std::string& folder,
                                             const EncoderOptions& options);
 
+  // The tokens of a text that are its prompt's, as sentence-transformers 6 counts them: of the
+  // prompt alone, with the special tokens before it and without the one behind it.
+  Result<std::size_t> count_prompt(const std::string& prompt) const;
   const std::string& prompt(TextKind kind) const {
     return kind == TextKind::kQuery ? config.query_prompt : config.document_prompt;
+  }
+  std::size_t first_pooled(TextKind kind) const {
+    return kind == TextKind::kQuery ? query_first_pooled : document_first_pooled;
   }
   Result<Encoding> tokenize(std::string_view text, TextKind kind) const;
 
@@ -43,6 +53,7 @@ struct Encoder::Impl {
   struct Plan {
     std::span<const TrunkLora* const> own;    // (texts,), null for the plain trunk; or empty
     std::span<const TrunkLora* const> under;  // (experts,); or empty
+    std::size_t first_pooled = 0;
     std::size_t vectors_per_text() const { return under.empty() ? 1 : under.size(); }
   };
   // (texts, vectors_per_text, dim)

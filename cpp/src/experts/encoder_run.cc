@@ -4,6 +4,7 @@
 
 #include "collegium/core/thread_pool.h"
 #include "experts/encoder_impl.h"
+#include "io/in_quotes.h"
 #include "kernels/flush_denormals.h"
 
 namespace collegium::core {
@@ -49,8 +50,8 @@ void Encoder::Impl::embed_batch(std::span<const Tokens> tokens,
   const auto pool = [&](const TrunkScratch& activations, std::size_t expert) {
     for (std::size_t s = 0; s < sequences.size(); ++s) {
       const std::size_t start = sequences.starts[s];
-      head->apply(activations.hidden.data() + start * hidden, sequences.starts[s + 1] - start,
-                  out + (members[s] * stride + expert) * dim);
+      head->apply(activations.hidden.data() + start * hidden, plan.first_pooled,
+                  sequences.starts[s + 1] - start, out + (members[s] * stride + expert) * dim);
     }
   };
   auto shared = scratch.take();
@@ -165,6 +166,11 @@ Result<Encoder::Embeddings> Encoder::Impl::encode(std::span<const std::string_vi
     });
     for (std::size_t i = 0; i < round.size(); ++i) {
       COLLEGIUM_RETURN_IF_ERROR(round[i].status.with_context("text " + std::to_string(begin + i)));
+      if (round[i].encoding.ids.size() <= plan.first_pooled) {
+        return Status::invalid_argument(
+            "text " + std::to_string(begin + i) + ": has no token behind the prompt " +
+            in_quotes(prompt(kind)) + ", which is not pooled here (include_prompt is false)");
+      }
       result.num_tokens.push_back(round[i].encoding.ids.size());
       result.truncated.push_back(round[i].encoding.truncated);
     }

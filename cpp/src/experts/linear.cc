@@ -2,14 +2,21 @@
 
 #include <algorithm>
 
+#include "kernels/kernels_bf16.h"
 #include "kernels/kernels_int8.h"
 
 namespace collegium::core {
 
 ProductInput product_input(const Kernels& kernels, const Linear& linear, const float* rows,
-                           std::size_t count, Int8Scratch& scratch) {
+                           std::size_t count, ProductScratch& scratch) {
   ProductInput in{rows, count};
-  if (!linear.is_int8()) return in;
+  if (linear.type() == WeightType::kFp32) return in;
+  if (linear.type() == WeightType::kBf16) {
+    grow(scratch.rounded, count * bf16_depth(linear.inputs));
+    kernels.round_rows_bf16(rows, linear.inputs, count, linear.inputs, scratch.rounded.data());
+    in.bf16 = {scratch.rounded.data()};
+    return in;
+  }
   grow(scratch.values, count * int8_depth(linear.inputs));
   grow(scratch.scales, count);
   grow(scratch.zeros, count);
@@ -24,7 +31,13 @@ void multiply(const Kernels& kernels, const Linear& linear, const ProductInput& 
   const std::size_t first = first_panel * kPanelWidth;
   const std::size_t count = std::min(linear.outputs, end_panel * kPanelWidth) - first;
   const float* bias = linear.bias.empty() ? nullptr : linear.bias.data() + first;
-  if (linear.is_int8()) {
+  if (linear.type() == WeightType::kBf16) {
+    kernels.gemm_panels_bf16(in.bf16, in.count,
+                             linear.bf16.data() + first * bf16_depth(linear.inputs), count,
+                             linear.inputs, bias, out + first, linear.outputs);
+    return;
+  }
+  if (linear.type() == WeightType::kInt8) {
     const Int8Panels panels = {linear.int8.values.data() + first * int8_depth(linear.inputs),
                                linear.int8.scales.data() + first, linear.int8.sums.data() + first};
     kernels.gemm_panels_int8(in.int8, in.count, panels, count, linear.inputs, bias, out + first,

@@ -30,15 +30,22 @@ struct Int8Weights {
   WeightArray<std::int32_t> sums;
 };
 
-// y = W x + b, W packed for the kernels: in 32-bit floats or in 8-bit integers.
+// How weights are held and products computed.
+enum class WeightType : std::uint8_t { kFp32, kInt8, kBf16 };
+
+// y = W x + b, W packed for the kernels in one of three ways.
 struct Linear {
   std::size_t inputs = 0;
   std::size_t outputs = 0;
-  WeightArray<float> panels;  // empty where int8 is not
+  WeightArray<float> panels;
   Int8Weights int8;
-  WeightArray<float> bias;  // (outputs,), or empty for none
+  WeightArray<std::uint16_t> bf16;  // as kernels_bf16.h has them
+  WeightArray<float> bias;          // (outputs,), or empty for none
   std::vector<LinearPart> parts;
-  bool is_int8() const noexcept { return !int8.values.empty(); }
+  WeightType type() const noexcept {
+    if (!int8.values.empty()) return WeightType::kInt8;
+    return bf16.empty() ? WeightType::kFp32 : WeightType::kBf16;
+  }
 };
 
 // Makes room for `size` numbers; the contents are lost if there was not.
@@ -47,10 +54,11 @@ void grow(AlignedBuffer<T>& buffer, std::size_t size) {
   if (buffer.size() < size) buffer = AlignedBuffer<T>(size);
 }
 
-struct Int8Scratch {
+struct ProductScratch {
   AlignedBuffer<std::uint8_t> values;
   AlignedBuffer<float> scales;
   AlignedBuffer<std::int32_t> zeros;
+  AlignedBuffer<float> rounded;
 };
 
 // Rows (count, inputs) that go into one or several products of one kind.
@@ -58,11 +66,12 @@ struct ProductInput {
   const float* rows = nullptr;
   std::size_t count = 0;
   Int8Rows int8 = {};
+  Bf16Rows bf16 = {};
 };
 
-// Quantises the rows into `scratch` if `linear` wants them so.
+// Quantises or rounds the rows into `scratch` if `linear` wants them so.
 ProductInput product_input(const Kernels& kernels, const Linear& linear, const float* rows,
-                           std::size_t count, Int8Scratch& scratch);
+                           std::size_t count, ProductScratch& scratch);
 
 // Outputs [16 first_panel, 16 end_panel) of out (count, linear.outputs) = linear(in).
 void multiply(const Kernels& kernels, const Linear& linear, const ProductInput& in,

@@ -7,8 +7,13 @@
 namespace collegium::core {
 namespace {
 
-constexpr FileKind kPackedKind{"encoder", 1};
+constexpr FileKind kPackedKind{"encoder", 2};
 constexpr std::uint64_t kAlignment = 64;
+
+std::size_t width_of(PackedType type) {
+  if (type == PackedType::kI8) return 1;
+  return type == PackedType::kBf16 ? 2 : 4;
+}
 
 std::uint64_t aligned(std::uint64_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; }
 
@@ -65,11 +70,11 @@ Result<PackedWeights> PackedWeights::open(const std::string& path) {
     if (!in.read_string(array.name) || !in.read(type) || !in.read(array.count) || !in.read(begin)) {
       return damaged("its list of arrays is cut off");
     }
-    if (type > static_cast<std::uint8_t>(PackedType::kI32)) {
+    if (type > static_cast<std::uint8_t>(PackedType::kBf16)) {
       return damaged("array " + in_quotes(array.name) + " has the type " + std::to_string(type));
     }
     array.type = static_cast<PackedType>(type);
-    const std::size_t width = array.type == PackedType::kI8 ? 1 : 4;
+    const std::size_t width = width_of(array.type);
     if (begin % kAlignment != 0 || begin > bytes.size() ||
         array.count > (bytes.size() - begin) / width) {
       return damaged("array " + in_quotes(array.name) + " of " + std::to_string(array.count) +

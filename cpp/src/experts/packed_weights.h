@@ -14,13 +14,14 @@
 
 namespace collegium::core {
 
-enum class PackedType : std::uint8_t { kF32 = 0, kI8 = 1, kI32 = 2 };
+enum class PackedType : std::uint8_t { kF32 = 0, kI8 = 1, kI32 = 2, kBf16 = 3 };
 
 template <typename T>
 constexpr PackedType packed_type() {
   if constexpr (std::is_same_v<T, float>) return PackedType::kF32;
   if constexpr (std::is_same_v<T, std::int8_t>) return PackedType::kI8;
   if constexpr (std::is_same_v<T, std::int32_t>) return PackedType::kI32;
+  if constexpr (std::is_same_v<T, std::uint16_t>) return PackedType::kBf16;
 }
 
 struct PackedArray {
@@ -31,14 +32,15 @@ struct PackedArray {
 };
 
 // A trunk's weights as the kernels want them: what `collegium convert` writes, to be mapped.
-// File kind "encoder", version 1, in the envelope; little-endian:
+// File kind "encoder", version 2, in the envelope; little-endian:
 //   string digest      of the weights as the checkpoint had them
 //   u8 published       NomicBERT in its makers' naming
 //   u32 heads          the scale of their scores is in the queries' weights
-//   u32 arrays; for each: string name, u8 type (0 f32, 1 i8, 2 i32), u64 numbers, u64 begin (in
-//   bytes from the file's first)
+//   u32 arrays; for each: string name, u8 type (0 f32, 1 i8, 2 i32, 3 bf16), u64 numbers, u64
+//   begin (in bytes from the file's first)
 //   the arrays, each at a multiple of 64 bytes from the file's first; zeros between
-// Strings as in bytes.h. A checkpoint's array is named as Trunk::visit_arrays names it.
+// Version 1 had no type 3. Strings as in bytes.h. A checkpoint's array is named as
+// Trunk::visit_arrays names it.
 class PackedWeightsWriter {
  public:
   PackedWeightsWriter(std::string digest, bool published, std::size_t num_heads)

@@ -109,7 +109,7 @@ void Trunk::feed_forward(std::size_t index, const PackedSequences& sequences, co
   const std::size_t width = layer.up.outputs;
   float* const up = scratch.intermediate.data();
   float* const gate = scratch.gate.data();
-  const ProductInput input = product_input(kernels_, layer.up, in, tokens, scratch.int8);
+  const ProductInput input = product_input(kernels_, layer.up, in, tokens, scratch.product);
   const bool gated = layer.gate.outputs != 0;
   // In place over columns [column, column + columns) of up.
   const auto activate = [&](std::size_t column, std::size_t columns) {
@@ -135,7 +135,7 @@ void Trunk::feed_forward(std::size_t index, const PackedSequences& sequences, co
       activate(column, std::min(width, end * kPanelWidth) - column);
     });
   }
-  multiply(kernels_, layer.down, product_input(kernels_, layer.down, up, tokens, scratch.int8),
+  multiply(kernels_, layer.down, product_input(kernels_, layer.down, up, tokens, scratch.product),
            parallel, scratch.projected.data());
   add_lora(sequences, index, &LoraLayer::down, layer.down, up, scratch.projected.data(), scratch);
 }
@@ -154,8 +154,8 @@ void Trunk::run_layer(std::size_t index, const PackedSequences& sequences, bool 
   };
   const auto product = [&](const Linear& linear, std::vector<LoraTerm> LoraLayer::*terms,
                            const float* in, float* out) {
-    multiply(kernels_, linear, product_input(kernels_, linear, in, tokens, scratch.int8), parallel,
-             out);
+    multiply(kernels_, linear, product_input(kernels_, linear, in, tokens, scratch.product),
+             parallel, out);
     add_lora(sequences, index, terms, linear, in, out, scratch);
   };
   const auto add_to_states = [&](const LayerNorm& behind) {

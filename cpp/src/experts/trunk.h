@@ -55,7 +55,7 @@ struct TrunkScratch {
   AlignedBuffer<float> intermediate;     // (tokens, intermediate)
   AlignedBuffer<float> gate;             // (tokens, intermediate), of a gated trunk
   AlignedBuffer<float> lora_down, lora_up;
-  Int8Scratch int8;
+  ProductScratch product;
 };
 
 // Of one head of one sequence.
@@ -88,7 +88,7 @@ class ScratchList {
 
 // In what the products of the layers are computed.
 struct TrunkCompute {
-  bool int8 = false;
+  WeightType type = WeightType::kFp32;
   std::vector<std::size_t> fp32_layers;  // these are in fp32 all the same
 };
 
@@ -99,7 +99,7 @@ class Trunk {
  public:
   // Tensors as transformers names them, with or without the architecture's prefix ("bert."); a
   // tensor missing, of another shape, not finite or of no known use is an error that names it.
-  // Products of layers in `compute` are quantised.
+  // The layers' products are in `compute`.
   static Result<std::unique_ptr<Trunk>> load(const SafeTensors& file, const std::string& path,
                                              const TrunkConfig& config, const TrunkCompute& compute,
                                              const Kernels& kernels);
@@ -110,9 +110,9 @@ class Trunk {
                                                     const Kernels& kernels);
   Status save_packed(const std::string& path) const;
 
-  // Whether any product is in 8-bit integers.
-  bool is_int8() const noexcept;
-  // 32 hex digits over every weight, as the checkpoint has it, and over which are quantised.
+  // What the products are in, but for layers that stay in fp32.
+  WeightType weight_type() const noexcept;
+  // 32 hex digits over every weight, as the checkpoint has it, and over what each layer is in.
   const std::string& digest() const noexcept { return digest_; }
 
   // Fills scratch.hidden with the last layer's states, (tokens, hidden). Every id must be in the

@@ -10,6 +10,7 @@
 #include "experts/tensor_names.h"
 #include "experts/trunk.h"
 #include "io/in_quotes.h"
+#include "kernels/kernels_bf16.h"
 #include "kernels/kernels_int8.h"
 
 namespace collegium::core {
@@ -59,7 +60,7 @@ class WeightReader {
   }
 
   // The rows of a product, module by module, packed.
-  Status read(bool bias, bool int8, const Kernels& kernels, Linear& linear) {
+  Status read(bool bias, WeightType type, const Kernels& kernels, Linear& linear) {
     // Before anything is allocated that the file has not the bytes for.
     for (const LinearPart& part : linear.parts) {
       if (part.alias) continue;
@@ -83,7 +84,8 @@ class WeightReader {
       }
     }
     linear.bias = WeightArray<float>(std::span<const float>(biases));
-    if (int8) return quantize(rows, linear);
+    if (type == WeightType::kInt8) return quantize(rows, linear);
+    if (type == WeightType::kBf16) return round(rows, linear);
     AlignedBuffer<float> panels(num_panels(linear.outputs) * linear.inputs * kPanelWidth);
     kernels.pack_panels(rows.data(), linear.inputs, linear.outputs, linear.inputs, panels.data());
     linear.panels = WeightArray<float>(std::move(panels));
@@ -137,6 +139,17 @@ class WeightReader {
     linear.int8 = {WeightArray<std::int8_t>(std::move(values)),
                    WeightArray<float>(std::move(scales)),
                    WeightArray<std::int32_t>(std::move(sums))};
+    return {};
+  }
+
+  Status round(const std::vector<float>& rows, Linear& linear) const {
+    AlignedBuffer<std::uint16_t> panels(bf16_panel_size(linear.outputs, linear.inputs));
+    pack_panels_bf16(rows.data(), linear.inputs, linear.outputs, linear.inputs, panels.data());
+    if (!all_finite_bf16(panels.data(), panels.size())) {
+      return Status::not_supported(path_ + ": " + in_quotes(linear.parts[0].module) +
+                                   " has weights above 3.39e38, which bf16 does not hold");
+    }
+    linear.bf16 = WeightArray<std::uint16_t>(std::move(panels));
     return {};
   }
 
@@ -248,23 +261,23 @@ Result<std::unique_ptr<Trunk>> Trunk::load(const SafeTensors& file, const std::s
   for (std::size_t i = 0; i < config.num_layers; ++i) {
     const std::string at = joined(names.layers, std::to_string(i) + ".");
     TrunkLayer& layer = trunk->layers_[i];
-    const bool int8 =
-        compute.int8 && std::find(compute.fp32_layers.begin(), compute.fp32_layers.end(), i) ==
-                            compute.fp32_layers.end();
-    digest.add(static_cast<std::uint64_t>(int8));
+    const bool fp32 = std::find(compute.fp32_layers.begin(), compute.fp32_layers.end(), i) !=
+                      compute.fp32_layers.end();
+    const WeightType type = fp32 ? WeightType::kFp32 : compute.type;
+    digest.add(static_cast<std::uint64_t>(type));
     COLLEGIUM_RETURN_IF_ERROR(
-        reader.read(config.attention_bias, int8, kernels, layer.query_key_value));
+        reader.read(config.attention_bias, type, kernels, layer.query_key_value));
     COLLEGIUM_RETURN_IF_ERROR(
-        reader.read(config.attention_bias, int8, kernels, layer.attention_output));
+        reader.read(config.attention_bias, type, kernels, layer.attention_output));
     // ModernBERT's first layer has none: the embeddings were normed already.
     if (!config.pre_norm || i != 0) {
       COLLEGIUM_RETURN_IF_ERROR(reader.read(joined(at, names.attention_norm), hidden,
                                             config.norm_bias, layer.attention_norm));
     }
-    COLLEGIUM_RETURN_IF_ERROR(reader.read(config.mlp_bias, int8, kernels, layer.up));
+    COLLEGIUM_RETURN_IF_ERROR(reader.read(config.mlp_bias, type, kernels, layer.up));
     if (config.gated)
-      COLLEGIUM_RETURN_IF_ERROR(reader.read(config.mlp_bias, int8, kernels, layer.gate));
-    COLLEGIUM_RETURN_IF_ERROR(reader.read(config.mlp_bias, int8, kernels, layer.down));
+      COLLEGIUM_RETURN_IF_ERROR(reader.read(config.mlp_bias, type, kernels, layer.gate));
+    COLLEGIUM_RETURN_IF_ERROR(reader.read(config.mlp_bias, type, kernels, layer.down));
     COLLEGIUM_RETURN_IF_ERROR(
         reader.read(joined(at, names.output_norm), hidden, config.norm_bias, layer.output_norm));
   }
@@ -339,7 +352,9 @@ struct Save {
     return {};
   }
   Status product(const std::string& name, const Linear& linear) const {
-    if (linear.is_int8()) {
+    if (linear.type() == WeightType::kBf16) {
+      writer.add(name + ".bf16", linear.bf16.span());
+    } else if (linear.type() == WeightType::kInt8) {
       writer.add(name + ".int8.values", linear.int8.values.span());
       writer.add(name + ".int8.scales", linear.int8.scales.span());
       writer.add(name + ".int8.sums", linear.int8.sums.span());
@@ -359,6 +374,9 @@ struct Load {
     return {};
   }
   Status product(const std::string& name, Linear& linear) const {
+    if (packed.next() == name + ".bf16") {
+      return (*this)(name + ".bf16", linear.bf16, bf16_panel_size(linear.outputs, linear.inputs));
+    }
     if (packed.next() != name + ".int8.values") {
       return (*this)(name + ".panels", linear.panels,
                      num_panels(linear.outputs) * linear.inputs * kPanelWidth);
@@ -381,9 +399,11 @@ struct Load {
 
 }  // namespace
 
-bool Trunk::is_int8() const noexcept {
-  return std::any_of(layers_.begin(), layers_.end(),
-                     [](const TrunkLayer& layer) { return layer.up.is_int8(); });
+WeightType Trunk::weight_type() const noexcept {
+  for (const TrunkLayer& layer : layers_) {
+    if (layer.up.type() != WeightType::kFp32) return layer.up.type();
+  }
+  return WeightType::kFp32;
 }
 
 Status Trunk::save_packed(const std::string& path) const {
@@ -405,12 +425,18 @@ Result<std::unique_ptr<Trunk>> Trunk::load_packed(const std::string& path,
   trunk->describe(packed.published());
   COLLEGIUM_RETURN_IF_ERROR(visit_arrays(*trunk, Load{packed}));
   COLLEGIUM_RETURN_IF_ERROR(packed.check_all_taken());
+  const WeightType reduced = trunk->weight_type();
   for (const TrunkLayer& layer : trunk->layers_) {
-    const bool int8 = layer.up.is_int8();
+    const WeightType type = layer.up.type();
+    if (type != WeightType::kFp32 && type != reduced) {
+      return Status::corruption(path + ": its layers are partly in int8, partly in bf16");
+    }
     for (const Linear* linear :
          {&layer.query_key_value, &layer.attention_output, &layer.gate, &layer.down}) {
-      if (linear->outputs == 0 || linear->is_int8() == int8) continue;
-      return Status::corruption(path + ": one layer's products are partly in int8");
+      if (linear->outputs == 0 || linear->type() == type) continue;
+      const bool bf16 = type == WeightType::kBf16 || linear->type() == WeightType::kBf16;
+      return Status::corruption(path + ": one layer's products are partly in " +
+                                (bf16 ? "bf16" : "int8"));
     }
   }
   trunk->digest_ = packed.digest();

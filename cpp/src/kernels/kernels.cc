@@ -1,3 +1,4 @@
+#include "kernels/kernels_bf16.h"
 #include "kernels/kernels_int8.h"
 
 namespace collegium::core {
@@ -10,6 +11,17 @@ extern const Kernels kKernelsAvx512;
 
 const Kernels& kernels_for(Isa isa) noexcept {
 #ifdef COLLEGIUM_X86_KERNELS
+  if (isa >= Isa::kAmx) {
+    static const Kernels amx = [] {
+      Kernels kernels = kKernelsAvx512;
+      kernels.isa = Isa::kAmx;
+      kernels.gemm_panels_int8 = gemm_panels_int8_amx;
+      kernels.round_rows_bf16 = round_rows_bf16_amx;
+      kernels.gemm_panels_bf16 = gemm_panels_bf16_amx;
+      return kernels;
+    }();
+    return amx;
+  }
   if (isa >= Isa::kVnni) {
     static const Kernels vnni = [] {
       Kernels kernels = kKernelsAvx512;

@@ -12,7 +12,8 @@
 //
 // Every sum has one order, whatever the tile: an output of gemm_panels is one chain of fused
 // multiply-adds over k = 0, 1, ..., K-1 started from the bias (or zero). So a row is bit-equal
-// alone, in any batch and at every level, the scalar twin (std::fma) included.
+// alone, in any batch and at every level, the scalar twin (std::fma) included. (A bf16 product is
+// bit-equal alone and in any batch; at AMX it has other bits than below.)
 namespace collegium::core {
 
 // Weights of a linear layer are packed in panels of 16 outputs: panel p holds, for each k, the 16
@@ -32,6 +33,11 @@ struct Int8Panels {
   const std::int8_t* values;  // int8_panel_bytes(n, k), from pack_panels_int8
   const float* scales;        // int8_outputs(n)
   const std::int32_t* sums;   // int8_outputs(n)
+};
+
+// Activations of a bf16 product, as round_rows_bf16 of the same level writes them: kernels_bf16.h.
+struct Bf16Rows {
+  const void* values;
 };
 
 struct Kernels {
@@ -79,6 +85,16 @@ struct Kernels {
   // c[r, j] = bias[j] + x[r] . w[j] for r < rows and j < n, of quantised x and w; bias (n) or null;
   // k <= kMaxInt8Inputs.
   void (*gemm_panels_int8)(const Int8Rows& a, std::size_t rows, const Int8Panels& panels,
+                           std::size_t n, std::size_t k, const float* bias, float* c,
+                           std::size_t ldc) noexcept;
+
+  // Rows of x (rows, k), stride ldx, rounded to bf16: values has room for bf16_depth(k) floats a
+  // row, 64-byte aligned.
+  void (*round_rows_bf16)(const float* x, std::size_t ldx, std::size_t rows, std::size_t k,
+                          void* values) noexcept;
+  // c[r, j] = bias[j] + x[r] . w[j] for r < rows and j < n, of rounded x and w, the latter from
+  // pack_panels_bf16; bias (n) or null.
+  void (*gemm_panels_bf16)(const Bf16Rows& a, std::size_t rows, const std::uint16_t* panels,
                            std::size_t n, std::size_t k, const float* bias, float* c,
                            std::size_t ldc) noexcept;
 };

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 
+#include "kernels/kernels_bf16.h"
 #include "kernels/kernels_int8.h"
 
 namespace collegium::core {
@@ -16,6 +17,17 @@ inline V16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p 
 inline void store(float* p, V16 v) {
   _mm256_storeu_ps(p, v.low);
   _mm256_storeu_ps(p + 8, v.high);
+}
+inline V16 even_bf16(const char* p) {
+  const auto* pairs = reinterpret_cast<const __m256i*>(p);
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(pairs), 16)),
+          _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(pairs + 1), 16))};
+}
+inline V16 odd_bf16(const char* p) {
+  const auto* pairs = reinterpret_cast<const float*>(p);
+  const __m256 upper = _mm256_castsi256_ps(_mm256_set1_epi32(-0x10000));
+  return {_mm256_and_ps(_mm256_loadu_ps(pairs), upper),
+          _mm256_and_ps(_mm256_loadu_ps(pairs + 8), upper)};
 }
 // Into the L2 cache.
 inline void fetch(const char* p) { _mm_prefetch(p, _MM_HINT_T1); }
@@ -78,15 +90,30 @@ constexpr std::size_t kMaxRows = 6;
 constexpr std::size_t tile_panels(std::size_t rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
 
 #include "kernels/gemm_body.inc"
+#include "kernels/kernels_bf16.inc"
 #include "kernels/kernels_body.inc"
 #include "kernels/kernels_int8.inc"
 
 }  // namespace
 
 extern const Kernels kKernelsAvx2;
-const Kernels kKernelsAvx2 = {Isa::kAvx2,    gemm_panels, pack_panels,   gelu_all,
-                              gelu_tanh_all, silu_all,    relu_all,      mul_all,
-                              silu_mul_all,  softmax,     layer_norm,    rms_norm,
-                              dot,           axpy,        quantize_rows, gemm_panels_int8_avx2};
+const Kernels kKernelsAvx2 = {Isa::kAvx2,
+                              gemm_panels,
+                              pack_panels,
+                              gelu_all,
+                              gelu_tanh_all,
+                              silu_all,
+                              relu_all,
+                              mul_all,
+                              silu_mul_all,
+                              softmax,
+                              layer_norm,
+                              rms_norm,
+                              dot,
+                              axpy,
+                              quantize_rows,
+                              gemm_panels_int8_avx2,
+                              round_rows_to_floats,
+                              gemm_panels_bf16};
 
 }  // namespace collegium::core

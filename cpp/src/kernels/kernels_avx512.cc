@@ -3,6 +3,7 @@
 
 #include <cstddef>
 
+#include "kernels/kernels_bf16.h"
 #include "kernels/kernels_int8.h"
 
 namespace collegium::core {
@@ -14,6 +15,13 @@ struct V16 {
 
 inline V16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
 inline void store(float* p, V16 v) { _mm512_storeu_ps(p, v.all); }
+inline V16 even_bf16(const char* p) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16))};
+}
+inline V16 odd_bf16(const char* p) {
+  const __m512i upper = _mm512_set1_epi32(-0x10000);
+  return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), upper))};
+}
 // Into the L2 cache.
 inline void fetch(const char* p) { _mm_prefetch(p, _MM_HINT_T1); }
 inline V16 set1(float x) { return {_mm512_set1_ps(x)}; }
@@ -58,15 +66,30 @@ constexpr std::size_t kMaxRows = 12;
 constexpr std::size_t tile_panels(std::size_t rows) { return rows == 1 ? 8 : rows <= 3 ? 4 : 2; }
 
 #include "kernels/gemm_body.inc"
+#include "kernels/kernels_bf16.inc"
 #include "kernels/kernels_body.inc"
 #include "kernels/kernels_int8.inc"
 
 }  // namespace
 
 extern const Kernels kKernelsAvx512;
-const Kernels kKernelsAvx512 = {Isa::kAvx512,  gemm_panels, pack_panels,   gelu_all,
-                                gelu_tanh_all, silu_all,    relu_all,      mul_all,
-                                silu_mul_all,  softmax,     layer_norm,    rms_norm,
-                                dot,           axpy,        quantize_rows, gemm_panels_int8_avx2};
+const Kernels kKernelsAvx512 = {Isa::kAvx512,
+                                gemm_panels,
+                                pack_panels,
+                                gelu_all,
+                                gelu_tanh_all,
+                                silu_all,
+                                relu_all,
+                                mul_all,
+                                silu_mul_all,
+                                softmax,
+                                layer_norm,
+                                rms_norm,
+                                dot,
+                                axpy,
+                                quantize_rows,
+                                gemm_panels_int8_avx2,
+                                round_rows_to_floats,
+                                gemm_panels_bf16};
 
 }  // namespace collegium::core

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/kernels_bf16.h"
 #include "kernels/kernels_int8.h"
 
 namespace collegium::core {
@@ -76,6 +77,7 @@ inline float max_lane(V16 v) {
   return v.lane[0];
 }
 
+#include "kernels/kernels_bf16.inc"
 #include "kernels/kernels_body.inc"
 #include "kernels/kernels_int8.inc"
 
@@ -112,12 +114,44 @@ void gemm_panels_int8(const Int8Rows& a, std::size_t rows, const Int8Panels& pan
   }
 }
 
+void gemm_panels_bf16(const Bf16Rows& a, std::size_t rows, const std::uint16_t* panels,
+                      std::size_t n, std::size_t k, const float* bias, float* c,
+                      std::size_t ldc) noexcept {
+  const std::size_t depth = bf16_depth(k);
+  const auto* const values = static_cast<const float*>(a.values);
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t j = 0; j < n; ++j) {
+      const std::uint16_t* w = panels + j / kPanelWidth * kPanelWidth * depth + j % kPanelWidth * 2;
+      float total = bias != nullptr ? bias[j] : 0.0f;
+      for (std::size_t i = 0; i < depth; ++i) {
+        const std::uint32_t bits = w[i / 2 * 2 * kPanelWidth + i % 2];
+        total = std::fma(values[r * depth + i], std::bit_cast<float>(bits << 16), total);
+      }
+      c[r * ldc + j] = total;
+    }
+  }
+}
+
 }  // namespace
 
 extern const Kernels kKernelsScalar;
-const Kernels kKernelsScalar = {Isa::kScalar,  gemm_panels, pack_panels,   gelu_all,
-                                gelu_tanh_all, silu_all,    relu_all,      mul_all,
-                                silu_mul_all,  softmax,     layer_norm,    rms_norm,
-                                dot,           axpy,        quantize_rows, gemm_panels_int8};
+const Kernels kKernelsScalar = {Isa::kScalar,
+                                gemm_panels,
+                                pack_panels,
+                                gelu_all,
+                                gelu_tanh_all,
+                                silu_all,
+                                relu_all,
+                                mul_all,
+                                silu_mul_all,
+                                softmax,
+                                layer_norm,
+                                rms_norm,
+                                dot,
+                                axpy,
+                                quantize_rows,
+                                gemm_panels_int8,
+                                round_rows_to_floats,
+                                gemm_panels_bf16};
 
 }  // namespace collegium::core

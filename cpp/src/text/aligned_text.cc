@@ -1,7 +1,5 @@
 #include "text/aligned_text.h"
 
-#include <array>
-
 #include "text/utf8.h"
 
 namespace collegium::core {
@@ -13,23 +11,27 @@ AlignedText AlignedText::slice(std::string_view original, std::size_t begin, std
   made.origin = begin;
   for (std::size_t at = begin; at < end;) {
     const std::size_t next = at + utf8_length(original[at]);
-    for (std::size_t byte = at; byte < next; ++byte) made.sources[byte - begin] = {at, next};
+    const Source source{static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(next)};
+    for (std::size_t byte = at; byte < next; ++byte) made.sources[byte - begin] = source;
     at = next;
   }
   return made;
 }
 
 void AlignedText::transform(std::span<const Change> changes, std::size_t removed) {
-  AlignedText made;
-  made.text.reserve(text.size());
-  made.sources.reserve(text.size());
+  std::size_t size = 0;
+  for (const Change& change : changes) size += utf8_size(change.c);
+  std::string made(size, '\0');
+  std::vector<Source> made_sources(size);
+  std::size_t at = 0;   // in `made`
   std::size_t old = 0;  // the next byte of the old text
   const auto skip = [&](std::size_t count) {
     for (; count > 0 && old < text.size(); --count) old += utf8_length(text[old]);
   };
   skip(removed);
   for (const Change& change : changes) {
-    ByteSpan source{origin, origin};
+    const auto start = static_cast<std::uint32_t>(origin);
+    Source source{start, start};
     if (change.change > 0) {
       if (old > 0) source = sources[old - 1];
     } else if (old < text.size()) {
@@ -38,12 +40,11 @@ void AlignedText::transform(std::span<const Change> changes, std::size_t removed
       source = sources[old - 1];
     }
     if (change.change <= 0) skip(1 + static_cast<std::size_t>(-change.change));
-    std::array<char, 4> bytes;
-    const std::size_t size = encode_utf8(change.c, bytes.data());
-    made.append(std::string_view(bytes.data(), size), source);
+    for (const std::size_t end = at + encode_utf8(change.c, made.data() + at); at < end; ++at)
+      made_sources[at] = source;
   }
-  text.swap(made.text);
-  sources.swap(made.sources);
+  text.swap(made);
+  sources.swap(made_sources);
 }
 
 void AlignedText::prepend(std::string_view prefix) {

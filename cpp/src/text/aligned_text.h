@@ -15,8 +15,15 @@ namespace collegium::core {
 // Text that came out of other text, and for each of its bytes where in that it is from. The places
 // move as in the `tokenizers` package, whatever one thinks of them.
 struct AlignedText {
+  // Places take 32 bits: there is one a byte, and filling memory is most of what long text costs.
+  // PipelineTokenizer takes no text that is longer.
+  struct Source {
+    std::uint32_t begin;
+    std::uint32_t end;
+  };
+
   std::string text;
-  std::vector<ByteSpan> sources;  // one a byte, into the original
+  std::vector<Source> sources;  // one a byte, into the original
   // Where in the original the part begins that this is made of.
   std::size_t origin = 0;
 
@@ -39,7 +46,7 @@ struct AlignedText {
   // Keeps the bytes [begin, end).
   void cut(std::size_t begin, std::size_t end);
 
-  void append(std::string_view more, ByteSpan source) {
+  void append(std::string_view more, Source source) {
     text += more;
     sources.insert(sources.end(), more.size(), source);
   }

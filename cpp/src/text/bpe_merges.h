@@ -45,14 +45,23 @@ class BpeMerges {
       bool operator<(const Candidate& other) const { return order > other.order; }
     };
     std::vector<Candidate> heap_;
+    // The candidates of one rank.
+    struct Bucket {
+      std::int32_t id;  // of the merged symbol
+      std::vector<std::uint32_t> positions;
+    };
+    std::vector<Bucket> buckets_;
+    std::vector<std::uint32_t> free_buckets_;
+    std::vector<std::uint32_t> bucket_of_rank_;  // kNone: no candidates
+    std::vector<std::uint32_t> ranks_;           // a heap of those that have a bucket
   };
 
   explicit BpeMerges(std::size_t count = 0);
   // The last of two for one pair counts, as in `tokenizers`. At most `count` of them.
   void set(std::int32_t left, std::int32_t right, std::uint32_t rank, std::int32_t id);
 
-  // Merges the best pair of scratch.symbols until none is left: a heap of candidate pairs over a
-  // linked list, so n symbols take n log n. The first symbol stays the first.
+  // Merges the best pair of scratch.symbols until none is left: candidate pairs by rank over a
+  // linked list, so n symbols take n log n at most. The first symbol stays the first.
   void merge(Scratch& scratch) const;
 
  private:
@@ -63,8 +72,17 @@ class BpeMerges {
   };
   static constexpr std::uint64_t kEmpty = ~std::uint64_t{0};
   const Merge& slot(std::int32_t left, std::int32_t right) const noexcept;
+  // The merge of a symbol with the next; null: there is none.
+  const Merge* merge_at(const std::vector<Symbol>& symbols, std::uint32_t left) const noexcept;
+  // Makes a candidate's merge. False: it became another pair, or none, since.
+  bool make(std::vector<Symbol>& symbols, std::uint32_t position, std::int32_t id) const noexcept;
+  void add_to_heap(Scratch& scratch, const Merge& merge, std::uint32_t position) const;
+  void add_to_bucket(Scratch& scratch, const Merge& merge, std::uint32_t position) const;
+  void merge_by_heap(Scratch& scratch) const;
+  void merge_by_bucket(Scratch& scratch) const;
 
   std::vector<Merge> slots_;  // at most half are used
+  std::uint32_t num_ranks_ = 0;
 };
 
 }  // namespace collegium::core

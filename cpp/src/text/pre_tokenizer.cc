@@ -129,7 +129,7 @@ void byte_level(Pieces& pieces, bool add_prefix_space, std::optional<BpePattern>
   std::string prefixed;
   std::vector<ByteSpan> parts;
   const std::string_view text = pieces.text.text;
-  const std::vector<ByteSpan>& sources = pieces.text.sources;
+  const std::vector<AlignedText::Source>& sources = pieces.text.sources;
   rewrite_pieces(pieces, [&](const Piece& piece, AlignedText& out, const auto& push) {
     // With the space the piece is copied.
     const bool add_space = add_prefix_space && text[piece.begin] != ' ';
@@ -146,15 +146,24 @@ void byte_level(Pieces& pieces, bool add_prefix_space, std::optional<BpePattern>
     } else {
       parts.push_back({begin, in.size()});
     }
+    const auto size_of = [&](char c) { return sizes[static_cast<unsigned char>(c)]; };
+    std::size_t end = out.text.size();
+    for (const char c : in.substr(begin)) end += size_of(c);
+    std::size_t to = out.text.size();
+    out.text.resize(end);
+    out.sources.resize(end);
     for (const ByteSpan part : parts) {
-      const std::size_t start = out.text.size();
+      const std::size_t start = to;
       for (std::size_t at = part.begin; at < part.end; ++at) {
         const auto byte = static_cast<unsigned char>(in[at]);
         // The added space comes from the piece's first character.
         const std::size_t from = add_space ? piece.begin + (at == 0 ? 0 : at - 1) : at;
-        out.append(std::string_view(spelled[byte].data(), sizes[byte]), sources[from]);
+        for (std::size_t i = 0; i < sizes[byte]; ++i, ++to) {
+          out.text[to] = spelled[byte][i];
+          out.sources[to] = sources[from];
+        }
       }
-      push(start, out.text.size());
+      push(start, to);
     }
   });
 }
@@ -165,7 +174,7 @@ void metaspace(Pieces& pieces, char32_t replacement, PrependScheme scheme, bool 
   std::array<char, 4> bytes;
   const std::string_view mark(bytes.data(), encode_utf8(replacement, bytes.data()));
   const std::string_view text = pieces.text.text;
-  const std::vector<ByteSpan>& sources = pieces.text.sources;
+  const std::vector<AlignedText::Source>& sources = pieces.text.sources;
   rewrite_pieces(pieces, [&](const Piece& piece, AlignedText& out, const auto& push) {
     const std::size_t start = out.text.size();
     const bool marked = text[piece.begin] == ' ' ||

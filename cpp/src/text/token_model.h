@@ -18,10 +18,16 @@ class JsonValue;
 
 // A token and the bytes of the cut text it stands for.
 struct ModelToken {
+  // Pre: end <= BpeMerges::kMaxTextBytes.
+  ModelToken(std::int32_t token, std::size_t first, std::size_t last, bool found = false)
+      : id(token),
+        begin(static_cast<std::uint32_t>(first)),
+        end(static_cast<std::uint32_t>(last)),
+        added(found) {}
   std::int32_t id;
-  std::size_t begin;
-  std::size_t end;
-  bool added = false;  // it was found in the text, not made by the model
+  std::uint32_t begin;
+  std::uint32_t end;
+  bool added;  // it was found in the text, not made by the model
 };
 
 // A longer token would let a file make texts take quadratic time; no real one comes near.
@@ -48,8 +54,8 @@ class TokenModel {
   struct Scratch {
     struct Node {
       double score;
-      std::size_t begin;  // of the token that ends here
-      std::int32_t id;    // of it; -1: none ends here
+      std::uint32_t begin;  // of the token that ends here
+      std::int32_t id;      // of it; -1: none ends here
     };
     BpeMerges::Scratch merges;
     std::vector<Node> nodes;

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <string>
 
@@ -14,6 +15,45 @@ namespace {
 
 // What a character without a token scores below the worst token.
 constexpr double kUnknownPenalty = 10;
+
+// 10^exponent as its nearest double. Pre: 0 <= exponent <= 308.
+double power_of_ten(int exponent) {
+  const std::string text = "1e" + std::to_string(exponent);
+  double value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
+// The `tokenizers` package reads a number as its digits, a double, times or over a power of ten,
+// rounded each time (serde_json without float_roundtrip). For 16 and 17 digits that can be the
+// double beside the nearest one, which decides between two ways to cut a text whose scores would
+// add up to the same: a word and 41 dots, say. `value` is the nearest double of what the file says;
+// its shortest digits are the file's, since that is how such files are written.
+double as_package_reads(double value) {
+  std::array<char, 32> text;
+  const auto written = std::to_chars(text.data(), text.data() + text.size(), std::abs(value),
+                                     std::chars_format::scientific);
+  std::uint64_t digits = 0;
+  int exponent = 0;
+  bool after_point = false;
+  const char* at = text.data();
+  for (; *at != 'e'; ++at) {
+    if (*at == '.') {
+      after_point = true;
+      continue;
+    }
+    digits = digits * 10 + static_cast<std::uint64_t>(*at - '0');
+    exponent -= after_point ? 1 : 0;
+  }
+  int more = 0;
+  std::from_chars(at + (at[1] == '+' ? 2 : 1), written.ptr, more);
+  exponent += more;
+  auto read = static_cast<double>(digits);
+  constexpr int kLargest = 308;
+  for (; exponent < -kLargest; exponent += kLargest) read /= power_of_ten(kLargest);
+  read = exponent < 0 ? read / power_of_ten(-exponent) : read * power_of_ten(exponent);
+  return std::copysign(read, value);
+}
 
 // Unigram (arXiv 1804.10959): the tokens whose scores add up to most, found from left to right.
 class UnigramModel final : public TokenModel {
@@ -55,6 +95,7 @@ Status UnigramModel::read(const JsonValue& value, TokenTable& tokens) {
     if (element.get(pair) != simdjson::SUCCESS || pair.size() != 2 ||
         pair.at(0).get(token) != simdjson::SUCCESS || pair.at(1).get(score) != simdjson::SUCCESS)
       return Status::corruption(where() + "is not a token and its score");
+    score = as_package_reads(score);
     if (!std::isfinite(score)) return Status::corruption(where() + "the score is not finite");
     if (token.empty()) return Status::corruption(where() + "the token is empty");
     if (token.size() > kMaxTokenBytes)
@@ -97,7 +138,8 @@ void UnigramModel::tokenize_piece(std::string_view text, std::size_t begin, std:
   auto& nodes = scratch.nodes;
   nodes.assign(piece.size() + 1, {0, 0, -1});
   const auto offer = [&](std::size_t at, double score, std::size_t from, std::int32_t id) {
-    if (nodes[at].id < 0 || score > nodes[at].score) nodes[at] = {score, from, id};
+    if (nodes[at].id < 0 || score > nodes[at].score)
+      nodes[at] = {score, static_cast<std::uint32_t>(from), id};
   };
   for (std::size_t at = 0; at < piece.size();) {
     const double here = nodes[at].score;

@@ -39,6 +39,11 @@ inline char32_t decode_utf8(std::string_view text, std::size_t& position) noexce
   return c;
 }
 
+// Bytes that encode_utf8() takes.
+inline std::size_t utf8_size(char32_t c) noexcept {
+  return c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+}
+
 // Writes `c` to `out` (4 bytes of room) and returns how many it took. Pre: `c` < 0x110000.
 inline std::size_t encode_utf8(char32_t c, char* out) noexcept {
   const auto put = [&](std::size_t i, char32_t value) { out[i] = static_cast<char>(value); };

@@ -92,7 +92,7 @@ const std::vector<Edit> kEdits = {
      "\"pooling_mode_mean_tokens\": false", StatusCode::kNotSupported, "no pooling mode"},
     {"1_Pooling/config.json", "\"pooling_mode_mean_tokens\": true",
      "\"pooling_mode_median_tokens\": true", StatusCode::kNotSupported, "median"},
-    {"1_Pooling/config.json", "{", "{\"include_prompt\": false,", StatusCode::kNotSupported,
+    {"1_Pooling/config.json", "{", "{\"include_prompt\": 0,", StatusCode::kCorruption,
      "include_prompt"},
     {"1_Pooling/config.json", "dimension\": 32", "dimension\": 33", StatusCode::kCorruption, "33"},
     // modules

@@ -166,6 +166,21 @@ TEST(PackedWeights, EveryFlippedBitAndEveryCutIsNoticed) {
   }
 }
 
+// Version 2 adds bf16 and changes nothing else.
+TEST(PackedWeights, AFileOfVersion1IsRead) {
+  const TemporaryFolder folder;
+  const auto read = load(encoder_data("plain"));
+  ASSERT_TRUE(read->convert(folder.file("packed")).ok());
+  const std::string path = folder.file("packed/model.packed");
+  const auto envelope = read_file_envelope(path, {"encoder", 2});
+  ASSERT_TRUE(envelope.ok());
+  EXPECT_EQ(envelope->version, 2u);
+  ASSERT_TRUE(write_file_envelope(path, {"encoder", 1}, envelope->payload).ok());
+  const auto mapped = load(folder.file("packed"));
+  ASSERT_NE(mapped, nullptr);
+  EXPECT_EQ(encode(*mapped), encode(*read));
+}
+
 // With checksums that are right: whoever wrote it wrote nonsense.
 TEST(PackedWeights, AListOfArraysThatLiesIsCorruption) {
   const TemporaryFolder folder;
@@ -177,7 +192,7 @@ TEST(PackedWeights, AListOfArraysThatLiesIsCorruption) {
   const auto opened = PackedWeights::open(path);
   ASSERT_TRUE(opened.ok()) << opened.status().to_string();
   EXPECT_EQ(opened->digest(), "digest");
-  const auto envelope = read_file_envelope(path, {"encoder", 1});
+  const auto envelope = read_file_envelope(path, {"encoder", 2});
   ASSERT_TRUE(envelope.ok());
   // Every byte of the list changed, the envelope made anew.
   std::size_t refused = 0;
@@ -185,7 +200,7 @@ TEST(PackedWeights, AListOfArraysThatLiesIsCorruption) {
   for (std::size_t i = 0; i < list; ++i) {
     auto payload = envelope->payload;
     payload[i] ^= std::byte{0x80};
-    ASSERT_TRUE(write_file_envelope(path, {"encoder", 1}, payload).ok());
+    ASSERT_TRUE(write_file_envelope(path, {"encoder", 2}, payload).ok());
     auto lying = PackedWeights::open(path);
     if (!lying.ok()) {
       EXPECT_EQ(lying.status().code(), StatusCode::kCorruption);

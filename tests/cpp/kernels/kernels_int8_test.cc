@@ -72,10 +72,12 @@ struct Rows {
 struct Shape {
   std::size_t rows, n, k;
 };
-const std::vector<Shape> kShapes = {{0, 16, 16},   {1, 1, 1},     {1, 16, 3},     {2, 33, 17},
-                                    {3, 47, 5},    {4, 16, 64},   {5, 70, 33},    {6, 96, 100},
-                                    {7, 40, 384},  {9, 5, 0},     {13, 31, 769},  {16, 96, 768},
-                                    {25, 17, 401}, {130, 20, 40}, {300, 18, 1500}};
+const std::vector<Shape> kShapes = {
+    {0, 16, 16},   {1, 1, 1},     {1, 16, 3},      {2, 33, 17},   {3, 47, 5},    {4, 16, 64},
+    {5, 70, 33},   {6, 96, 100},  {7, 40, 384},    {9, 5, 0},     {13, 31, 769}, {16, 96, 768},
+    {25, 17, 401}, {130, 20, 40}, {300, 18, 1500}, {8, 49, 31},   {9, 64, 47},   {10, 33, 48},
+    {11, 70, 96},  {12, 80, 128}, {15, 16, 79},    {17, 65, 112}, {31, 48, 20},  {32, 33, 64},
+    {33, 16, 50},  {50, 40, 144}, {65, 20, 65}};
 
 class Int8KernelsAtLevel : public testing::TestWithParam<const Kernels*> {};
 
@@ -295,8 +297,10 @@ TEST_P(Int8KernelsAtLevel, TheProductIsAsNearAsItsFactors) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Levels, Int8KernelsAtLevel, testing::ValuesIn(levels()),
-                         [](const auto& level) { return std::string(isa_name(level.param->isa)); });
+INSTANTIATE_TEST_SUITE_P(Levels, Int8KernelsAtLevel, testing::ValuesIn(levels()), level_name);
+INSTANTIATE_TEST_SUITE_P(Emulated, Int8KernelsAtLevel, testing::ValuesIn(emulated_levels()),
+                         level_name);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Int8KernelsAtLevel);
 
 TEST(Int8Weights, AreHalfAStepOffAndNeverTooHeavyForSixteenBits) {
   for (const std::size_t k : {1, 5, 8, 16, 100, 384}) {

@@ -35,7 +35,8 @@ struct Shape {
 const std::vector<Shape> kShapes = {
     {1, 1, 1},     {1, 16, 3},    {1, 64, 384},  {2, 33, 17},   {3, 47, 5},     {4, 16, 64},
     {5, 70, 33},   {6, 96, 100},  {7, 40, 384},  {11, 48, 385}, {12, 32, 16},   {13, 31, 769},
-    {16, 96, 768}, {25, 17, 400}, {130, 20, 40}, {250, 65, 8},  {3, 200, 1000}, {9, 5, 0}};
+    {16, 96, 768}, {25, 17, 400}, {130, 20, 40}, {250, 65, 8},  {3, 200, 1000}, {9, 5, 0},
+    {1, 150, 70},  {2, 150, 33},  {8, 100, 50},  {12, 100, 50}, {14, 70, 390},  {24, 40, 7}};
 
 class KernelsAtLevel : public testing::TestWithParam<const Kernels*> {};
 
@@ -201,8 +202,10 @@ TEST_P(KernelsAtLevel, ElementAndRowKernelsHaveTheBitsOfTheScalarTwin) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Levels, KernelsAtLevel, testing::ValuesIn(levels()),
-                         [](const auto& level) { return std::string(isa_name(level.param->isa)); });
+INSTANTIATE_TEST_SUITE_P(Levels, KernelsAtLevel, testing::ValuesIn(levels()), level_name);
+INSTANTIATE_TEST_SUITE_P(Emulated, KernelsAtLevel, testing::ValuesIn(emulated_levels()),
+                         level_name);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(KernelsAtLevel);
 
 TEST(Kernels, ALevelWithoutAUnitOfItsOwnUsesTheNextLowerOne) {
   EXPECT_EQ(kernels_for(Isa::kScalar).isa, Isa::kScalar);

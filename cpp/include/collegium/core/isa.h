@@ -13,7 +13,8 @@ namespace collegium::core {
 //   kAvx2    AVX2, FMA, F16C
 //   kAvx512  AVX-512 F, BW, DQ, VL
 //   kVnni    AVX-512 VNNI
-//   kAmx     AMX TILE, INT8, BF16 (a process must still ask Linux for the tile state before use)
+//   kAmx     AMX TILE, INT8, BF16, and Linux lets this process use tiles; asked once, by
+//            machine_isa(), and kept until the process ends
 enum class Isa { kScalar = 0, kAvx2 = 1, kAvx512 = 2, kVnni = 3, kAmx = 4 };
 
 COLLEGIUM_API std::string_view isa_name(Isa isa) noexcept;  // "scalar", "avx2", ...

@@ -42,16 +42,22 @@ struct COLLEGIUM_API TensorView {
   std::size_t num_elements() const noexcept;
 };
 
-// A safetensors file, mapped read-only: u64 header length (at most 100 MB), a JSON object of that
-// length, then the tensors' bytes, little-endian. Every offset, shape and type is checked before
-// anything is handed out. Immutable; any number of threads may read. The file may be replaced
-// (renamed over) or deleted meanwhile, but not truncated.
+// A safetensors file, or the shards of one model, mapped read-only: u64 header length (at most 100
+// MB), a JSON object of that length, then the tensors' bytes, little-endian. Every offset, shape
+// and type is checked before anything is handed out. Immutable; any number of threads may read. The
+// file may be replaced (renamed over) or deleted meanwhile, but not truncated.
 class COLLEGIUM_API SafeTensors {
  public:
   // not_found; corruption if the header is no JSON object, a name or key comes twice, a size does
   // not match its shape, or the tensors do not cover the data exactly once; not_supported for a
   // dtype not in TensorType.
   static Result<SafeTensors> open(const std::string& path);
+  // The shards of a model as one: `index_path` (transformers' "model.safetensors.index.json") says
+  // which file beside it holds which tensor. Every shard is checked as open() checks it. Beyond
+  // that, not_found for a shard that is not there; corruption if a shard's name is no plain name of
+  // a .safetensors file, or a tensor is in no shard, in two, in another than the index says, or in
+  // a shard without being in the index.
+  static Result<SafeTensors> open_sharded(const std::string& index_path);
   SafeTensors(SafeTensors&&) noexcept;
   SafeTensors& operator=(SafeTensors&&) noexcept;
   ~SafeTensors();
@@ -59,6 +65,8 @@ class COLLEGIUM_API SafeTensors {
   const std::map<std::string, TensorView, std::less<>>& tensors() const noexcept;
   const std::map<std::string, std::string, std::less<>>& metadata()
       const noexcept;  // "__metadata__"
+  // The names of the shards, ascending; of a single file, its path.
+  const std::vector<std::string>& files() const noexcept;
   // not_found names the file and the tensor.
   Result<TensorView> find(std::string_view name) const;
   // The tensor converted to float32 (from F32, F16, BF16, F64). invalid_argument if its shape is

@@ -23,14 +23,20 @@ class LoraAdapter;
 // in encode_document, since it always has an empty "document".)
 enum class TextKind { kQuery, kDocument };
 
-// In what the trunk's products are computed: 32-bit floats, or 8-bit integers with one scale for
-// each output of the weights and each token of the activations (attention scores, norms and sums
-// stay fp32). kAuto: what the folder holds, which is fp32 unless it was converted otherwise.
-enum class Compute { kAuto, kFp32, kInt8 };
+// In what the trunk's products are computed: 32-bit floats; 8-bit integers with one scale for
+// each output of the weights and each token of the activations; or bf16, weights and activations
+// rounded to 8 significant bits and summed in fp32 (attention scores, norms and sums stay fp32).
+// bf16 is fast from the level amx on; below, it halves the weights' memory and takes about as long
+// as fp32. kAuto: what the folder holds, which is fp32 unless it was converted otherwise.
+enum class Compute { kAuto, kFp32, kInt8, kBf16 };
+
+COLLEGIUM_API std::string_view compute_name(Compute compute) noexcept;  // "auto", "fp32", ...
+// The compute a name means. invalid_argument for any other text; the message lists the names.
+COLLEGIUM_API Result<Compute> parse_compute(std::string_view name);
 
 struct EncoderOptions {
   Compute compute = Compute::kAuto;
-  // With kInt8: layers that stay in fp32, each below the number of layers.
+  // With kInt8 and kBf16: layers that stay in fp32, each below the number of layers.
   std::vector<std::size_t> fp32_layers = {};
   // Keep the first so many dimensions of every vector (Matryoshka, arXiv 2205.13147), at most
   // dim() of the whole model. 0: what the model's "truncate_dim" says, else all. A shortened
@@ -46,8 +52,9 @@ struct EncoderOptions {
 // bit-equal alone and in company. Immutable; any number of threads may encode at once.
 class COLLEGIUM_API Encoder {
  public:
-  // Needs config.json, tokenizer.json or vocab.txt, and model.safetensors, or without it the
-  // model.packed that convert() wrote; reads modules.json and the
+  // Needs config.json, tokenizer.json or vocab.txt, and model.safetensors, or without it
+  // model.safetensors.index.json with its shards, or without these the model.packed that convert()
+  // wrote; reads modules.json and the
   // folders of the Pooling and Dense modules it names, sentence_bert_config.json,
   // config_sentence_transformers.json, tokenizer_config.json. Whatever is asked for there and not
   // run here is not_supported, by name. not_found says which file; invalid_argument for a
@@ -62,7 +69,8 @@ class COLLEGIUM_API Encoder {
   // What the model's prompt for `kind` leaves of max_tokens(): the tokens a text may have, special
   // tokens included, so that encode() cuts nothing. 0 if the prompt leaves nothing.
   std::size_t max_text_tokens(TextKind kind) const noexcept;
-  Compute compute() const noexcept;  // kFp32 or kInt8
+  Compute compute() const noexcept;  // kFp32, kInt8 or kBf16
+  Isa isa() const noexcept;          // the level its kernels are of
   const Tokenizer& tokenizer() const noexcept;
   // 32 hex digits over weights, compute, tokenizer, pooling, prompts and length: equal digests,
   // equal vectors.

@@ -1,0 +1,63 @@
+// Run only where the machine has AMX and Linux lets this process use it (isa.cc). The instructions
+// by hand: GCC 12's intrinsics want a literal for a tile, and its _tile_loadconfig says to the
+// compiler that it reads 8 bytes of the 64.
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernels_bf16.h"
+#include "kernels/kernels_int8.h"
+
+namespace collegium::core {
+namespace {
+
+struct TileConfig;
+inline void configure(const TileConfig& config);
+inline void release() { __asm__ volatile("tilerelease"); }
+template <int kTile>
+inline void clear_tile() {
+  __asm__ volatile("tilezero %%tmm%c0" ::"i"(kTile));
+}
+template <int kTile>
+inline void load_tile(const void* p, std::size_t stride) {
+  __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(p), "r"(stride), "i"(kTile) : "memory");
+}
+template <int kTile>
+inline void store_tile(void* p, std::size_t stride) {
+  __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(p), "r"(stride), "i"(kTile) : "memory");
+}
+// Unsigned bytes by signed ones.
+template <int kSums, int kRows, int kWeights>
+inline void multiply_bytes() {
+  __asm__ volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSums), "i"(kRows), "i"(kWeights));
+}
+template <int kSums, int kRows, int kWeights>
+inline void multiply_bf16() {
+  __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSums), "i"(kRows),
+                   "i"(kWeights));
+}
+
+#include "kernels/kernels_amx.inc"
+#include "kernels/kernels_bf16.inc"
+
+inline void configure(const TileConfig& config) { __asm__ volatile("ldtilecfg %0" ::"m"(config)); }
+
+}  // namespace
+
+void gemm_panels_int8_amx(const Int8Rows& a, std::size_t rows, const Int8Panels& panels,
+                          std::size_t n, std::size_t k, const float* bias, float* c,
+                          std::size_t ldc) noexcept {
+  gemm_int8(a, rows, panels, n, k, bias, c, ldc);
+}
+
+void round_rows_bf16_amx(const float* x, std::size_t ldx, std::size_t rows, std::size_t k,
+                         void* values) noexcept {
+  round_rows_to_bf16(x, ldx, rows, k, values);
+}
+
+void gemm_panels_bf16_amx(const Bf16Rows& a, std::size_t rows, const std::uint16_t* panels,
+                          std::size_t n, std::size_t k, const float* bias, float* c,
+                          std::size_t ldc) noexcept {
+  gemm_bf16(a, rows, panels, n, k, bias, c, ldc);
+}
+
+}  // namespace collegium::core

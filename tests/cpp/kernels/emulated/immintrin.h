@@ -1,0 +1,92 @@
+#pragma once
+
+// Stands before the compiler's header of this name where a unit of kernels is compiled for tests:
+// its intrinsics are emulated by SIMDe, so that the unit's logic runs on any machine. What SIMDe
+// lacks is added here after Intel's manual.
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx2.h>
+#include <simde/x86/avx512.h>
+#include <simde/x86/fma.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace collegium::core {
+
+template <typename T, std::size_t kLanes>
+struct EmulatedLanes {
+  T lane[kLanes];
+};
+
+template <typename To, typename From>
+inline To emulated_cast(From from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  std::memcpy(&to, &from, sizeof to);
+  return to;
+}
+
+// VFMADD: a b + c rounded once; SIMDe's rounds twice.
+template <std::size_t kLanes, typename Vector>
+inline Vector emulated_fmadd(Vector a, Vector b, Vector c) {
+  using Floats = EmulatedLanes<float, kLanes>;
+  const auto x = emulated_cast<Floats>(a), y = emulated_cast<Floats>(b);
+  auto z = emulated_cast<Floats>(c);
+  for (std::size_t i = 0; i < kLanes; ++i) z.lane[i] = std::fma(x.lane[i], y.lane[i], z.lane[i]);
+  return emulated_cast<Vector>(z);
+}
+
+// VCMPPS to a mask, of the one predicate in use.
+enum class EmulatedPredicate { kLessEqual };
+inline std::uint16_t emulated_cmp(simde__m512 a, simde__m512 b, EmulatedPredicate) {
+  const auto x = emulated_cast<EmulatedLanes<float, 16>>(a);
+  const auto y = emulated_cast<EmulatedLanes<float, 16>>(b);
+  unsigned mask = 0;
+  for (unsigned i = 0, bit = 1; i < 16; ++i, bit *= 2) {
+    if (x.lane[i] <= y.lane[i]) mask |= bit;
+  }
+  return static_cast<std::uint16_t>(mask);
+}
+
+// VCVTTPS2DQ: towards zero; what does not fit becomes 0x80000000.
+inline simde__m512i emulated_cvttps(simde__m512 a) {
+  const auto x = emulated_cast<EmulatedLanes<float, 16>>(a);
+  EmulatedLanes<std::int32_t, 16> out;
+  for (std::size_t i = 0; i < 16; ++i) {
+    const bool fits = x.lane[i] >= -0x1p31f && x.lane[i] < 0x1p31f;
+    out.lane[i] = fits ? static_cast<std::int32_t>(x.lane[i]) : INT32_MIN;
+  }
+  return emulated_cast<simde__m512i>(out);
+}
+
+// VCVTDQ2PS, to the nearest.
+inline simde__m512 emulated_cvtepi32_ps(simde__m512i a) {
+  const auto x = emulated_cast<EmulatedLanes<std::int32_t, 16>>(a);
+  EmulatedLanes<float, 16> out;
+  for (std::size_t i = 0; i < 16; ++i) out.lane[i] = static_cast<float>(x.lane[i]);
+  return emulated_cast<simde__m512>(out);
+}
+
+// VPMOVDB: each number's lowest byte.
+inline simde__m128i emulated_cvtepi32_epi8(simde__m512i a) {
+  const auto x = emulated_cast<EmulatedLanes<std::uint32_t, 16>>(a);
+  EmulatedLanes<std::uint8_t, 16> out;
+  for (std::size_t i = 0; i < 16; ++i) out.lane[i] = static_cast<std::uint8_t>(x.lane[i]);
+  return emulated_cast<simde__m128i>(out);
+}
+
+}  // namespace collegium::core
+
+#undef _mm256_fmadd_ps
+#define _mm256_fmadd_ps(a, b, c) emulated_fmadd<8>(a, b, c)
+#undef _mm512_fmadd_ps
+#define _mm512_fmadd_ps(a, b, c) emulated_fmadd<16>(a, b, c)
+#undef _mm512_cmp_ps_mask
+#define _mm512_cmp_ps_mask(a, b, predicate) emulated_cmp(a, b, predicate)
+#undef _CMP_LE_OQ
+#define _CMP_LE_OQ EmulatedPredicate::kLessEqual
+#define _mm512_cvttps_epi32(a) emulated_cvttps(a)
+#define _mm512_cvtepi32_ps(a) emulated_cvtepi32_ps(a)
+#define _mm512_cvtepi32_epi8(a) emulated_cvtepi32_epi8(a)
+using __mmask16 = std::uint16_t;
