@@ -8,6 +8,11 @@ find_package(nlohmann_json REQUIRED)
 pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 
+# Unicode's normal forms and Snowball's stemmers, for the words of lexical search. Static archives:
+# both are position-independent, and small.
+find_library(COLLEGIUM_UTF8PROC NAMES libutf8proc.a utf8proc REQUIRED)
+find_library(COLLEGIUM_STEMMER NAMES libstemmer.a stemmer REQUIRED)
+
 find_package(RocksDB REQUIRED)
 
 # FAISS is a static archive that wants OpenMP and a BLAS. The BLAS is OpenBLAS's serial flavour,

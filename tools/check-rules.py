@@ -19,7 +19,15 @@ ALLOWED = {"cpp": {"core"}, "index": {"core", "index"}, "router": {"core", "inde
 # By folder, how the includes of its third parties begin.
 THIRD_PARTIES = {
     "cpp": ("sentencepiece_processor.h", "simdjson.h", "xxhash.h"),
-    "index": ("faiss/", "nlohmann/", "omp.h", "rocksdb/", "xxhash.h"),
+    "index": (
+        "faiss/",
+        "libstemmer.h",
+        "nlohmann/",
+        "omp.h",
+        "rocksdb/",
+        "utf8proc.h",
+        "xxhash.h",
+    ),
     "router": ("Eigen/", "nlohmann/", "simdjson.h"),
     "python": ("pybind11/",),
 }

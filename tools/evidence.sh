@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Regenerates docs/evidence/: all parts, or those named. A part that lacks its data says so.
 #   tools/evidence.sh [demo] [routing] [parity] [encoder-speed] [encoder-experts]
-#     [encoder-quality] [support-check] [python-import]
+#     [encoder-quality] [support-check] [python-import] [lexical-search]
+#     [hostile-files]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tools/models.sh
 source tools/models.sh
 python=build/venv/bin/python
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(demo routing parity encoder-speed encoder-experts encoder-quality support-check python-import)
+[ ${#parts[@]} -gt 0 ] || parts=(demo routing parity encoder-speed encoder-experts encoder-quality support-check python-import lexical-search hostile-files)
 for part in "${parts[@]}"; do
   echo "== evidence: $part"
   case "$part" in
@@ -22,6 +23,8 @@ for part in "${parts[@]}"; do
     encoder-quality) "$python" benchmarks/encoder_quality.py ;;
     support-check) "$python" benchmarks/support_check.py ;;
     python-import) "$python" benchmarks/python_import.py ;;
+    hostile-files) "$python" benchmarks/hostile_files.py ;;
+    lexical-search) "$python" benchmarks/lexical_search.py ;;
     *) echo "evidence: unknown part '$part'" >&2; exit 2 ;;
   esac
 done

@@ -18,16 +18,17 @@ for group in "$@"; do
       packages+=(g++ make ninja-build cmake pkg-config git ca-certificates
         python3 python3-dev python3-venv
         librocksdb-dev libfaiss-dev libopenblas-serial-dev libgfortran-12-dev
-        libsentencepiece-dev libsimdjson-dev libeigen3-dev nlohmann-json3-dev libxxhash-dev)
+        libsentencepiece-dev libsimdjson-dev libeigen3-dev nlohmann-json3-dev libxxhash-dev
+        libutf8proc-dev libstemmer-dev)
       requirements+=(build) ;;
     demo) requirements+=(models) ;;
     test)
-      packages+=(libgtest-dev libgmock-dev)
+      packages+=(libgtest-dev libgmock-dev libsimde-dev)
       requirements+=(models test) ;;
     lint)
       packages+=(clang-format-16 clang-tidy-16)
       requirements+=(lint) ;;
-    sanitize) packages+=(libgtest-dev libgmock-dev) ;;
+    sanitize) packages+=(libgtest-dev libgmock-dev libsimde-dev) ;;
     evidence) requirements+=(models test evidence) ;;
     wheel) requirements+=(models wheel) ;;
     *) echo "install-dependencies: unknown group '$group'" >&2; exit 2 ;;

@@ -14,34 +14,19 @@ import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+
+from collegium.readers import html, html_blocks
 
 MIN_WORDS = 60
 MAX_WORDS = 200
 
-_SKIPPED_TAGS = {"script", "style", "head", "nav", "form", "button", "select", "title"}
-_VOID_TAGS = {
-    *("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param"),
-    *("source", "track", "wbr"),
-}
-_BLOCK_TAGS = {
-    *("p", "div", "li", "ul", "ol", "dl", "dt", "dd", "pre", "table", "tr", "blockquote"),
-    *("section", "article", "caption", "center", "hr", "body"),
-}
-_HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
-_SKIPPED_CLASSES = {
-    *("navheader", "navfooter", "nav_table", "toc", "menu", "header", "footer", "contents"),
-    *(
-        "printfooter",
-        "noprint",
-        "catlinks",
-        "Contents_element",
-        "shortcontents",
-        "footnotes-segment",
-    ),
-    *("list-of-figures", "list-of-tables", "toc-title", "mw-editsection", "translations"),
+# Beside what every page's navigation is: what these manuals give to it.
+_SKIPPED_TAGS = html_blocks.SKIPPED_TAGS | {"form"}
+_SKIPPED_CLASSES = html_blocks.SKIPPED_CLASSES | {
+    *("toc", "menu", "header", "footer", "contents", "Contents_element", "shortcontents"),
+    *("footnotes-segment", "list-of-figures", "list-of-tables", "toc-title", "translations"),
 }
 _NUMBERING = re.compile(
     r"^(?:(?:chapter|appendix|part)\s+)?(?:[A-Z]|\d+|[IVX]+)(?:\.\d+)*\.?\s+(?=\S)", re.I
@@ -104,80 +89,6 @@ class Section:
     paragraphs: list[str]
 
 
-class _PageParser(HTMLParser):
-    """Cuts a page into sections of paragraphs; navigation and boilerplate are left out."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.sections: list[Section] = []
-        self._path: list[tuple[int, str]] = []  # open headings: (level, text)
-        self._open: list[tuple[str, bool]] = []  # open tags: (name, starts a skipped part)
-        self._skip = 0
-        self._navigation = False  # between latex2html's navigation comments
-        self._text: list[str] = []
-        self._heading_level = 0
-
-    def handle_comment(self, data: str) -> None:
-        if data.strip() == "Navigation Panel":
-            self._navigation = True
-        elif data.strip() in ("End of Navigation Panel", "End of Navigation Panel "):
-            self._navigation = False
-            self._text.clear()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _VOID_TAGS:
-            if tag in ("br", "hr"):
-                self._text.append(" ")
-            return
-        classes = set((dict(attrs).get("class") or "").split())
-        skipped = tag in _SKIPPED_TAGS or bool(classes & _SKIPPED_CLASSES)
-        self._open.append((tag, skipped))
-        self._skip += skipped
-        if tag in _HEADINGS and not self._skip:
-            self._flush()
-            self._heading_level = int(tag[1])
-        elif tag in _BLOCK_TAGS and not self._heading_level:
-            self._flush()
-
-    def handle_endtag(self, tag: str) -> None:
-        if not any(name == tag for name, _ in self._open):
-            return
-        while self._open:
-            name, skipped = self._open.pop()
-            self._skip -= skipped
-            if name == tag:
-                break
-        if tag in _HEADINGS and self._heading_level:
-            heading = _clean("".join(self._text))
-            self._text.clear()
-            level, self._heading_level = self._heading_level, 0
-            if heading and heading.lower() not in _ASIDES:
-                while self._path and self._path[-1][0] >= level:
-                    self._path.pop()
-                title = self._path[-1][1] if self._path else heading
-                self._path.append((level, heading))
-                self.sections.append(Section(title, heading, []))
-        elif tag in _BLOCK_TAGS and not self._heading_level:
-            self._flush()
-
-    def handle_data(self, data: str) -> None:
-        if not self._skip and not self._navigation:
-            self._text.append(data)
-
-    def close(self) -> None:
-        super().close()
-        self._flush()
-
-    def _flush(self) -> None:
-        text = _clean("".join(self._text))
-        self._text.clear()
-        if not text or not self.sections:
-            return
-        if len(text) < 200 and _BOILERPLATE.search(text):
-            return
-        self.sections[-1].paragraphs.append(text)
-
-
 def _clean(text: str) -> str:
     return " ".join(text.replace("\u00b6", " ").split())
 
@@ -212,15 +123,28 @@ def _cut(paragraphs: list[str]) -> list[str]:
 
 
 def _page_sections(page: Path) -> list[Section]:
-    raw = page.read_bytes()
-    try:
-        html = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        html = raw.decode("latin-1")
-    parser = _PageParser()
-    parser.feed(html)
-    parser.close()
-    return parser.sections
+    """A page as sections of paragraphs; boilerplate is left out."""
+    parsed = html_blocks.parse(
+        html.decode_page(page.read_bytes(), str(page)),
+        skipped_tags=_SKIPPED_TAGS,
+        skipped_classes=_SKIPPED_CLASSES,
+    )
+    sections: list[Section] = []
+    above: list[tuple[int, str]] = []  # open headings: (level, text)
+    for block in parsed.blocks:
+        if block.kind == "heading":
+            heading = _clean(block.text)
+            if heading and heading.lower() not in _ASIDES:
+                while above and above[-1][0] >= block.level:
+                    above.pop()
+                sections.append(Section(above[-1][1] if above else heading, heading, []))
+                above.append((block.level, heading))
+            continue
+        for part in block.text.split("\n") if block.kind == "table" else [block.text]:
+            text = _clean(part)
+            if text and sections and not (len(text) < 200 and _BOILERPLATE.search(text)):
+                sections[-1].paragraphs.append(text)
+    return sections
 
 
 def _pages(root: Path, manual: Manual) -> Iterator[Path]:

@@ -49,6 +49,15 @@ Result<LiveSegment> merge(std::size_t dim, std::span<const LiveSegment> parts,
   return builder.finish();
 }
 
+// The metadata of the documents of `a` and then of `b`; null if none has any.
+std::shared_ptr<const DocumentMetadata> join_metadata(const Segment& a, const Segment& b) {
+  if (a.metadata == nullptr && b.metadata == nullptr) return nullptr;
+  auto joined = std::make_shared<DocumentMetadata>();
+  for (std::size_t i = 0; i < a.ids.size(); ++i) joined->set(i, a.metadata_of(i));
+  for (std::size_t i = 0; i < b.ids.size(); ++i) joined->set(a.ids.size() + i, b.metadata_of(i));
+  return joined;
+}
+
 // A graph over the living rows of `state`. An old graph with few dead rows is extended, which
 // keeps its dead rows as steps on the way; else a new one is built.
 Result<LiveSegment> build_graph(const CollectionState& state) {
@@ -75,6 +84,7 @@ Result<LiveSegment> build_graph(const CollectionState& state) {
     join(segment->document, more.document, segment->ids.size());
     join(segment->section, more.section, segment->sections.size());
     const std::size_t before = old.segment->size();
+    segment->metadata = join_metadata(*old.segment, more);
     segment->first.pop_back();
     join(segment->first, more.first, before);
     segment->ids.insert(segment->ids.end(), more.ids.begin(), more.ids.end());
@@ -149,8 +159,8 @@ Status CollectionIndex::fold_locked() {
       if (added.passages.empty())
         without->insert(added.id);
       else
-        COLLEGIUM_RETURN_IF_ERROR(
-            builder.add_document(added.id, added.first_row, added.passages, added.vectors));
+        COLLEGIUM_RETURN_IF_ERROR(builder.add_document(added.id, added.first_row, added.passages,
+                                                       added.vectors, added.metadata));
     }
   }
   if (builder.size() > 0) segments.push_back(builder.finish());

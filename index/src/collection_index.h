@@ -22,6 +22,7 @@ struct CollectionChange {
     std::uint64_t first_row = 0;
     std::vector<core::PassageSpan> passages;
     std::vector<float> vectors;  // (passages, dim)
+    std::string metadata;        // as in Document
   };
   std::uint64_t commit_seq = 0;
   std::vector<Added> added;  // by ascending row

@@ -1,6 +1,7 @@
 #include "collection_state.h"
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 #include <unordered_set>
 #include <utility>
@@ -74,48 +75,100 @@ Result<std::shared_ptr<const CollectionState>> CollectionState::read(core::ByteR
   return std::shared_ptr<const CollectionState>(std::move(state));
 }
 
+namespace {
+
+// The k best documents among the passages that were found, or none if a passage that was not found
+// could belong to them. `found` has a result for each of the state's segments.
+std::optional<std::vector<DocumentScore>> best_documents(const CollectionState& state,
+                                                         std::span<const BlockResult* const> found,
+                                                         std::size_t k, float shift) {
+  std::vector<DocumentScore> passages;
+  bool complete = true;
+  float bound = 0.0f;
+  for (std::size_t s = 0; s < found.size(); ++s) {
+    for (const ScoredPosition& best : found[s]->best)
+      passages.push_back({best.score + shift, state.segments[s].segment.get(), best.position});
+    if (found[s]->complete) continue;
+    bound = complete ? found[s]->bound + shift : std::max(bound, found[s]->bound + shift);
+    complete = false;
+  }
+  std::sort(passages.begin(), passages.end(), [](const auto& a, const auto& b) {
+    return a.score != b.score ? a.score > b.score
+                              : a.segment->rows[a.position] < b.segment->rows[b.position];
+  });
+  std::vector<DocumentScore> documents;
+  // A document lies in one segment, its passages side by side: its first row names it.
+  std::unordered_set<std::uint64_t> seen;
+  for (const DocumentScore& passage : passages) {
+    // What comes after k documents matters only as a tie with the k-th.
+    if (documents.size() >= k && passage.score < documents[k - 1].score) break;
+    const Segment& segment = *passage.segment;
+    if (seen.insert(segment.rows[segment.first[segment.document[passage.position]]]).second)
+      documents.push_back(passage);
+  }
+  if (!complete && (documents.size() < k || !(documents[k - 1].score > bound))) return std::nullopt;
+  std::sort(documents.begin(), documents.end(), [](const auto& a, const auto& b) {
+    return a.score != b.score ? a.score > b.score : a.id() < b.id();
+  });
+  if (documents.size() > k) documents.resize(k);
+  return documents;
+}
+
+}  // namespace
+
+Result<std::vector<std::vector<DocumentScore>>> search_documents_batch(
+    const CollectionState& state, std::span<const float> queries, std::size_t k, float shift,
+    const SearchOptions& options) {
+  const std::size_t num_live = state.num_live();
+  const std::size_t dim = state.dim;
+  std::vector<std::vector<DocumentScore>> documents(queries.size() / dim);
+  std::vector<std::size_t> open(documents.size());  // queries without an answer yet
+  std::iota(open.begin(), open.end(), std::size_t{0});
+  std::vector<float> left(queries.begin(), queries.end());  // theirs, side by side
+  // Blocks give passages; documents are wanted, and every tie at the boundary. So passages are
+  // asked for until the k-th document is better than any passage not seen can be. How many are
+  // asked for depends on the query alone, never on the batch.
+  for (std::size_t want = std::min(num_live, 2 * std::min(k, num_live) + 32); !open.empty();
+       want = std::min(num_live, 4 * want)) {
+    std::vector<std::vector<BlockResult>> found;
+    for (const LiveSegment& part : state.segments) {
+      COLLEGIUM_ASSIGN_OR_RETURN(
+          auto results,
+          part.segment->block->search_batch(left, want, part.live_bits(), part.num_live, options));
+      found.push_back(std::move(results));
+    }
+    std::vector<std::size_t> still_open;
+    std::vector<const BlockResult*> of_query(found.size());
+    for (std::size_t i = 0; i < open.size(); ++i) {
+      for (std::size_t s = 0; s < found.size(); ++s) of_query[s] = &found[s][i];
+      auto best = best_documents(state, of_query, k, shift);
+      if (best.has_value())
+        documents[open[i]] = std::move(*best);
+      else
+        still_open.push_back(open[i]);
+    }
+    open = std::move(still_open);
+    left.clear();
+    for (const std::size_t q : open)
+      left.insert(left.end(), queries.begin() + static_cast<std::ptrdiff_t>(q * dim),
+                  queries.begin() + static_cast<std::ptrdiff_t>((q + 1) * dim));
+  }
+  return documents;
+}
+
 Result<std::vector<DocumentScore>> search_documents(const CollectionState& state,
                                                     std::span<const float> query, std::size_t k,
                                                     float shift, const SearchOptions& options) {
-  const std::size_t num_live = state.num_live();
-  // FAISS gives passages; documents are wanted, and every tie at the boundary. So passages are
-  // asked for until the k-th document is better than any passage not seen can be.
-  for (std::size_t want = std::min(num_live, 2 * std::min(k, num_live) + 32);;
-       want = std::min(num_live, 4 * want)) {
-    std::vector<DocumentScore> passages;
-    bool complete = true;
-    float bound = 0.0f;
-    for (const LiveSegment& part : state.segments) {
-      COLLEGIUM_ASSIGN_OR_RETURN(
-          const BlockResult found,
-          part.segment->block->search(query, want, part.live_bits(), part.num_live, options));
-      for (const ScoredPosition& best : found.best)
-        passages.push_back({best.score + shift, part.segment.get(), best.position});
-      if (found.complete) continue;
-      bound = complete ? found.bound + shift : std::max(bound, found.bound + shift);
-      complete = false;
-    }
-    std::sort(passages.begin(), passages.end(), [](const auto& a, const auto& b) {
-      return a.score != b.score ? a.score > b.score
-                                : a.segment->rows[a.position] < b.segment->rows[b.position];
-    });
-    std::vector<DocumentScore> documents;
-    // A document lies in one segment, its passages side by side: its first row names it.
-    std::unordered_set<std::uint64_t> seen;
-    for (const DocumentScore& passage : passages) {
-      // What comes after k documents matters only as a tie with the k-th.
-      if (documents.size() >= k && passage.score < documents[k - 1].score) break;
-      const Segment& segment = *passage.segment;
-      if (seen.insert(segment.rows[segment.first[segment.document[passage.position]]]).second)
-        documents.push_back(passage);
-    }
-    if (!complete && (documents.size() < k || !(documents[k - 1].score > bound))) continue;
-    std::sort(documents.begin(), documents.end(), [](const auto& a, const auto& b) {
-      return a.score != b.score ? a.score > b.score : a.id() < b.id();
-    });
-    if (documents.size() > k) documents.resize(k);
-    return documents;
-  }
+  COLLEGIUM_ASSIGN_OR_RETURN(auto documents,
+                             search_documents_batch(state, query, k, shift, options));
+  return std::move(documents[0]);
+}
+
+std::string_view index_kind(const CollectionState& state) {
+  if (state.has_graph()) return "hnsw";
+  for (const LiveSegment& part : state.segments)
+    if (part.segment->block->scan_kind() == ScanKind::kInt8) return "exact-int8";
+  return "exact";
 }
 
 Hit make_hit(std::string_view collection, const DocumentScore& found) {

@@ -6,6 +6,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "collegium/core/bytes.h"
@@ -50,6 +51,14 @@ struct DocumentScore {
 Result<std::vector<DocumentScore>> search_documents(const CollectionState& state,
                                                     std::span<const float> query, std::size_t k,
                                                     float shift, const SearchOptions& options);
+
+// The same for each of `queries` (n, dim): to the bit what search_documents() gives for it alone.
+Result<std::vector<std::vector<DocumentScore>>> search_documents_batch(
+    const CollectionState& state, std::span<const float> queries, std::size_t k, float shift,
+    const SearchOptions& options);
+
+// How its rows are searched when nothing else is asked for, as in CollectionInfo.
+std::string_view index_kind(const CollectionState& state);
 
 Hit make_hit(std::string_view collection, const DocumentScore& found);
 

@@ -58,8 +58,17 @@ Result<std::unique_ptr<CommitMarker>> CommitMarker::create(const std::string& fo
 }
 
 Result<std::unique_ptr<CommitMarker>> CommitMarker::open(const std::string& folder) {
+  return open_with(folder, O_RDWR);
+}
+
+Result<std::unique_ptr<CommitMarker>> CommitMarker::open_read_only(const std::string& folder) {
+  return open_with(folder, O_RDONLY);
+}
+
+Result<std::unique_ptr<CommitMarker>> CommitMarker::open_with(const std::string& folder,
+                                                              int flags) {
   const std::string path = file_in(folder);
-  const int descriptor = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC);
   if (descriptor < 0) return Status::from_errno(errno, path);
   std::unique_ptr<CommitMarker> marker(new CommitMarker(path, descriptor));
   bool whole = false;

@@ -26,6 +26,8 @@ class CommitMarker {
                                                       const ManifestSeal& manifest);
   // not_found; corruption if no slot is whole.
   static Result<std::unique_ptr<CommitMarker>> open(const std::string& folder);
+  // What it says, without holding it.
+  static Result<std::unique_ptr<CommitMarker>> open_read_only(const std::string& folder);
   ~CommitMarker();
   CommitMarker(const CommitMarker&) = delete;
   CommitMarker& operator=(const CommitMarker&) = delete;
@@ -36,6 +38,7 @@ class CommitMarker {
   Status advance(std::uint64_t commit_seq, const ManifestSeal& manifest);
 
  private:
+  static Result<std::unique_ptr<CommitMarker>> open_with(const std::string& folder, int flags);
   CommitMarker(std::string path, int descriptor)
       : path_(std::move(path)), descriptor_(descriptor) {}
   std::string path_;

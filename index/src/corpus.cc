@@ -2,7 +2,10 @@
 #include <cmath>
 #include <set>
 
+#include "collegium/index/result_caps.h"
 #include "corpus_impl.h"
+#include "filter_state.h"
+#include "merged_search.h"
 
 namespace collegium::index {
 namespace {
@@ -48,7 +51,7 @@ std::vector<std::string> CorpusImpl::collections() const {
 Result<CollectionInfo> CorpusImpl::collection_info(std::string_view name) const {
   return guarded([&]() -> Result<CollectionInfo> {
     const std::shared_lock life(life_mutex_);
-    COLLEGIUM_RETURN_IF_ERROR(check_open());
+    COLLEGIUM_RETURN_IF_ERROR(check_not_closed());
     COLLEGIUM_ASSIGN_OR_RETURN(const auto collection, find(name));
     CollectionInfo info;
     info.name = name;
@@ -57,9 +60,10 @@ Result<CollectionInfo> CorpusImpl::collection_info(std::string_view name) const 
     const std::shared_lock lock(publish_mutex_);
     info.documents = collection->record.documents;
     info.passages = collection->record.passages;
+    info.postings_rebuilt = collection->postings_rebuilt;
     COLLEGIUM_ASSIGN_OR_RETURN(const auto state, collection->index->state());
     info.index_generation = state->index_generation();
-    info.index_kind = state->has_graph() ? "hnsw" : "exact";
+    info.index_kind = index_kind(*state);
     return info;
   });
 }
@@ -155,7 +159,7 @@ Result<std::vector<std::pair<std::string, std::string>>> CorpusImpl::records(
 Result<std::shared_ptr<const CollectionView>> CorpusImpl::view(std::string_view name) const {
   return guarded([&]() -> Result<std::shared_ptr<const CollectionView>> {
     const std::shared_lock life(life_mutex_);
-    COLLEGIUM_RETURN_IF_ERROR(check_open());
+    COLLEGIUM_RETURN_IF_ERROR(check_not_closed());
     COLLEGIUM_ASSIGN_OR_RETURN(const auto collection, find(name));
     COLLEGIUM_ASSIGN_OR_RETURN(auto state, collection->index->flat_state());
     return make_view(std::move(state));
@@ -174,7 +178,8 @@ Result<std::vector<Hit>> CorpusImpl::search_merged(std::span<const CollectionQue
                                                    const SearchOptions& options) const {
   return guarded([&]() -> Result<std::vector<Hit>> {
     const std::shared_lock life(life_mutex_);
-    COLLEGIUM_RETURN_IF_ERROR(check_open());
+    COLLEGIUM_RETURN_IF_ERROR(check_not_closed());
+    COLLEGIUM_RETURN_IF_ERROR(options.validate());
     // The states of all collections as of one commit.
     std::vector<std::shared_ptr<const CollectionState>> states;
     {
@@ -196,23 +201,57 @@ Result<std::vector<Hit>> CorpusImpl::search_merged(std::span<const CollectionQue
         states.push_back(std::move(state));
       }
     }
-    std::vector<std::pair<DocumentScore, std::size_t>> merged;  // with their queries
-    for (std::size_t i = 0; i < queries.size(); ++i) {
-      COLLEGIUM_ASSIGN_OR_RETURN(const auto found, search_documents(*states[i], queries[i].query, k,
-                                                                    queries[i].shift, options));
-      for (const DocumentScore& document : found) merged.emplace_back(document, i);
-    }
-    std::sort(merged.begin(), merged.end(), [&](const auto& a, const auto& b) {
-      if (a.first.score != b.first.score) return a.first.score > b.first.score;
-      const int by_id = a.first.id().compare(b.first.id());
-      return by_id != 0 ? by_id < 0 : queries[a.second].collection < queries[b.second].collection;
-    });
-    if (merged.size() > k) merged.resize(k);
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto merged, search_states(states, queries, k, options));
     std::vector<Hit> hits;
     hits.reserve(merged.size());
     for (const auto& [document, i] : merged) {
       hits.push_back(make_hit(queries[i].collection, document));
       hits.back().index_generation = states[i]->index_generation();
+      hits.back().source = source_of(document, options.source_field);
+    }
+    return hits;
+  });
+}
+
+Result<std::vector<std::vector<Hit>>> CorpusImpl::search_batch(std::string_view collection,
+                                                               std::span<const float> queries,
+                                                               std::size_t k,
+                                                               const SearchOptions& options) const {
+  return guarded([&]() -> Result<std::vector<std::vector<Hit>>> {
+    const std::shared_lock life(life_mutex_);
+    COLLEGIUM_RETURN_IF_ERROR(check_open());
+    COLLEGIUM_RETURN_IF_ERROR(options.validate());
+    const std::size_t dim = options_.dim;
+    if (queries.size() % dim != 0)
+      return Status::invalid_argument("queries: " + std::to_string(queries.size()) +
+                                      " floats is not a multiple of dim " + std::to_string(dim));
+    const std::size_t num_queries = queries.size() / dim;
+    for (std::size_t q = 0; q < num_queries; ++q) {
+      const Status checked = check_query(queries.subspan(q * dim, dim), dim, k);
+      if (!checked.ok()) return checked.with_context("query " + std::to_string(q));
+    }
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto found, find(collection));
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto state, found->index->state());
+    const auto filtered = filter_state(state, options.filter);
+    std::vector<std::vector<DocumentScore>> documents(num_queries);
+    if (!ResultCaps::wanted(options)) {
+      COLLEGIUM_ASSIGN_OR_RETURN(documents,
+                                 search_documents_batch(*filtered, queries, k, 0.0f, options));
+    } else {
+      for (std::size_t q = 0; q < num_queries; ++q) {
+        const CollectionQuery one{collection, queries.subspan(q * dim, dim), 0.0f};
+        COLLEGIUM_ASSIGN_OR_RETURN(
+            const auto merged, search_states(std::span(&state, 1), std::span(&one, 1), k, options));
+        for (const MergedDocument& document : merged) documents[q].push_back(document.score);
+      }
+    }
+    std::vector<std::vector<Hit>> hits(num_queries);
+    for (std::size_t q = 0; q < num_queries; ++q) {
+      for (const DocumentScore& document : documents[q]) {
+        hits[q].push_back(make_hit(collection, document));
+        hits[q].back().index_generation = state->index_generation();
+        hits[q].back().source = source_of(document, options.source_field);
+      }
     }
     return hits;
   });
@@ -222,7 +261,7 @@ Status CorpusImpl::flush_indexes() {
   return guarded([&]() -> Status {
     COLLEGIUM_RETURN_IF_ERROR(check_process());
     const std::shared_lock life(life_mutex_);
-    COLLEGIUM_RETURN_IF_ERROR(check_open());
+    COLLEGIUM_RETURN_IF_ERROR(check_writer());
     return flush_locked();
   });
 }
@@ -239,6 +278,9 @@ Status CorpusImpl::flush_locked() {
     const auto flush = [&, &one = *collection]() -> Status {
       COLLEGIUM_ASSIGN_OR_RETURN(const auto state, one.index->settle());
       if (one.file_seq == state->commit_seq && one.file_has_graph == state->has_graph()) return {};
+      // A file that is ahead of a store which lost its last, unsynced commits would tell of data
+      // loss.
+      COLLEGIUM_RETURN_IF_ERROR(sync_to(state->commit_seq));
       COLLEGIUM_RETURN_IF_ERROR(write_index_file(index_path(one), identity(one), *state));
       one.file_seq = state->commit_seq;
       one.file_has_graph = state->has_graph();
@@ -255,22 +297,33 @@ Status CorpusImpl::close() {
     if (!check_process().ok()) {
       // Closing RocksDB writes, and waits for threads that a child does not have: what cannot be
       // closed is dropped as it is.
+      closed_ = true;
       static_cast<void>(store_.release());
       lock_.reset();
       return {};
     }
     const std::unique_lock life(life_mutex_);
-    if (store_ == nullptr) return {};
-    Status done = flush_locked();
-    store_.reset();
-    // Tables that were written since the last commit are sealed too.
-    if (const Status marked = mark(marker_->commit_seq()); done.ok()) done = marked;
-    marker_.reset();
-    lock_.reset();
+    if (closed_) return {};
+    closed_ = true;
+    Status done;
+    if (!read_only_ && store_ != nullptr) {
+      if (failed_.ok()) done = sync_to(written_seq_);
+      if (const Status flushed = flush_locked(); done.ok()) done = flushed;
+    }
     {
       const std::unique_lock lock(publish_mutex_);
-      collections_.clear();
+      snapshot_.reset();  // it is of the store
+      pending_.clear();
     }
+    store_.reset();
+    // Tables that were written since the last commit are sealed too.
+    if (!read_only_ && marker_ != nullptr)
+      if (const Status marked = mark(marker_->commit_seq()); done.ok()) done = marked;
+    marker_.reset();
+    lock_.reset();
+    const std::unique_lock lock(publish_mutex_);
+    collections_.clear();
+    written_.clear();
     return done;
   });
 }

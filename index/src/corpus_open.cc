@@ -1,15 +1,15 @@
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <filesystem>
 #include <set>
 #include <system_error>
+#include <utility>
 
 #include "collegium/core/file_envelope.h"
 #include "corpus_impl.h"
+#include "file_copy.h"
+#include "lexical_writer.h"
 
 namespace collegium::index {
 namespace {
@@ -20,21 +20,6 @@ std::string store_folder(const std::string& path) { return path + "/store"; }
 std::string index_folder(const std::string& path) { return path + "/index"; }
 bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
-Status sync_folder(const std::string& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) return Status::from_errno(errno, path);
-  const int error = ::fsync(descriptor) == 0 ? 0 : errno;
-  ::close(descriptor);
-  return error == 0 ? Status() : Status::from_errno(error, path);
-}
-
-// Its owner's alone. One that is there already keeps what it has.
-Status make_folder(const std::string& path) {
-  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return Status::from_errno(errno, path);
-  const fs::path parent = fs::path(path).parent_path();
-  return sync_folder(parent.empty() ? "." : parent.string());
-}
-
 // What a killed process was writing when it was killed.
 void remove_temporaries(const std::string& folder) {
   std::error_code error;
@@ -43,6 +28,8 @@ void remove_temporaries(const std::string& folder) {
     if (it->path().native().ends_with(core::kTemporarySuffix)) found.push_back(it->path());
   for (const fs::path& path : found) fs::remove(path, error);
 }
+
+}  // namespace
 
 Result<std::shared_ptr<const CollectionState>> rebuild_state(const DocumentStore& store,
                                                              const CollectionRecord& record) {
@@ -53,11 +40,11 @@ Result<std::shared_ptr<const CollectionState>> rebuild_state(const DocumentStore
   std::set<std::string> without;
   std::uint64_t documents = 0;
   COLLEGIUM_RETURN_IF_ERROR(store.visit_documents(
-      record.number,
-      [&](std::string_view id, const DocumentEntry& entry, std::span<const float> vectors) {
+      record.number, [&](std::string_view id, const DocumentEntry& entry,
+                         std::span<const float> vectors, std::string_view metadata) {
         ++documents;
         if (!entry.passages.empty())
-          return builder.add_document(id, entry.first_row, entry.passages, vectors);
+          return builder.add_document(id, entry.first_row, entry.passages, vectors, metadata);
         without.emplace(id);
         return Status();
       }));
@@ -72,8 +59,6 @@ Result<std::shared_ptr<const CollectionState>> rebuild_state(const DocumentStore
   state->without_passages = std::make_shared<const std::set<std::string>>(std::move(without));
   return std::shared_ptr<const CollectionState>(std::move(state));
 }
-
-}  // namespace
 
 std::shared_ptr<CollectionState> empty_state(std::size_t dim, std::uint64_t commit_seq) {
   auto state = std::make_shared<CollectionState>();
@@ -115,89 +100,214 @@ Result<std::unique_ptr<Corpus>> CorpusImpl::create(const std::string& path,
   return std::unique_ptr<Corpus>(std::move(corpus));
 }
 
-Result<std::unique_ptr<Corpus>> CorpusImpl::open(const std::string& path) {
+Result<std::unique_ptr<Corpus>> CorpusImpl::open(const std::string& path, bool read_only) {
   const bool has_marker = exists(path + "/COMMITTED");
   const bool has_store = exists(store_folder(path));
   if (!has_marker && !exists(store_folder(path) + "/CURRENT"))  // a folder "store" may be anyone's
     return Status::not_found("no corpus in '" + path + "'");
   std::unique_ptr<CorpusImpl> corpus(new CorpusImpl(path));
-  COLLEGIUM_ASSIGN_OR_RETURN(corpus->lock_, FolderLock::acquire(path));
+  corpus->read_only_ = read_only;
+  if (!read_only) {
+    COLLEGIUM_ASSIGN_OR_RETURN(corpus->lock_, FolderLock::acquire(path));
+  }
   if (!has_marker || !has_store)
     return Status::corruption("corpus " + path + ": its " + (has_store ? "COMMITTED" : "store") +
                               " is missing");
-  COLLEGIUM_ASSIGN_OR_RETURN(corpus->marker_, CommitMarker::open(path));
-  // Everything that can tell of lost data is asked before RocksDB may write to the folder, so that
-  // a file that turns up again helps.
-  const std::string folder = store_folder(path);
-  COLLEGIUM_ASSIGN_OR_RETURN(const std::uint64_t commit_seq, DocumentStore::look(folder));
-  if (commit_seq < corpus->marker_->commit_seq())
-    return Status::corruption("corpus " + path + ": the store is at commit " +
-                              std::to_string(commit_seq) + ", but commit " +
-                              std::to_string(corpus->marker_->commit_seq()) +
-                              " was acknowledged: data is lost");
-  COLLEGIUM_RETURN_IF_ERROR(check_manifest(folder, corpus->marker_->manifest()));
-  COLLEGIUM_ASSIGN_OR_RETURN(auto store, DocumentStore::open(folder));
-  if (store->commit_seq() != commit_seq)
-    return Status::corruption("corpus " + path + ": the store was at commit " +
-                              std::to_string(commit_seq) + " and is now at " +
-                              std::to_string(store->commit_seq()));
-  // A commit that was cut off before it was acknowledged, and is whole, counts from now on.
-  COLLEGIUM_ASSIGN_OR_RETURN(const ManifestSeal seal, seal_manifest(folder, {}));
-  COLLEGIUM_RETURN_IF_ERROR(corpus->marker_->advance(commit_seq, seal));
-  corpus->store_ = std::move(store);
-  corpus->options_ = corpus->store_->options();
-  corpus->format_version_ = corpus->store_->format_version();
-  corpus->commit_seq_ = corpus->store_->commit_seq();
-  corpus->next_collection_ = corpus->store_->next_collection();
-  if (const Status status = corpus->load_collections(); !status.ok()) {
-    corpus->store_.reset();
+  Status status = read_only ? corpus->open_store_read_only() : corpus->open_store();
+  if (status.ok()) status = corpus->load_collections();
+  if (!status.ok()) {
+    corpus->closed_ = true;  // as it is: nothing is flushed, nothing is marked
     return status;
   }
   return std::unique_ptr<Corpus>(std::move(corpus));
 }
 
+Status CorpusImpl::look_at_store() const {
+  return look_undisturbed([](std::unique_ptr<CommitMarker>, std::unique_ptr<DocumentStore>) {});
+}
+
+// A look is whole only if RocksDB, of this process or of the holder's, changed nothing meanwhile.
+Status CorpusImpl::look_undisturbed(
+    const std::function<void(std::unique_ptr<CommitMarker>, std::unique_ptr<DocumentStore>)>& take)
+    const {
+  constexpr int kAttempts = 12;
+  const std::string folder = store_folder(path_);
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    if (attempt > 0) ::usleep(500u << std::min(attempt, 7));
+    // The marker first: the store may only be ahead of it.
+    COLLEGIUM_ASSIGN_OR_RETURN(auto marker, CommitMarker::open_read_only(path_));
+    const auto before = look_at_manifest(folder);
+    auto store = DocumentStore::open_read_only(folder);
+    const Status sealed = check_manifest(folder, marker->manifest());
+    const auto after = look_at_manifest(folder);
+    if (before.ok() != after.ok() || (before.ok() && !(*before == *after))) continue;
+    if (!store.ok()) return store.status();
+    if ((*store)->commit_seq() < marker->commit_seq())
+      return Status::corruption("corpus " + path_ + ": the store is at commit " +
+                                std::to_string((*store)->commit_seq()) + ", but commit " +
+                                std::to_string(marker->commit_seq()) +
+                                " was acknowledged: data is lost");
+    COLLEGIUM_RETURN_IF_ERROR(sealed);
+    take(std::move(marker), std::move(*store));
+    return {};
+  }
+  return Status::io_error("corpus " + path_ + ": its files change faster than they can be opened");
+}
+
+Status CorpusImpl::open_store() {
+  // Everything that can tell of lost data is asked before RocksDB may write to the folder, so that
+  // a file that turns up again helps.
+  COLLEGIUM_RETURN_IF_ERROR(look_at_store());
+  const std::string folder = store_folder(path_);
+  COLLEGIUM_ASSIGN_OR_RETURN(marker_, CommitMarker::open(path_));
+  COLLEGIUM_ASSIGN_OR_RETURN(auto store, DocumentStore::open(folder));
+  if (store->commit_seq() < marker_->commit_seq())
+    return Status::corruption(
+        "corpus " + path_ + ": commit " + std::to_string(marker_->commit_seq()) +
+        " was there, and the store is now at " + std::to_string(store->commit_seq()));
+  // A commit that was cut off before it was acknowledged, and is whole, counts from now on.
+  COLLEGIUM_ASSIGN_OR_RETURN(const ManifestSeal seal, seal_manifest(folder, {}));
+  COLLEGIUM_RETURN_IF_ERROR(marker_->advance(store->commit_seq(), seal));
+  store_ = std::move(store);
+  return {};
+}
+
+Status CorpusImpl::open_store_read_only() {
+  return look_undisturbed(
+      [this](std::unique_ptr<CommitMarker> marker, std::unique_ptr<DocumentStore> store) {
+        marker_ = std::move(marker);
+        store_ = std::move(store);
+      });
+}
+
+// Of a store that was just opened. Collections whose state in memory is that of the store keep it.
 Status CorpusImpl::load_collections() {
-  COLLEGIUM_RETURN_IF_ERROR(make_folder(index_folder(path_)));
-  remove_temporaries(index_folder(path_));
+  options_ = store_->options();
+  format_version_ = store_->format_version();
+  if (read_only_ && format_version_ < kStoreVersion)
+    return Status::failed_precondition(
+        "corpus " + path_ + " has version " + std::to_string(format_version_) +
+        "; open it for writing once, which brings it to version " + std::to_string(kStoreVersion));
+  if (!read_only_) {
+    COLLEGIUM_RETURN_IF_ERROR(make_folder(index_folder(path_)));
+    remove_temporaries(index_folder(path_));
+  }
   COLLEGIUM_ASSIGN_OR_RETURN(const auto records, store_->collections());
+  CollectionMap loaded;
   for (const auto& [name, record] : records) {
-    auto collection = std::make_shared<Collection>(record);
-    if (record.number >= next_collection_ || record.changed_seq > commit_seq_)
+    if (record.number >= store_->next_collection() || record.changed_seq > store_->commit_seq())
       return Status::corruption("corpus " + path_ + ": collection '" + name + "' has number " +
                                 std::to_string(record.number) + " and commit " +
                                 std::to_string(record.changed_seq) + ", beyond the store's");
-    const std::string path = index_path(*collection);
-    auto read = read_index_file(path, identity(*collection));
-    std::shared_ptr<const CollectionState> state;
-    if (read.ok()) {
-      state = *read;
-      if (state->commit_seq > record.changed_seq)
-        return Status::corruption(path + " is at commit " + std::to_string(state->commit_seq) +
-                                  ", the store's collection '" + name + "' at " +
-                                  std::to_string(record.changed_seq) +
-                                  ": acknowledged data is lost");
-      const std::uint64_t rows_end =
-          state->segments.empty() ? 0 : state->segments.back().segment->rows.back() + 1;
-      if (state->commit_seq < record.changed_seq)
-        collection->note = path + " is at commit " + std::to_string(state->commit_seq) +
-                           ", the store at " + std::to_string(record.changed_seq);
-      else if (state->num_live() != record.passages || rows_end > record.next_row)
-        collection->note = path + " disagrees with the store";
-    } else {
-      collection->note = read.status().to_string();
+    if (const auto known = collections_.find(name);
+        known != collections_.end() && known->second->number == record.number &&
+        known->second->record.changed_seq == record.changed_seq) {
+      known->second->written = known->second->record = record;
+      known->second->written_words = known->second->words;
+      loaded.emplace(name, known->second);
+      continue;
     }
-    if (collection->note.empty()) {
-      collection->file_seq = state->commit_seq;
-      collection->file_has_graph = state->has_graph();
-    } else {
-      collection->rebuilt = true;
-      COLLEGIUM_ASSIGN_OR_RETURN(state, rebuild_state(*store_, record));
-    }
-    collection->index =
-        std::make_unique<CollectionIndex>(std::move(state), options_.hnsw_threshold);
-    collections_.emplace(name, std::move(collection));
+    COLLEGIUM_ASSIGN_OR_RETURN(auto collection, load_collection(name, record));
+    loaded.emplace(name, std::move(collection));
   }
+  if (format_version_ < kStoreVersion) {
+    COLLEGIUM_RETURN_IF_ERROR(store_->raise_format());
+    COLLEGIUM_RETURN_IF_ERROR(store_->sync());
+    format_version_ = store_->format_version();
+  }
+  const std::unique_lock publish(publish_mutex_);
+  snapshot_ = store_->snapshot();
+  collections_ = loaded;
+  written_ = std::move(loaded);
+  pending_.clear();
+  next_collection_ = store_->next_collection();
+  durable_seq_ = written_seq_ = commit_seq_ = store_->commit_seq();
+  failed_ = Status();
   return {};
+}
+
+Result<std::shared_ptr<Collection>> CorpusImpl::load_collection(const std::string& name,
+                                                                const CollectionRecord& record) {
+  auto collection = std::make_shared<Collection>(record);
+  const std::string path = index_path(*collection);
+  const auto read = read_index_file(path, identity(*collection));
+  std::shared_ptr<const CollectionState> state;
+  if (read.ok()) {
+    state = *read;
+    // Its holder may have written it since the store was opened for reading.
+    if (state->commit_seq > record.changed_seq && !read_only_)
+      return Status::corruption(path + " is at commit " + std::to_string(state->commit_seq) +
+                                ", the store's collection '" + name + "' at " +
+                                std::to_string(record.changed_seq) + ": acknowledged data is lost");
+    const std::uint64_t rows_end =
+        state->segments.empty() ? 0 : state->segments.back().segment->rows.back() + 1;
+    if (state->commit_seq != record.changed_seq)
+      collection->note = path + " is at commit " + std::to_string(state->commit_seq) +
+                         ", the store at " + std::to_string(record.changed_seq);
+    else if (state->num_live() != record.passages || rows_end > record.next_row)
+      collection->note = path + " disagrees with the store";
+  } else {
+    collection->note = read.status().to_string();
+  }
+  if (collection->note.empty()) {
+    collection->file_seq = state->commit_seq;
+    collection->file_has_graph = state->has_graph();
+  } else {
+    collection->rebuilt = true;
+    COLLEGIUM_ASSIGN_OR_RETURN(state, rebuild_state(*store_, record));
+  }
+  COLLEGIUM_RETURN_IF_ERROR(load_words(*collection));
+  collection->written_words = collection->words;
+  collection->index = std::make_unique<CollectionIndex>(std::move(state), options_.hnsw_threshold);
+  return collection;
+}
+
+Status CorpusImpl::reopen() {
+  return guarded([&]() -> Status {
+    COLLEGIUM_RETURN_IF_ERROR(check_process());
+    const std::unique_lock life(life_mutex_);
+    COLLEGIUM_RETURN_IF_ERROR(check_not_closed());
+    return reopen_locked();
+  });
+}
+
+Status CorpusImpl::reopen_locked() {
+  if (read_only_) {
+    std::unique_ptr<CommitMarker> marker;
+    std::unique_ptr<DocumentStore> store;
+    COLLEGIUM_RETURN_IF_ERROR(look_undisturbed([&](auto found_marker, auto found_store) {
+      marker = std::move(found_marker);
+      store = std::move(found_store);
+    }));
+    auto snapshot = std::exchange(snapshot_, nullptr);
+    marker_.swap(marker);
+    store_.swap(store);
+    const Status status = load_collections();
+    if (!status.ok()) {
+      marker_.swap(marker);
+      store_.swap(store);
+      snapshot_.swap(snapshot);
+    }
+    snapshot.reset();  // before the store that it is of
+    return status;
+  }
+  // As long as a look fails nothing is given up.
+  COLLEGIUM_RETURN_IF_ERROR(look_at_store());
+  snapshot_.reset();
+  pending_.clear();
+  store_.reset();
+  marker_.reset();
+  Status status = open_store();
+  if (status.ok()) status = load_collections();
+  if (status.ok()) return status;
+  failed_ = status;
+  marker_.reset();
+  store_.reset();
+  if (auto store = DocumentStore::open_read_only(store_folder(path_)); store.ok()) {
+    store_ = std::move(*store);
+    snapshot_ = store_->snapshot();
+  }
+  return status;
 }
 
 Result<std::unique_ptr<Corpus>> Corpus::create(const std::string& path,
@@ -206,7 +316,11 @@ Result<std::unique_ptr<Corpus>> Corpus::create(const std::string& path,
 }
 
 Result<std::unique_ptr<Corpus>> Corpus::open(const std::string& path) {
-  return guarded([&] { return CorpusImpl::open(path); });
+  return guarded([&] { return CorpusImpl::open(path, /*read_only=*/false); });
+}
+
+Result<std::unique_ptr<Corpus>> Corpus::open_read_only(const std::string& path) {
+  return guarded([&] { return CorpusImpl::open(path, /*read_only=*/true); });
 }
 
 }  // namespace collegium::index

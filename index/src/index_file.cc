@@ -8,7 +8,9 @@ namespace {
 
 // Payload, little-endian: string corpus id, u32 collection, u64 dim, string encoder digest, u64
 // commit_seq, state (collection_state.cc).
-constexpr core::FileKind kKind{"index", 1};
+// Version history: 2 adds the documents' metadata to a segment. Version 1 would be taken for an
+// index of documents that have none, so it is not read but made anew from the store.
+constexpr core::FileKind kKind{"index", 2};
 
 }  // namespace
 
@@ -27,6 +29,9 @@ Status write_index_file(const std::string& path, const IndexIdentity& identity,
 Result<std::shared_ptr<const CollectionState>> read_index_file(const std::string& path,
                                                                const IndexIdentity& identity) {
   COLLEGIUM_ASSIGN_OR_RETURN(const core::FileEnvelope file, core::read_file_envelope(path, kKind));
+  if (file.version != kKind.version)
+    return Status::failed_precondition(path + ": has version " + std::to_string(file.version) +
+                                       ", this build reads " + std::to_string(kKind.version));
   core::ByteReader in(file.payload);
   IndexIdentity found;
   std::uint64_t dim = 0;

@@ -109,6 +109,15 @@ Result<ManifestSeal> seal_manifest(const std::string& folder, const ManifestSeal
   }
 }
 
+Result<ManifestSeal> look_at_manifest(const std::string& folder) {
+  ManifestSeal seal;
+  COLLEGIUM_ASSIGN_OR_RETURN(seal.number, current_number(folder));
+  const File file(manifest_path(folder, seal.number));
+  COLLEGIUM_RETURN_IF_ERROR(file.opened());
+  COLLEGIUM_ASSIGN_OR_RETURN(seal.size, file.size());
+  return seal;
+}
+
 Status check_manifest(const std::string& folder, const ManifestSeal& seal) {
   if (seal.number == 0) return {};
   COLLEGIUM_ASSIGN_OR_RETURN(const std::uint64_t number, current_number(folder));

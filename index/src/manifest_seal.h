@@ -24,6 +24,10 @@ struct ManifestSeal {
 // has not changed. Any thread, while RocksDB runs. corruption, io_error.
 Result<ManifestSeal> seal_manifest(const std::string& folder, const ManifestSeal& previous);
 
+// Number and size of the MANIFEST now, digest 0. As long as they stay the same the files that
+// belong to the store do too: RocksDB removes none before it wrote so there. corruption, io_error.
+Result<ManifestSeal> look_at_manifest(const std::string& folder);
+
 // corruption when the sealed beginning is not there. Before RocksDB opens the folder.
 Status check_manifest(const std::string& folder, const ManifestSeal& seal);
 

@@ -35,11 +35,18 @@ void SegmentBuilder::add_position(std::uint64_t row, core::ByteSpan bytes,
   segment.section.push_back(static_cast<std::uint32_t>(segment.sections.size() - 1));
 }
 
+void SegmentBuilder::add_metadata(std::string_view metadata) {
+  if (metadata.empty()) return;
+  if (metadata_ == nullptr) metadata_ = std::make_shared<DocumentMetadata>();
+  metadata_->set(segment_->ids.size() - 1, metadata);
+}
+
 Status SegmentBuilder::add_document(std::string_view id, std::uint64_t first_row,
                                     std::span<const core::PassageSpan> passages,
-                                    std::span<const float> vectors) {
+                                    std::span<const float> vectors, std::string_view metadata) {
   COLLEGIUM_RETURN_IF_ERROR(block_->append(vectors));
   segment_->ids.emplace_back(id);
+  add_metadata(metadata);
   for (std::size_t i = 0; i < passages.size(); ++i)
     add_position(first_row + i, passages[i].bytes, passages[i].section);
   segment_->first.push_back(static_cast<std::uint32_t>(segment_->size()));
@@ -56,6 +63,7 @@ Status SegmentBuilder::add_living(const LiveSegment& from, std::uint64_t from_ro
     COLLEGIUM_RETURN_IF_ERROR(
         block_->append(source.block->vectors().subspan(begin * dim, (end - begin) * dim)));
     segment_->ids.push_back(source.ids[document]);
+    add_metadata(source.metadata_of(document));
     for (std::size_t i = begin; i < end; ++i)
       add_position(source.rows[i], {source.begin[i], source.end[i]},
                    source.sections[source.section[i]]);
@@ -66,13 +74,15 @@ Status SegmentBuilder::add_living(const LiveSegment& from, std::uint64_t from_ro
 
 LiveSegment SegmentBuilder::finish() {
   segment_->block = std::move(block_);
+  segment_->metadata = std::move(metadata_);
   const std::size_t size = segment_->size();
   return {std::move(segment_), nullptr, size};
 }
 
 // Segment, little-endian: u64 documents, u64 positions, strings ids[documents],
 // u32 first[documents + 1], u64 rows[positions], u64 begin[positions], u64 end[positions],
-// u32 section[positions], u64 sections, strings sections[...], block (vector_block.cc).
+// u32 section[positions], u64 sections, strings sections[...], u8 metadata (0 or 1), with metadata
+// u64 ends[documents] and the texts as a string, block (vector_block.cc).
 void Segment::write(core::ByteWriter& out) const {
   out.write<std::uint64_t>(ids.size());
   out.write<std::uint64_t>(size());
@@ -84,6 +94,8 @@ void Segment::write(core::ByteWriter& out) const {
   out.write_numbers(std::span<const std::uint32_t>(section));
   out.write<std::uint64_t>(sections.size());
   for (const std::string& name : sections) out.write_string(name);
+  out.write<std::uint8_t>(metadata != nullptr);
+  if (metadata != nullptr) metadata->write(out, ids.size());
   block->write(out);
 }
 
@@ -101,12 +113,20 @@ Result<std::shared_ptr<const Segment>> Segment::read(core::ByteReader& in, std::
   std::uint64_t documents = 0;
   std::uint64_t positions = 0;
   std::uint64_t num_sections = 0;
+  std::uint8_t has_metadata = 0;
   if (!in.read(documents) || !in.read(positions) || !read_strings(documents, segment->ids) ||
       !in.read_numbers(documents + 1, segment->first) ||
       !in.read_numbers(positions, segment->rows) || !in.read_numbers(positions, segment->begin) ||
       !in.read_numbers(positions, segment->end) || !in.read_numbers(positions, segment->section) ||
-      !in.read(num_sections) || !read_strings(num_sections, segment->sections))
+      !in.read(num_sections) || !read_strings(num_sections, segment->sections) ||
+      !in.read(has_metadata))
     return damaged("shorter than it says");
+  if (has_metadata > 1) return damaged("metadata is neither there nor not");
+  if (has_metadata == 1) {
+    auto metadata = std::make_shared<DocumentMetadata>();
+    if (!metadata->read(in, documents)) return damaged("metadata out of step");
+    segment->metadata = std::move(metadata);
+  }
   COLLEGIUM_ASSIGN_OR_RETURN(segment->block, VectorBlock::read(in, dim));
 
   if (segment->block->size() != positions || segment->first.front() != 0 ||

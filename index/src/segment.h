@@ -11,6 +11,7 @@
 #include "collegium/core/bytes.h"
 #include "collegium/core/status.h"
 #include "collegium/core/text/passages.h"
+#include "filter_metadata.h"
 #include "vector_block.h"
 
 namespace collegium::index {
@@ -26,7 +27,11 @@ struct Segment {
   std::vector<std::string> ids;           // (documents,), in the order of their rows
   std::vector<std::uint32_t> first;       // (documents + 1,): their first position
   std::vector<std::string> sections;
+  std::shared_ptr<const DocumentMetadata> metadata;  // by document; null: none has any
 
+  std::string_view metadata_of(std::size_t document_number) const noexcept {
+    return metadata == nullptr ? std::string_view() : metadata->text(document_number);
+  }
   std::size_t size() const noexcept { return rows.size(); }
 
   void write(core::ByteWriter& out) const;  // layout: docs/formats.md
@@ -55,7 +60,8 @@ class SegmentBuilder {
   Status reserve(std::size_t passages);
   // `vectors` (passages, dim); at least one passage; rows first_row, first_row + 1, ...
   Status add_document(std::string_view id, std::uint64_t first_row,
-                      std::span<const core::PassageSpan> passages, std::span<const float> vectors);
+                      std::span<const core::PassageSpan> passages, std::span<const float> vectors,
+                      std::string_view metadata);
   // The living documents of `from` whose rows are at least `from_row`.
   Status add_living(const LiveSegment& from, std::uint64_t from_row = 0);
 
@@ -64,10 +70,12 @@ class SegmentBuilder {
 
  private:
   SegmentBuilder() = default;
+  void add_metadata(std::string_view metadata);  // of the last document
   void add_position(std::uint64_t row, core::ByteSpan bytes, std::string_view section);
 
   std::shared_ptr<Segment> segment_;
   std::unique_ptr<VectorBlock> block_;
+  std::shared_ptr<DocumentMetadata> metadata_;
 };
 
 }  // namespace collegium::index

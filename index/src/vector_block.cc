@@ -1,20 +1,24 @@
 #include "vector_block.h"
 
-#include <faiss/IndexFlat.h>
 #include <faiss/IndexHNSW.h>
 #include <faiss/impl/AuxIndexStructures.h>
 #include <faiss/impl/DistanceComputer.h>
-#include <faiss/impl/IDSelector.h>
 #include <faiss/utils/Heap.h>
 #include <omp.h>
 #include <xxhash.h>
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <exception>
 #include <limits>
+#include <mutex>
 #include <new>
 #include <string>
 #include <utility>
+
+#include "collegium/core/thread_pool.h"
+#include "faiss_rows.h"
 
 namespace collegium::index {
 namespace {
@@ -45,29 +49,39 @@ auto with_faiss(Work work) -> decltype(work()) {
   }
 }
 
-// The graph is walked by ascending distance: the negated inner product.
-class NegatedProduct : public faiss::DistanceComputer {
- public:
-  explicit NegatedProduct(const faiss::IndexFlat& rows) : product_(rows.get_distance_computer()) {}
-  void set_query(const float* x) override { product_->set_query(x); }
-  float operator()(idx_t i) override { return -(*product_)(i); }
-  float symmetric_dis(idx_t i, idx_t j) override { return -product_->symmetric_dis(i, j); }
-
- private:
-  std::unique_ptr<faiss::DistanceComputer> product_;
-};
-
 // Levels of new nodes are drawn from a generator seeded by where they begin, so that a graph that
 // was saved and loaded grows as one that stayed in memory.
 constexpr std::int64_t kLevelSeed = 12345;
 
+// A graph asked for one row more takes about as long as comparing the query with this many:
+// at 128 dimensions a row asked for took 10 us and one compared 0.2.
+constexpr std::size_t kRowsPerStep = 64;
+
 }  // namespace
 
 struct VectorBlock::Impl {
-  // One of the two; a graph's storage is an IndexFlatIP too.
-  std::unique_ptr<faiss::IndexFlatIP> exact;
-  std::unique_ptr<faiss::IndexHNSWFlat> graph;
+  explicit Impl(std::size_t dim) : rows(dim) {}
+
+  FaissRows rows;
+  std::unique_ptr<faiss::IndexHNSW> graph;  // over `rows`
   std::uint64_t graph_digest = 0;
+
+  // Of each kind of codes the first search that wants them makes them.
+  struct Codes {
+    std::once_flag once;
+    ScanCodes codes;
+  };
+  std::array<Codes, 5> codes;
+
+  const ScanCodes& codes_of(ScanKind kind) {
+    Codes& of = codes[static_cast<std::size_t>(kind)];
+    std::call_once(of.once, [&] {
+      of.codes = make_codes(rows.vectors, static_cast<std::size_t>(rows.d), kind);
+    });
+    return of.codes;
+  }
+
+  void make_graph() { graph = std::make_unique<faiss::IndexHNSW>(&rows, kGraphLinks); }
 
   void digest_graph() {
     const faiss::HNSW& hnsw = graph->hnsw;
@@ -77,11 +91,6 @@ struct VectorBlock::Impl {
         XXH3_64bits(hnsw.neighbors.data(), hnsw.neighbors.size() * sizeof(hnsw.neighbors[0]))};
     graph_digest = XXH3_64bits(parts, sizeof(parts)) | 1;  // never 0
   }
-
-  // IndexHNSWFlat makes its storage itself: an IndexFlat (IndexFlatIP in later releases).
-  const faiss::IndexFlat& rows() const {
-    return exact ? *exact : *static_cast<const faiss::IndexFlat*>(graph->storage);
-  }
 };
 
 VectorBlock::VectorBlock(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -89,15 +98,13 @@ VectorBlock::~VectorBlock() = default;
 
 Result<std::unique_ptr<VectorBlock>> VectorBlock::create_exact(std::size_t dim) {
   return with_faiss([&]() -> Result<std::unique_ptr<VectorBlock>> {
-    auto impl = std::make_unique<Impl>();
-    impl->exact = std::make_unique<faiss::IndexFlatIP>(static_cast<faiss::Index::idx_t>(dim));
-    return std::unique_ptr<VectorBlock>(new VectorBlock(std::move(impl)));
+    return std::unique_ptr<VectorBlock>(new VectorBlock(std::make_unique<Impl>(dim)));
   });
 }
 
 Status VectorBlock::reserve(std::size_t rows) {
   return with_faiss([&] {
-    impl_->exact->codes.reserve(rows * dim() * sizeof(float));
+    impl_->rows.vectors.reserve(rows * dim());
     return Status();
   });
 }
@@ -105,7 +112,7 @@ Status VectorBlock::reserve(std::size_t rows) {
 Status VectorBlock::append(std::span<const float> rows) {
   return with_faiss([&] {
     if (!rows.empty())
-      impl_->exact->add(static_cast<faiss::Index::idx_t>(rows.size() / dim()), rows.data());
+      impl_->rows.add(static_cast<faiss::Index::idx_t>(rows.size() / dim()), rows.data());
     return Status();
   });
 }
@@ -114,114 +121,141 @@ Result<std::unique_ptr<VectorBlock>> VectorBlock::build_graph(const VectorBlock&
                                                               std::span<const float> more) {
   return with_faiss([&]() -> Result<std::unique_ptr<VectorBlock>> {
     using Id = faiss::Index::idx_t;
-    const Id dim = static_cast<Id>(base.dim());
-    auto impl = std::make_unique<Impl>();
-    impl->graph = std::make_unique<faiss::IndexHNSWFlat>(static_cast<int>(dim), kGraphLinks,
-                                                         faiss::METRIC_INNER_PRODUCT);
-    faiss::IndexHNSWFlat& graph = *impl->graph;
-    auto& storage = static_cast<faiss::IndexFlat&>(*graph.storage);
-    storage.codes.reserve((base.vectors().size() + more.size()) * sizeof(float));
+    auto impl = std::make_unique<Impl>(base.dim());
+    impl->make_graph();
+    faiss::IndexHNSW& graph = *impl->graph;
+    impl->rows.vectors.reserve(base.vectors().size() + more.size());
     const auto add = [&](std::span<const float> rows) {
       if (rows.empty()) return;
       graph.hnsw.efConstruction = kGraphBuildBreadth;
       graph.hnsw.rng = faiss::RandomGenerator(kLevelSeed + graph.ntotal);
-      graph.add(static_cast<Id>(rows.size()) / dim, rows.data());
+      graph.add(static_cast<Id>(rows.size() / base.dim()), rows.data());
     };
-    if (base.has_graph()) {
-      const faiss::IndexHNSWFlat& from = *base.impl_->graph;
-      graph.hnsw = from.hnsw;
-      storage.codes.insert(storage.codes.end(), base.impl_->rows().codes.begin(),
-                           base.impl_->rows().codes.end());
-      storage.ntotal = graph.ntotal = from.ntotal;
-    } else {
-      add(base.vectors());
-    }
-    add(more);
+    // As a task: products are the same bits as those of searches.
+    core::default_pool().parallel_for(1, [&](std::size_t) {
+      if (base.has_graph()) {
+        graph.hnsw = base.impl_->graph->hnsw;
+        impl->rows.add(base.impl_->rows.ntotal, base.impl_->rows.vectors.data());
+        graph.ntotal = base.impl_->graph->ntotal;
+      } else {
+        add(base.vectors());
+      }
+      add(more);
+    });
     impl->digest_graph();
     return std::unique_ptr<VectorBlock>(new VectorBlock(std::move(impl)));
   });
 }
 
-std::size_t VectorBlock::dim() const noexcept { return static_cast<std::size_t>(impl_->rows().d); }
+std::size_t VectorBlock::dim() const noexcept { return static_cast<std::size_t>(impl_->rows.d); }
 std::size_t VectorBlock::size() const noexcept {
-  return static_cast<std::size_t>(impl_->rows().ntotal);
+  return static_cast<std::size_t>(impl_->rows.ntotal);
 }
 std::uint64_t VectorBlock::graph_digest() const noexcept { return impl_->graph_digest; }
 bool VectorBlock::has_graph() const noexcept { return impl_->graph != nullptr; }
-std::span<const float> VectorBlock::vectors() const noexcept {
-  return {impl_->rows().get_xb(), size() * dim()};
+std::span<const float> VectorBlock::vectors() const noexcept { return impl_->rows.vectors; }
+
+ScanKind VectorBlock::scan_kind(ScanKind wanted) const noexcept {
+  if (wanted != ScanKind::kAuto) return wanted;
+  return size() >= kRowsForCodes ? ScanKind::kInt8 : ScanKind::kFloat32;
 }
 
-Result<BlockResult> VectorBlock::search_exact(std::span<const float> query, std::size_t want,
-                                              std::span<const std::uint8_t> live,
-                                              std::size_t num_live) const {
+Result<std::vector<BlockResult>> VectorBlock::search_exact(std::span<const float> queries,
+                                                           std::size_t want,
+                                                           std::span<const std::uint8_t> live,
+                                                           std::size_t num_live,
+                                                           ScanKind kind) const {
+  const ScanRows rows{vectors(), dim(), live, num_live};
+  // Where only few rows count, or most are among the best, codes are one more thing to read.
+  const bool few = num_live * 4 < size() || want > num_live / 16;
+  std::vector<BlockResult> results;
+  if (kind == ScanKind::kAuto && few) kind = ScanKind::kFloat32;
+  kind = scan_kind(kind);
+  if (kind == ScanKind::kFloat32)
+    results = scan_floats(rows, queries, want);
+  else
+    results = scan_codes(rows, impl_->codes_of(kind), queries, want);
   const std::size_t k = std::min(want, num_live);
-  BlockResult result;
-  result.complete = k == num_live;
-  if (k == 0) return result;
-  std::vector<float> scores(k);
-  std::vector<faiss::Index::idx_t> positions(k);
-  const faiss::IDSelectorBitmap selector(live.size(), live.data());
-  faiss::SearchParameters parameters;
-  if (!live.empty()) parameters.sel = const_cast<faiss::IDSelectorBitmap*>(&selector);
-  impl_->rows().search(1, query.data(), static_cast<faiss::Index::idx_t>(k), scores.data(),
-                       positions.data(), &parameters);
-  result.best.reserve(k);
-  for (std::size_t i = 0; i < k; ++i) {
-    if (positions[i] < 0)  // cannot be: every live row has a finite score
-      return Status::internal("vector index: FAISS returned " + std::to_string(i) + " of " +
-                              std::to_string(k) + " rows");
-    result.best.push_back({scores[i], static_cast<std::uint32_t>(positions[i])});
+  for (const BlockResult& result : results)
+    if (result.best.size() != k)  // cannot be: every live row has a finite score
+      return Status::internal("vector index: a scan found " + std::to_string(result.best.size()) +
+                              " of " + std::to_string(k) + " rows");
+  return results;
+}
+
+bool VectorBlock::walk_graph(const float* query, std::size_t want, std::size_t ask,
+                             std::span<const std::uint8_t> live, std::size_t breadth,
+                             BlockResult& result) const {
+  // The breadth is given as the number of results: FAISS 1.7.3 widens its queue to that, but
+  // not to SearchParametersHNSW::efSearch. HNSW::search and not IndexHNSW::search, because the
+  // latter adds to a global counter.
+  const faiss::HNSW& hnsw = impl_->graph->hnsw;
+  faiss::SearchParametersHNSW parameters;
+  parameters.efSearch = static_cast<int>(breadth);
+  const auto distance = negated_product(impl_->rows);
+  distance->set_query(query);
+  faiss::VisitedTable visited(static_cast<int>(size()));
+  std::vector<float> distances(breadth);
+  std::vector<faiss::Index::idx_t> positions(breadth);
+  faiss::maxheap_heapify(breadth, distances.data(), positions.data());
+  hnsw.search(*distance, static_cast<int>(breadth), positions.data(), distances.data(), visited,
+              &parameters);
+
+  std::size_t found = 0;
+  for (std::size_t i = 0; i < breadth; ++i) {
+    if (positions[i] < 0) continue;
+    const auto position = static_cast<std::uint32_t>(positions[i]);
+    const float score = -distances[i];
+    result.bound = found++ == 0 ? score : std::min(result.bound, score);
+    if (live.empty() || (live[position / 8] >> (position % 8) & 1) != 0)
+      result.best.push_back({score, position});
   }
-  result.bound = scores[k - 1];
-  return result;
+  std::sort(result.best.begin(), result.best.end(), scores_better);
+  return found >= ask && result.best.size() >= want;
 }
 
 Result<BlockResult> VectorBlock::search(std::span<const float> query, std::size_t want,
                                         std::span<const std::uint8_t> live, std::size_t num_live,
                                         const SearchOptions& options) const {
-  return with_faiss([&]() -> Result<BlockResult> {
+  COLLEGIUM_ASSIGN_OR_RETURN(auto results, search_batch(query, want, live, num_live, options));
+  return std::move(results[0]);
+}
+
+Result<std::vector<BlockResult>> VectorBlock::search_batch(std::span<const float> queries,
+                                                           std::size_t want,
+                                                           std::span<const std::uint8_t> live,
+                                                           std::size_t num_live,
+                                                           const SearchOptions& options) const {
+  if (options.scan < ScanKind::kAuto || options.scan > ScanKind::kBinary)
+    return Status::invalid_argument("scan: kind " + std::to_string(static_cast<int>(options.scan)) +
+                                    ", allowed are 0 to 4");
+  return with_faiss([&]() -> Result<std::vector<BlockResult>> {
     // Rows that died since the graph was built are walked through and dropped afterwards, so as
     // many more are asked for as there are dead ones among those found on average.
-    const std::size_t ask = num_live == 0 ? 0 : want * size() / num_live + 1;
-    if (!has_graph() || options.exact || ask > size() / 8)
-      return search_exact(query, want, live, num_live);
+    const std::size_t ask = num_live == 0 ? size() : want * size() / num_live + 1;
+    // Where a filter leaves few, comparing these is less work than walking past the others.
+    const bool few = num_live * 2 < size() && num_live < kRowsPerStep * ask;
+    if (!has_graph() || options.exact || few || ask > size() / 8)
+      return search_exact(queries, want, live, num_live, options.scan);
 
-    // The breadth is given as the number of results: FAISS 1.7.3 widens its queue to that, but
-    // not to SearchParametersHNSW::efSearch. HNSW::search and not IndexHNSW::search, because the
-    // latter adds to a global counter.
     const std::size_t least =
         options.breadth == 0 ? static_cast<std::size_t>(kGraphSearchBreadth) : options.breadth;
     const std::size_t breadth = std::min(size(), std::max(ask, least));
-    const faiss::HNSW& hnsw = impl_->graph->hnsw;
-    faiss::SearchParametersHNSW parameters;
-    parameters.efSearch = static_cast<int>(breadth);
-    NegatedProduct distance(impl_->rows());
-    distance.set_query(query.data());
-    faiss::VisitedTable visited(static_cast<int>(size()));
-    std::vector<float> distances(breadth);
-    std::vector<faiss::Index::idx_t> positions(breadth);
-    faiss::maxheap_heapify(breadth, distances.data(), positions.data());
-    hnsw.search(distance, static_cast<int>(breadth), positions.data(), distances.data(), visited,
-                &parameters);
-
-    BlockResult result;
-    std::size_t found = 0;
-    for (std::size_t i = 0; i < breadth; ++i) {
-      if (positions[i] < 0) continue;
-      const auto position = static_cast<std::uint32_t>(positions[i]);
-      const float score = -distances[i];
-      result.bound = found++ == 0 ? score : std::min(result.bound, score);
-      if (live.empty() || (live[position / 8] >> (position % 8) & 1) != 0)
-        result.best.push_back({score, position});
+    const std::size_t num_queries = queries.size() / dim();
+    std::vector<BlockResult> results(num_queries);
+    std::vector<std::uint8_t> found_enough(num_queries);
+    core::default_pool().parallel_for(num_queries, [&](std::size_t q) {
+      found_enough[q] =
+          walk_graph(queries.data() + q * dim(), want, ask, live, breadth, results[q]);
+    });
+    for (std::size_t q = 0; q < num_queries; ++q) {
+      if (found_enough[q] != 0) continue;
+      // An unlucky entry point or a run of dead rows: the exact answer is always at hand.
+      COLLEGIUM_ASSIGN_OR_RETURN(auto exact, search_exact(queries.subspan(q * dim(), dim()), want,
+                                                          live, num_live, options.scan));
+      results[q] = std::move(exact[0]);
     }
-    // An unlucky entry point or a run of dead rows: the exact answer is always at hand.
-    if (found < ask || result.best.size() < want) return search_exact(query, want, live, num_live);
-    std::sort(result.best.begin(), result.best.end(),
-              [](const ScoredPosition& a, const ScoredPosition& b) {
-                return a.score != b.score ? a.score > b.score : a.position < b.position;
-              });
-    return result;
+    return results;
   });
 }
 
@@ -254,28 +288,27 @@ Result<std::unique_ptr<VectorBlock>> VectorBlock::read(core::ByteReader& in, std
         rows > std::numeric_limits<std::int32_t>::max() ||
         !core::checked_multiply(rows, dim * sizeof(float), bytes))
       return damaged(std::to_string(rows) + " rows, graph " + std::to_string(graph_flag));
-    auto impl = std::make_unique<Impl>();
-    const auto fill = [&](faiss::IndexFlat& flat) {
-      flat.ntotal = static_cast<faiss::Index::idx_t>(rows);
-      return in.read_numbers(bytes, flat.codes);
-    };
+    auto impl = std::make_unique<Impl>(dim);
+    std::span<const std::byte> raw;
+    const bool whole = in.read_bytes(bytes, raw);
+    if (whole) {
+      impl->rows.vectors.resize(bytes / sizeof(float));
+      if (bytes != 0) std::memcpy(impl->rows.vectors.data(), raw.data(), bytes);
+      impl->rows.ntotal = static_cast<faiss::Index::idx_t>(rows);
+    }
     const auto too_short = [&] {
       return damaged("ends before its " + std::to_string(rows) + " rows do");
     };
-    if (graph_flag == 0) {
-      impl->exact = std::make_unique<faiss::IndexFlatIP>(static_cast<faiss::Index::idx_t>(dim));
-      if (!fill(*impl->exact)) return too_short();
-      return std::unique_ptr<VectorBlock>(new VectorBlock(std::move(impl)));
-    }
-    impl->graph = std::make_unique<faiss::IndexHNSWFlat>(static_cast<int>(dim), kGraphLinks,
-                                                         faiss::METRIC_INNER_PRODUCT);
+    if (!whole) return too_short();
+    if (graph_flag == 0) return std::unique_ptr<VectorBlock>(new VectorBlock(std::move(impl)));
+    impl->make_graph();
     impl->graph->ntotal = static_cast<faiss::Index::idx_t>(rows);
     faiss::HNSW& hnsw = impl->graph->hnsw;
     std::uint32_t links = 0;
     std::uint64_t num_neighbors = 0;
-    if (!fill(static_cast<faiss::IndexFlat&>(*impl->graph->storage)) || !in.read(links) ||
-        !in.read(hnsw.entry_point) || !in.read(hnsw.max_level) || !in.read(num_neighbors) ||
-        !in.read_numbers(rows, hnsw.levels) || !in.read_numbers(num_neighbors, hnsw.neighbors))
+    if (!in.read(links) || !in.read(hnsw.entry_point) || !in.read(hnsw.max_level) ||
+        !in.read(num_neighbors) || !in.read_numbers(rows, hnsw.levels) ||
+        !in.read_numbers(num_neighbors, hnsw.neighbors))
       return too_short();
     if (links != static_cast<std::uint32_t>(kGraphLinks))
       return damaged("graph with " + std::to_string(links) + " links a node, this build makes " +

@@ -9,6 +9,7 @@
 #include "collegium/core/bytes.h"
 #include "collegium/core/status.h"
 #include "collegium/index/search_options.h"
+#include "scan.h"
 
 namespace collegium::index {
 
@@ -19,22 +20,13 @@ inline constexpr int kGraphLinks = 32;
 inline constexpr int kGraphBuildBreadth = 64;
 inline constexpr int kGraphSearchBreadth = 96;
 
-struct ScoredPosition {
-  float score;  // inner product
-  std::uint32_t position;
-};
+// Blocks of so many rows are scanned by their codes (ScanKind::kAuto).
+inline constexpr std::size_t kRowsForCodes = 8192;
 
-// What a search of one block found. Every position not in `best` scores at most `bound`;
-// meaningless when `complete`, that is, when `best` holds every live position.
-struct BlockResult {
-  std::vector<ScoredPosition> best;
-  bool complete = false;
-  float bound = 0.0f;
-};
-
-// Vectors of one block of rows with FAISS over them, exact or with an HNSW graph. Filled by one
-// thread, then immutable and read by any number. FAISS is only ever called with one query, on a
-// thread that was told to use one OpenMP thread: its answers then depend on nothing else.
+// Vectors of one block of rows, scanned exactly or with one of FAISS's HNSW graphs over them.
+// Filled by one thread, then immutable and read by any number. FAISS is only ever called with one
+// query, on a thread that was told to use one OpenMP thread: its answers then depend on nothing
+// else. Searches share their work among the process's threads; no result depends on how many.
 class VectorBlock {
  public:
   static Result<std::unique_ptr<VectorBlock>> create_exact(std::size_t dim);
@@ -67,6 +59,17 @@ class VectorBlock {
                              std::span<const std::uint8_t> live, std::size_t num_live,
                              const SearchOptions& options = {}) const;
 
+  // The same for each of `queries` (n, dim), n any number: to the bit what search() gives for it
+  // alone. Rows are read once for a dozen queries.
+  Result<std::vector<BlockResult>> search_batch(std::span<const float> queries, std::size_t want,
+                                                std::span<const std::uint8_t> live,
+                                                std::size_t num_live,
+                                                const SearchOptions& options = {}) const;
+
+  // What an exact search reads when `wanted` is asked for and nearly all rows are alive; never
+  // kAuto.
+  ScanKind scan_kind(ScanKind wanted = ScanKind::kAuto) const noexcept;
+
   // The block as bytes in our own layout (docs/formats.md), and back: everything is checked before
   // FAISS sees it, so a wrong byte is corruption and nothing worse.
   void write(core::ByteWriter& out) const;
@@ -75,8 +78,13 @@ class VectorBlock {
  private:
   struct Impl;
   explicit VectorBlock(std::unique_ptr<Impl> impl);
-  Result<BlockResult> search_exact(std::span<const float> query, std::size_t want,
-                                   std::span<const std::uint8_t> live, std::size_t num_live) const;
+  Result<std::vector<BlockResult>> search_exact(std::span<const float> queries, std::size_t want,
+                                                std::span<const std::uint8_t> live,
+                                                std::size_t num_live, ScanKind kind) const;
+  // False if the graph gave fewer than `ask` rows, or fewer than `want` live ones.
+  bool walk_graph(const float* query, std::size_t want, std::size_t ask,
+                  std::span<const std::uint8_t> live, std::size_t breadth,
+                  BlockResult& result) const;
 
   std::unique_ptr<Impl> impl_;
 };

@@ -75,6 +75,13 @@ Status WriteSet::Impl::validate(std::size_t dim) const {
     if (!names.insert(name).second)
       return Status::invalid_argument("collection " + in_quotes(name) + " is created twice");
   }
+  names.clear();
+  for (const auto& [name, settings] : lexical) {
+    if (!names.insert(name).second)
+      return Status::invalid_argument("lexical settings of collection " + in_quotes(name) +
+                                      " are set twice in one commit");
+    COLLEGIUM_RETURN_IF_ERROR(settings.validate().with_context("collection " + in_quotes(name)));
+  }
   std::set<std::pair<std::string_view, std::string_view>> ids;
   std::size_t bytes = 0;
   for (const auto& [collection, added] : documents) {
@@ -121,6 +128,9 @@ WriteSet::Impl& WriteSet::impl() {
 }
 
 void WriteSet::create_collection(std::string name) { impl().created.push_back(std::move(name)); }
+void WriteSet::set_lexical(std::string collection, LexicalSettings settings) {
+  impl().lexical.emplace_back(std::move(collection), std::move(settings));
+}
 void WriteSet::put_document(std::string collection, NewDocument document) {
   impl().documents.emplace_back(std::move(collection), std::move(document));
 }
@@ -134,7 +144,7 @@ void WriteSet::remove_record(std::string key) { impl().removed_records.push_back
 bool WriteSet::empty() const noexcept {
   return impl_ == nullptr ||
          (impl_->created.empty() && impl_->documents.empty() && impl_->removed_documents.empty() &&
-          impl_->records.empty() && impl_->removed_records.empty());
+          impl_->records.empty() && impl_->removed_records.empty() && impl_->lexical.empty());
 }
 
 }  // namespace collegium::index

@@ -19,6 +19,7 @@ struct WriteSet::Impl {
   std::vector<std::pair<std::string, std::string>> removed_documents;  // (collection, id)
   std::vector<std::pair<std::string, std::string>> records;            // (key, value)
   std::vector<std::string> removed_records;
+  std::vector<std::pair<std::string, LexicalSettings>> lexical;  // (collection, settings)
 
   // Everything that can be said without the store: see Corpus::commit.
   Status validate(std::size_t dim) const;

@@ -12,7 +12,7 @@ Example::
 
 from __future__ import annotations
 
-from . import beir, display, evaluation, experts, lm, models, text
+from . import beir, display, evaluation, experts, ingest, lm, models, text
 from ._core import (
     Answer,
     Document,
@@ -44,6 +44,7 @@ from .errors import (
 )
 from .evaluation import Evaluation
 from .experts import Encoder, ExpertSet, HeadAdapter, LoraAdapter
+from .ingest import IngestReport
 from .library import Library
 from .lm import LanguageModel
 from .models import download_model
@@ -64,6 +65,7 @@ __all__ = [
     "GateOptions",
     "HeadAdapter",
     "HeadAdapterOptions",
+    "IngestReport",
     "InternalError",
     "InvalidArgumentError",
     "IoError",
@@ -83,6 +85,7 @@ __all__ = [
     "download_model",
     "evaluation",
     "experts",
+    "ingest",
     "isa",
     "lm",
     "models",

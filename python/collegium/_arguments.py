@@ -15,6 +15,7 @@ from .errors import InvalidArgumentError
 
 DocumentLike = Mapping[str, Any] | _core.Document
 PairLike = Mapping[str, Any] | _core.Pair
+FilterLike = Mapping[str, Any] | str
 
 _T = TypeVar("_T")
 _REQUIRED = object()
@@ -36,6 +37,34 @@ def whole_number(value: Any, name: str, *, at_least: int = 0, at_most: int = 2**
         seen = str(number) if number.bit_length() <= 128 else f"{number.bit_length()} bits long"
         raise InvalidArgumentError(f"{name} is {seen}; allowed are {at_least} to {at_most}")
     return number
+
+
+def filter_of(filter: FilterLike | None) -> str | None:
+    """A filter as the JSON text that the compiled module reads.
+
+    Raises:
+        InvalidArgumentError: it is nothing that JSON has: NaN, a set, a key that is no string.
+    """
+    if filter is None or isinstance(filter, str):
+        return filter
+    if not isinstance(filter, Mapping):
+        raise TypeError(f"filter is {type(filter).__name__}, expected a mapping or JSON text")
+    try:
+        return json.dumps(_plain(filter), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgumentError(f"filter is no JSON: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """Dicts and lists alone, so that any mapping is an object and no key is made a string."""
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"key {key!r} is {type(key).__name__}, expected str")
+        return {key: _plain(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(child) for child in value]
+    return value
 
 
 def document_numbers(values: Any, name: str) -> npt.NDArray[np.uint32]:

@@ -18,7 +18,9 @@ from ._arguments import whole_number
 from ._core import AddReport
 from .errors import Error, InvalidArgumentError, IoError
 from .experts import Encoder
+from .ingest import IngestReport
 from .library import Library
+from .readers import FORMATS
 
 _Arguments = argparse.Namespace
 
@@ -45,6 +47,8 @@ def _create(arguments: _Arguments) -> None:
         encoder=arguments.encoder,
         language_model=arguments.language_model,
         link=arguments.link,
+        compute=arguments.compute,
+        truncate_dim=arguments.truncate_dim,
     ) as library:
         _print_report(arguments, library.info())
 
@@ -81,30 +85,36 @@ def _add(arguments: _Arguments) -> None:
     pairs: list[Any] = []
     collection: str | None = arguments.collection
     if arguments.beir is not None:
-        if arguments.documents or arguments.pairs:
-            parser.error("--beir goes without --documents and --pairs")
+        if arguments.documents or arguments.pairs or arguments.paths:
+            parser.error("--beir goes without files, --documents and --pairs")
         documents, pairs = beir.read_folder(arguments.beir, max_documents=arguments.max_documents)
         collection = collection or arguments.beir.resolve().name
-    elif arguments.documents is not None or arguments.pairs is not None:
+    elif arguments.documents or arguments.pairs or arguments.paths:
         if collection is None:
-            parser.error("--documents and --pairs need --collection")
+            parser.error("files, --documents and --pairs need --collection")
         if arguments.documents is not None:
             documents = list(beir.read_jsonl(arguments.documents))
         if arguments.pairs is not None:
             pairs = list(beir.read_jsonl(arguments.pairs))
     elif arguments.negatives is None:
-        parser.error("nothing to add: give --documents, --pairs, --beir or --negatives")
+        parser.error("nothing to add: give files, --documents, --pairs, --beir or --negatives")
     negatives = [] if arguments.negatives is None else _read_lines(arguments.negatives)
     report = None
+    files = None
     with Library.open(arguments.library) as library:
+        if arguments.paths:
+            files = _add_files(library, arguments)
         if arguments.beir or arguments.documents or arguments.pairs:
             assert collection is not None
             report = library.add(collection, documents, pairs=pairs, progress=_progress(arguments))
         if negatives:
             library.add_negatives(negatives)
     if arguments.json:
-        _print_json(_add_report_of(collection, report, len(negatives)))
+        out = _add_report_of(collection, report, len(negatives))
+        _print_json(out if files is None else {**out, "files": files.to_dict()})
         return
+    if files is not None:
+        _print(str(files))
     if report is not None:
         truncated = f"{report.truncated} truncated, " if report.truncated else ""
         judged = ", ".join(f"{count} {split}" for split, count in report.pairs.items())
@@ -115,6 +125,22 @@ def _add(arguments: _Arguments) -> None:
         )
     if negatives:
         _print(f"{len(negatives)} questions that need no corpus")
+
+
+def _add_files(library: Library, arguments: _Arguments) -> IngestReport:
+    return library.add_files(
+        arguments.collection,
+        arguments.paths,
+        root=arguments.root,
+        format=arguments.format,
+        id_field=arguments.id_field,
+        title_field=arguments.title_field,
+        text_field=arguments.text_field,
+        encoding_errors=arguments.encoding_errors,
+        on_error=arguments.on_error,
+        prune=arguments.prune,
+        progress=_progress(arguments),
+    )
 
 
 def _remove(arguments: _Arguments) -> None:
@@ -151,6 +177,10 @@ def _ask(arguments: _Arguments) -> None:
             k=arguments.k,
             read=arguments.read,
             gate=arguments.gate,
+            filter=arguments.filter,
+            source_field=arguments.source_field,
+            max_per_source=arguments.max_per_source,
+            duplicate_similarity=arguments.duplicate_similarity,
             max_new_tokens=arguments.max_new_tokens,
             on_token=_to_stderr if arguments.stream else None,
         )
@@ -268,14 +298,31 @@ exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 130 interrup
     )
     create.add_argument("--language-model", help="a GGUF file, or an installed weight package")
     create.add_argument("--link", action="store_true", help="refer to the models, do not copy them")
+    create.add_argument(
+        "--compute",
+        choices=["auto", "fp32", "int8", "bf16"],
+        default="auto",
+        help="what the encoder is run in (auto: what its folder holds)",
+    )
+    create.add_argument(
+        "--truncate-dim", type=_positive, help="keep so many dimensions of its vectors"
+    )
 
     add = command(
         "add",
         _add,
-        "add documents, judged pairs, or questions that need no corpus",
+        "add files, documents, judged pairs, or questions that need no corpus",
+        "  collegium add --library mylib --collection manuals docs/ handbook.pdf 'notes/**/*.md'\n"
+        "  collegium add --library mylib --collection faq faq.csv --text-field answer --prune\n"
         "  collegium add --library mylib --collection law --documents law.jsonl --pairs qa.jsonl\n"
         "  collegium add --library mylib --beir data/medquad --max-documents 4000\n"
         "  collegium add --library mylib --negatives small-talk.txt",
+    )
+    add.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="*",
+        help="files, folders and quoted patterns: text, Markdown, HTML, JSONL, CSV, PDF",
     )
     add.add_argument("--collection", help="its name (with --beir: the folder's, unless given)")
     add.add_argument(
@@ -287,6 +334,31 @@ exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 130 interrup
     add.add_argument("--beir", type=Path, metavar="FOLDER", help="a folder in BEIR's layout")
     add.add_argument("--max-documents", type=_positive, help="of a BEIR folder, judged ones first")
     add.add_argument("--negatives", type=Path, help="one question a line")
+    of_files = add.add_argument_group("of files")
+    of_files.add_argument(
+        "--root", type=Path, help="the folder that ids are relative to (the current one)"
+    )
+    of_files.add_argument("--format", choices=FORMATS, help="instead of what their names say")
+    of_files.add_argument("--id-field", help="of JSONL and CSV: what holds the id (_id, id)")
+    of_files.add_argument("--title-field", help="what holds the title (title, ...)")
+    of_files.add_argument(
+        "--text-field", type=_names, help="what holds the text: a or a,b (text, ...)"
+    )
+    of_files.add_argument(
+        "--encoding-errors",
+        choices=("strict", "replace"),
+        default="strict",
+        help="what becomes of bytes that are no text",
+    )
+    of_files.add_argument(
+        "--on-error",
+        choices=("raise", "skip"),
+        default="raise",
+        help="end at the first file or row that cannot be used, or skip and list it",
+    )
+    of_files.add_argument(
+        "--prune", action="store_true", help="remove documents whose file or row is gone"
+    )
 
     remove = command(
         "remove",
@@ -317,6 +389,7 @@ exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 130 interrup
         "answer a question and say why",
         '  collegium ask --library mylib "What is a force majeure clause?"\n'
         '  collegium ask --library mylib --collections law,finance --k 3 --json "Who may sue?"\n'
+        """  collegium ask --library mylib --filter '{"year": {"$gte": 2020}}' "Who may sue?"\n"""
         '  collegium ask --library mylib --read generative --stream "Who may sue?"',
     )
     ask.add_argument("question")
@@ -326,6 +399,21 @@ exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 130 interrup
     ask.add_argument("--read", choices=("extractive", "generative"), default="extractive")
     ask.add_argument(
         "--gate", choices=("retrieve", "internal", "both", "refuse"), help="force a decision"
+    )
+    ask.add_argument(
+        "--filter", metavar="JSON", help='only documents whose fields pass: \'{"lang": "en"}\''
+    )
+    ask.add_argument(
+        "--source-field", metavar="FIELD", default="", help="the field that names a source"
+    )
+    ask.add_argument(
+        "--max-per-source", type=_count, default=0, help="passages of one source (0: any number)"
+    )
+    ask.add_argument(
+        "--duplicate-similarity",
+        type=float,
+        metavar="S",
+        help="leave out passages this similar to a better one (0.95: nearly the same)",
     )
     ask.add_argument(
         "--max-new-tokens", type=_positive, default=128, help="of the language model (128)"
@@ -361,7 +449,7 @@ exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 130 interrup
     convert.add_argument("encoder", help="a folder, or an installed weight package")
     convert.add_argument("folder", type=Path, help="the new folder")
     convert.add_argument(
-        "--compute", choices=["fp32", "int8"], default="fp32", help="of its weights (fp32)"
+        "--compute", choices=["fp32", "int8", "bf16"], default="fp32", help="of its weights (fp32)"
     )
 
     download = command(

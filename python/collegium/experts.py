@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 Kind = Literal["query", "document"]
-Compute = Literal["auto", "fp32", "int8"]
+Compute = Literal["auto", "fp32", "int8", "bf16"]
 Float32Array = npt.NDArray[np.float32]
 
 
@@ -81,9 +81,11 @@ class Encoder:
                 shortened vector is normalised again if the model ends with a normalisation. None:
                 what the model's own ``truncate_dim`` says, else all of them.
             compute: in what the trunk's products are computed: "fp32"; "int8", with one scale for
-                each output of the weights and each token of the activations; "auto", what the
-                folder holds, which is fp32 unless :meth:`convert` wrote it in int8.
-            fp32_layers: with "int8", layers that stay in fp32.
+                each output of the weights and each token of the activations; "bf16", weights and
+                activations rounded to 8 significant bits and summed in fp32, which is fast on
+                machines with AMX and elsewhere halves the weights' memory; "auto", what the
+                folder holds, which is fp32 unless :meth:`convert` wrote it otherwise.
+            fp32_layers: with "int8" and "bf16", layers that stay in fp32.
 
         Raises:
             NotFoundError: there is neither, or a file is missing (the message says which).
@@ -106,7 +108,7 @@ class Encoder:
 
     @property
     def compute(self) -> str:
-        """ "fp32" or "int8"."""
+        """ "fp32", "int8" or "bf16"."""
         return self._core.compute
 
     @property

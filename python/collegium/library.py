@@ -7,8 +7,16 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Literal
 
-from . import _core, models
-from ._arguments import DocumentLike, PairLike, documents_of, names_of, pairs_of
+from . import _core, ingest, models
+from ._arguments import (
+    DocumentLike,
+    FilterLike,
+    PairLike,
+    documents_of,
+    filter_of,
+    names_of,
+    pairs_of,
+)
 from ._core import (
     AddReport,
     Answer,
@@ -22,7 +30,7 @@ from ._core import (
 from .display import ProgressOption, progress_for
 from .errors import InvalidArgumentError
 from .evaluation import Evaluation
-from .experts import Encoder
+from .experts import Compute, Encoder
 from .lm import TokenCallable
 
 __all__ = ["Library"]
@@ -70,6 +78,8 @@ class Library:
         language_model: PathLike | None = None,
         link: bool = False,
         hnsw_threshold: int = 100_000,
+        compute: Compute = "auto",
+        truncate_dim: int | None = None,
     ) -> Library:
         """Makes a library in the new folder ``path`` and opens it.
 
@@ -78,11 +88,16 @@ class Library:
             language_model: a GGUF file or such a name: the internal expert. None: no such expert.
             link: refer to the models where they are instead of copying them into the library.
             hnsw_threshold: passages beyond which a collection's index is approximate.
+            compute, truncate_dim: how the encoder is run, as in :meth:`Encoder.load`; recorded,
+                and :meth:`open` runs it so again.
 
         Raises:
             AlreadyExistsError: the folder holds a library.
             NotFoundError: there is no such model; the message names two ways to get one.
+            InvalidArgumentError: the encoder cannot be run so, as in :meth:`Encoder.load`.
         """
+        if truncate_dim == 0:
+            raise InvalidArgumentError("truncate_dim is 0, must be at least 1, or None for all")
         language_model_file = (
             "" if language_model is None else models.find_language_model(language_model)
         )
@@ -93,6 +108,8 @@ class Library:
                 language_model=language_model_file,
                 link=link,
                 hnsw_threshold=hnsw_threshold,
+                compute=compute,
+                truncate_dim=truncate_dim or 0,
             )
         )
 
@@ -156,6 +173,83 @@ class Library:
         pair_list = pairs_of(pairs)
         with progress_for(progress, f"adding {collection}") as report:
             return self._core.add(collection, document_list, pair_list, progress=report)
+
+    def add_files(
+        self,
+        collection: str,
+        paths: PathLike | Iterable[PathLike],
+        *,
+        root: PathLike | None = None,
+        format: ingest.Format | None = None,
+        id_field: str | None = None,
+        title_field: str | None = None,
+        text_field: str | Iterable[str] | None = None,
+        encoding_errors: Literal["strict", "replace"] = "strict",
+        on_error: ingest.OnError = "raise",
+        prune: bool = False,
+        batch_bytes: int = 4 << 20,
+        max_file_bytes: int = 64 << 20,
+        progress: ProgressOption = None,
+    ) -> ingest.IngestReport:
+        """Adds the documents of files: text, Markdown, HTML, JSON lines, CSV and PDF.
+
+        Documents that did not change are kept with their vectors, whatever the date of their file.
+        Batches are committed as they are embedded: after an interruption (Ctrl-C, a crash), the
+        same call goes on where it stopped. The next files are read while a batch is embedded.
+
+        A file is one document whose id is its path relative to ``root``, with "/". Of JSON lines
+        and CSV each row is one: its id is what ``_id`` or ``id`` says (or ``id_field``), else the
+        path and "#" with the line it begins at; of PDF each page: the path and "#" with its number.
+        The metadata have the path as ``source_path``, and the file's other fields: front matter,
+        columns, ``page``.
+
+        Args:
+            paths: files, folders (with all below them) and patterns (``docs/**/*.md``). Hidden
+                files are left out, and files of no known kind unless they are named.
+            root: the folder that ids are relative to; by default the current one.
+            format: "text", "markdown", "html", "jsonl", "csv" or "pdf" for all files, instead of
+                what their names say.
+            id_field, title_field, text_field: of JSON lines and CSV; several text fields are
+                joined. CSV without any of the usual names: the text is all columns, "name: value".
+            encoding_errors: files are UTF-8, or UTF-16 with its mark; "replace" reads others too,
+                with U+FFFD for what is not text.
+            on_error: "raise" ends at the first file or row that cannot be used, with all before it
+                added; "skip" goes on, and the report says what was skipped and why.
+            prune: remove documents of files that are gone below ``root``, and those that a file
+                which was read no longer holds. Others of the collection stay.
+            batch_bytes: memory: at most four batches of it, and one file, are held at once.
+            max_file_bytes: a longer file (of JSON lines and CSV: line) is an error.
+
+        Raises:
+            NotFoundError: a path is not there, or a pattern has no match.
+            InvalidArgumentError: a file is not what its name says, or not below ``root``; an id
+                occurs twice; the message names file and line.
+            NotSupportedError: a PDF without ``pip install 'collegium[pdf]'``.
+
+        Example::
+
+            report = library.add_files("manuals", ["docs/**/*.md", "handbook.pdf"])
+        """
+        options = ingest.read_options(
+            id_field=id_field,
+            title_field=title_field,
+            text_field=text_field,
+            encoding_errors=encoding_errors,
+            max_file_bytes=max_file_bytes,
+        )
+        with progress_for(progress, f"adding {collection}") as report:
+            return ingest.add_files(
+                self._core,
+                collection,
+                paths,
+                root=root,
+                format=format,
+                options=options,
+                on_error=on_error,
+                prune=prune,
+                batch_bytes=batch_bytes,
+                progress=report,
+            )
 
     def remove(self, collection: str, ids: Sequence[str]) -> None:
         """Removes documents and their pairs.
@@ -238,6 +332,10 @@ class Library:
         top_k: int = 0,
         top_p: float = 1.0,
         seed: int = 1,
+        filter: FilterLike | None = None,
+        source_field: str = "",
+        max_per_source: int = 0,
+        duplicate_similarity: float | None = None,
         on_token: TokenCallable | None = None,
     ) -> Answer:
         """Answers ``question`` and says which way it went, why, and what it cost.
@@ -251,6 +349,8 @@ class Library:
             gate: force a decision: "retrieve", "internal", "both" or "refuse".
             max_new_tokens, temperature, top_k, top_p, seed: of the language model, as in
                 :meth:`LanguageModel.generate`.
+            filter, source_field, max_per_source, duplicate_similarity: which documents may be
+                found, as in :meth:`search`.
             on_token: called with each piece of text the language model makes; returning False
                 stops it.
 
@@ -276,6 +376,10 @@ class Library:
                 top_p=top_p,
                 seed=seed,
             ),
+            filter=filter_of(filter),
+            source_field=source_field,
+            max_per_source=max_per_source,
+            duplicate_similarity=duplicate_similarity,
             on_token=on_token,
         )
 
@@ -286,9 +390,47 @@ class Library:
         collections: Iterable[str] | None = None,
         policy: Policy | None = None,
         k: int = 5,
+        filter: FilterLike | None = None,
+        source_field: str = "",
+        max_per_source: int = 0,
+        duplicate_similarity: float | None = None,
     ) -> Answer:
-        """Route and passages alone: no gate, no reading (``Answer.text`` is empty)."""
-        return self._core.search(query, collections=names_of(collections), policy=policy, k=k)
+        """Route and passages alone: no gate, no reading (``Answer.text`` is empty).
+
+        Args:
+            collections, policy, k: as in :meth:`ask`.
+            filter: only documents whose metadata (the fields of :meth:`add` beside id, title and
+                text) passes, decided before ranking, so that ``k`` passages come back if so many
+                documents match. A mapping, or the same as JSON text::
+
+                    {"lang": "en", "year": {"$gte": 2020, "$lt": 2024}}
+                    {"$or": [{"tag": {"$in": ["tax", "law"]}}, {"path": {"$prefix": "acts/"}}]}
+
+                Operators: $eq $ne $gt $gte $lt $lte $in $nin $prefix $exists $not of a field, $and
+                $or $not of filters. "a.b" is field b of a. A field that is an array passes when one
+                element does. Types never mix: 1 equals 1.0, but not "1" or true. A field that is
+                not there fails every test but the negations and {"$exists": false}.
+            source_field: the metadata field that says which source a document is from; its value
+                is ``CitedPassage.source``, of an array's the first.
+            max_per_source: at most so many passages of one source; 0: any number. A document
+                without the field is a source of its own.
+            duplicate_similarity: leave out a passage whose vector has at least this inner product
+                with a better passage's: 1 drops copies, 0.95 what says nearly the same.
+
+        Raises:
+            InvalidArgumentError: also a malformed filter (the message says where), or
+                ``max_per_source`` without ``source_field``.
+        """
+        return self._core.search(
+            query,
+            collections=names_of(collections),
+            policy=policy,
+            k=k,
+            filter=filter_of(filter),
+            source_field=source_field,
+            max_per_source=max_per_source,
+            duplicate_similarity=duplicate_similarity,
+        )
 
     def evaluate(
         self, *, split: Split = "dev", seed: int = 1, progress: ProgressOption = None
@@ -308,6 +450,14 @@ class Library:
             NotFoundError: no such collection or id.
         """
         return self._core.document(collection, id)
+
+    def document_ids(self, collection: str) -> list[str]:
+        """The ids of its documents, bytewise ascending.
+
+        Raises:
+            NotFoundError: no such collection.
+        """
+        return self._core.document_ids(collection)
 
     def info(self) -> LibraryInfo:
         """What is in the library, and what was learned."""

@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
-_WEIGHT_FILES = ("model.safetensors", "model.packed")
+_WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "model.packed")
 
 
 @dataclass(frozen=True)

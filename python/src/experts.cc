@@ -26,20 +26,12 @@ using core::TrainedHeadAdapter;
 
 using Positives = std::vector<std::vector<std::uint32_t>>;
 
-core::Compute parse_compute(const std::string& compute) {
-  if (compute == "auto") return core::Compute::kAuto;
-  if (compute == "fp32") return core::Compute::kFp32;
-  if (compute == "int8") return core::Compute::kInt8;
-  throw StatusError(
-      Status::invalid_argument("compute is '" + compute + "', expected 'auto', 'fp32' or 'int8'"));
-}
-
 std::shared_ptr<Encoder> load_encoder(const std::filesystem::path& folder,
                                       const WholeNumber& truncate_dim, Utf8 compute,
                                       const std::vector<WholeNumber>& fp32_layers) {
   core::EncoderOptions options;
   options.truncate_dim = truncate_dim.value("truncate_dim");
-  options.compute = parse_compute(compute);
+  options.compute = unwrap(core::parse_compute(compute.view));
   for (const WholeNumber& layer : fp32_layers) {
     options.fp32_layers.push_back(layer.value("fp32_layers"));
   }
@@ -139,9 +131,7 @@ void bind_experts(py::module_& m) {
                   py::arg("truncate_dim") = 0, py::arg("compute") = "auto",
                   py::arg("fp32_layers") = py::tuple())
       .def_property_readonly("compute",
-                             [](const Encoder& self) {
-                               return self.compute() == core::Compute::kInt8 ? "int8" : "fp32";
-                             })
+                             [](const Encoder& self) { return core::compute_name(self.compute()); })
       .def_property_readonly("dim", &Encoder::dim)
       .def_property_readonly("token_dim", &Encoder::token_dim)
       .def_property_readonly("max_tokens", &Encoder::max_tokens)

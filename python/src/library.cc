@@ -12,6 +12,7 @@
 
 #include "bind.h"
 #include "calls.h"
+#include "collegium/index/filter.h"
 #include "display.h"
 #include "splits.h"
 
@@ -48,10 +49,22 @@ router::GateDecision parse_gate(const std::string& name) {
       "gate is '" + name + "', expected 'retrieve', 'internal', 'both' or 'refuse'"));
 }
 
+index::SearchOptions search_options(const std::optional<Utf8>& filter, Utf8 source_field,
+                                    const WholeNumber& max_per_source,
+                                    const std::optional<double>& duplicate_similarity) {
+  index::SearchOptions options;
+  if (filter) options.filter = unwrap(index::Filter::parse(filter->view));
+  options.source_field = source_field;
+  options.max_per_source = max_per_source.value("max_per_source");
+  options.duplicate_similarity = duplicate_similarity;
+  return options;
+}
+
 AskOptions ask_options(const std::vector<Utf8>& collections, const std::optional<Utf8>& policy,
                        const WholeNumber& k, Utf8 read, const std::optional<Utf8>& gate,
-                       const core::GenerateOptions& generate) {
+                       const core::GenerateOptions& generate, index::SearchOptions search) {
   AskOptions options;
+  options.search = std::move(search);
   options.collections.assign(collections.begin(), collections.end());
   if (policy) options.policy = unwrap(router::parse_policy(policy->view));
   options.k = k.value("k");
@@ -135,6 +148,12 @@ void bind_reports(py::module_& m) {
       .def("__str__", &FitReport::to_text)
       .def("_repr_html_", &FitReport::to_html);
 
+  py::class_<router::VectorOrigin>(m, "VectorOrigin")
+      .def_readonly("compute", &router::VectorOrigin::compute)
+      .def_readonly("isa", &router::VectorOrigin::isa)
+      .def("__repr__", [](const router::VectorOrigin& self) {
+        return "<VectorOrigin " + self.compute + " on " + self.isa + ">";
+      });
   py::class_<LibraryInfo::Collection>(m, "LibraryInfoCollection")
       .def_property_readonly("name",
                              [](const LibraryInfo::Collection& self) { return self.index.name; })
@@ -151,7 +170,11 @@ void bind_reports(py::module_& m) {
           "index_note", [](const LibraryInfo::Collection& self) { return self.index.index_note; })
       .def_property_readonly(
           "pairs", [](const LibraryInfo::Collection& self) { return split_counts(self.pairs); })
-      .def_readonly("expert", &LibraryInfo::Collection::expert);
+      .def_readonly("expert", &LibraryInfo::Collection::expert)
+      .def_property_readonly(
+          "index_generation",
+          [](const LibraryInfo::Collection& self) { return self.index.index_generation; })
+      .def_readonly("vectors_made", &LibraryInfo::Collection::vectors_made);
   py::class_<LibraryInfo>(m, "LibraryInfo")
       .def_property_readonly("path", [](const LibraryInfo& self) { return path_of(self.path); })
       .def_readonly("version", &LibraryInfo::version)
@@ -163,6 +186,8 @@ void bind_reports(py::module_& m) {
       .def_readonly("encoder_digest", &LibraryInfo::encoder_digest)
       .def_readonly("dim", &LibraryInfo::dim)
       .def_readonly("max_tokens", &LibraryInfo::max_tokens)
+      .def_readonly("compute", &LibraryInfo::compute)
+      .def_readonly("truncate_dim", &LibraryInfo::truncate_dim)
       .def_property_readonly("language_model",
                              [](const LibraryInfo& self) { return path_of(self.language_model); })
       .def_readonly("generation", &LibraryInfo::generation)
@@ -190,6 +215,12 @@ void bind_answer(py::module_& m) {
       .def_readonly("text", &CitedPassage::text)
       .def_readonly("score", &CitedPassage::score)
       .def_readonly("similarity", &CitedPassage::similarity)
+      .def_readonly("index_generation", &CitedPassage::index_generation)
+      .def_property_readonly("source",
+                             [](const CitedPassage& self) -> py::object {
+                               if (self.source.empty()) return py::none();
+                               return py::module_::import("json").attr("loads")(self.source);
+                             })
       .def("__repr__", [](const CitedPassage& self) {
         return "<CitedPassage [" + std::to_string(self.number) + "] " + self.collection + "/" +
                self.document_id + " score " + fixed(self.score, 2) + ">";
@@ -212,6 +243,7 @@ void bind_answer(py::module_& m) {
       .def_readonly("cost", &Answer::cost)
       .def_readonly("generation", &Answer::generation)
       .def_readonly("commit_seq", &Answer::commit_seq)
+      .def_readonly("index_generations", &Answer::index_generations)
       .def("to_text", &Answer::to_text)
       .def("to_json", &Answer::to_json)
       .def("to_html", &Answer::to_html)
@@ -232,14 +264,19 @@ void bind_library(py::module_& m) {
           "create",
           [](const std::filesystem::path& path, const std::filesystem::path& encoder,
              const std::filesystem::path& language_model, bool link,
-             const WholeNumber& hnsw_threshold) {
-            const router::CreateOptions options{encoder.string(), language_model.string(), link,
-                                                hnsw_threshold.value("hnsw_threshold")};
+             const WholeNumber& hnsw_threshold, Utf8 compute, const WholeNumber& truncate_dim) {
+            const router::CreateOptions options{encoder.string(),
+                                                language_model.string(),
+                                                link,
+                                                hnsw_threshold.value("hnsw_threshold"),
+                                                unwrap(core::parse_compute(compute.view)),
+                                                truncate_dim.value("truncate_dim")};
             return run_released([&] { return Library::create(path.string(), options); });
           },
           py::arg("path"), py::kw_only(), py::arg("encoder"), py::arg("language_model") = "",
           py::arg("link") = false,
-          py::arg("hnsw_threshold") = router::CreateOptions{}.hnsw_threshold)
+          py::arg("hnsw_threshold") = router::CreateOptions{}.hnsw_threshold,
+          py::arg("compute") = "auto", py::arg("truncate_dim") = 0)
       .def_static(
           "open",
           [](const std::filesystem::path& path, const std::filesystem::path& encoder,
@@ -293,8 +330,12 @@ void bind_library(py::module_& m) {
           [](const Library& self, Utf8 question, const std::vector<Utf8>& collections,
              const std::optional<Utf8>& policy, const WholeNumber& k, Utf8 read,
              const std::optional<Utf8>& gate, const core::GenerateOptions& generate,
+             const std::optional<Utf8>& filter, Utf8 source_field,
+             const WholeNumber& max_per_source, const std::optional<double>& duplicate_similarity,
              const py::object& on_token) {
-            const AskOptions options = ask_options(collections, policy, k, read, gate, generate);
+            const AskOptions options = ask_options(
+                collections, policy, k, read, gate, generate,
+                search_options(filter, source_field, max_per_source, duplicate_similarity));
             Watch watch{py::none()};
             auto result = [&] {
               py::gil_scoped_release release;
@@ -308,17 +349,24 @@ void bind_library(py::module_& m) {
           py::arg("question"), py::kw_only(), py::arg("collections"),
           py::arg("policy") = py::none(), py::arg("k") = AskOptions{}.k,
           py::arg("read") = "extractive", py::arg("gate") = py::none(), py::arg("generate"),
+          py::arg("filter") = py::none(), py::arg("source_field") = "",
+          py::arg("max_per_source") = 0, py::arg("duplicate_similarity") = py::none(),
           py::arg("on_token") = py::none())
       .def(
           "search",
           [](const Library& self, Utf8 query, const std::vector<Utf8>& collections,
-             const std::optional<Utf8>& policy, const WholeNumber& k) {
-            const AskOptions options =
-                ask_options(collections, policy, k, Utf8{"extractive"}, std::nullopt, {});
+             const std::optional<Utf8>& policy, const WholeNumber& k,
+             const std::optional<Utf8>& filter, Utf8 source_field,
+             const WholeNumber& max_per_source, const std::optional<double>& duplicate_similarity) {
+            const AskOptions options = ask_options(
+                collections, policy, k, Utf8{"extractive"}, std::nullopt, {},
+                search_options(filter, source_field, max_per_source, duplicate_similarity));
             return run_released([&] { return self.search(query.view, options); });
           },
           py::arg("query"), py::kw_only(), py::arg("collections"), py::arg("policy") = py::none(),
-          py::arg("k") = AskOptions{}.k)
+          py::arg("k") = AskOptions{}.k, py::arg("filter") = py::none(),
+          py::arg("source_field") = "", py::arg("max_per_source") = 0,
+          py::arg("duplicate_similarity") = py::none())
       .def(
           "evaluate",
           [](const Library& self, Utf8 split, const WholeNumber& seed, py::object progress) {
@@ -335,6 +383,12 @@ void bind_library(py::module_& m) {
             return run_released([&] { return self.document(collection.view, id.view); });
           },
           py::arg("collection"), py::arg("id"))
+      .def(
+          "document_ids",
+          [](const Library& self, Utf8 collection) {
+            return run_released([&] { return self.document_ids(collection.view); });
+          },
+          py::arg("collection"))
       .def("info", [](const Library& self) { return run_released([&] { return self.info(); }); })
       .def_property_readonly(
           "encoder", [](const Library& self) -> const core::Encoder& { return self.encoder(); },

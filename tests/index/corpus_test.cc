@@ -100,7 +100,7 @@ TEST(Corpus, WhatIsCommittedIsFoundAgainAfterReopening) {
   ASSERT_OK(opened);
   Corpus& corpus = **opened;
   EXPECT_EQ(corpus.commit_seq(), 2u);
-  EXPECT_EQ(corpus.format_version(), 1u);
+  EXPECT_EQ(corpus.format_version(), 2u);
   EXPECT_EQ(corpus.options().dim, kDim);
   EXPECT_EQ(corpus.options().encoder_digest, "digest");
   EXPECT_EQ(corpus.options().hnsw_threshold, 100000u);

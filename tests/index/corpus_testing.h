@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <random>
 #include <string>
@@ -59,6 +60,17 @@ inline std::vector<float> clustered_rows(std::size_t n, std::size_t dim, std::si
       rows[i * dim + j] /= static_cast<float>(std::sqrt(squares));
   }
   return rows;
+}
+
+// How much a test of faults does, and from where: as CI has it, or as benchmarks/corpus_faults.py
+// asks for.
+inline std::uint64_t fault_rounds(std::uint64_t in_ci) {
+  const char* text = std::getenv("COLLEGIUM_FAULT_ROUNDS");
+  return text != nullptr ? std::strtoull(text, nullptr, 10) : in_ci;
+}
+inline std::uint32_t fault_seed(std::uint32_t in_ci) {
+  const char* text = std::getenv("COLLEGIUM_FAULT_SEED");
+  return text != nullptr ? static_cast<std::uint32_t>(std::strtoul(text, nullptr, 10)) : in_ci;
 }
 
 // A document of `passages` passages of 10 bytes each.

@@ -8,6 +8,7 @@
 #include <random>
 #include <set>
 
+#include "collegium/core/thread_pool.h"
 #include "corpus_testing.h"
 
 namespace collegium::index {
@@ -176,6 +177,71 @@ TEST(VectorBlock, AGraphIsAFunctionOfItsRowsAndGrowsAlikeAfterLoading) {
   EXPECT_GE(mean_recall(**grown, clustered_rows(50, kDim, 30, 13), 10), 0.95);
 }
 
+TEST(VectorBlock, ABatchGivesEachQueryTheBitsItGetsAloneOnAnyNumberOfThreads) {
+  constexpr std::size_t kDim = 24;
+  constexpr std::size_t kRows = 12000;  // enough to be scanned by codes
+  constexpr std::size_t kQueries = 40;
+  const auto rows = clustered_rows(kRows, kDim, 60, 18);
+  const auto queries = clustered_rows(kQueries, kDim, 60, 19);
+  const auto exact = exact_block(rows, kDim);
+  EXPECT_EQ(exact->scan_kind(), ScanKind::kInt8);
+  const auto graph = VectorBlock::build_graph(*exact, {});
+  ASSERT_OK(graph);
+  std::vector<std::uint8_t> live((kRows + 7) / 8, 0xff);
+  live[100] = 0;
+  const std::size_t before = core::default_pool().num_threads();
+  SearchOptions floats;
+  floats.exact = true;
+  floats.scan = ScanKind::kFloat32;
+  SearchOptions halves = floats;
+  halves.scan = ScanKind::kBfloat16;
+  SearchOptions bytes = floats;
+  bytes.scan = ScanKind::kAuto;
+  for (const std::size_t want : {10u, 100u}) {
+    core::set_num_threads(1);
+    const auto truth = exact->search_batch(queries, want, live, kRows - 8, floats);
+    const auto walked = (*graph)->search_batch(queries, want, live, kRows - 8);
+    ASSERT_OK(truth);
+    ASSERT_OK(walked);
+    for (const std::size_t threads : {1u, 2u, 3u}) {
+      core::set_num_threads(threads);
+      const auto expect_same = [&](const VectorBlock& block, const SearchOptions& options,
+                                   const std::vector<BlockResult>& expected) {
+        const auto batch = block.search_batch(queries, want, live, kRows - 8, options);
+        ASSERT_OK(batch);
+        ASSERT_EQ(batch->size(), kQueries);
+        for (std::size_t q = 0; q < kQueries; ++q) {
+          const auto alone = block.search(std::span(queries).subspan(q * kDim, kDim), want, live,
+                                          kRows - 8, options);
+          ASSERT_OK(alone);
+          for (const BlockResult* found : {&(*batch)[q], &*alone}) {
+            ASSERT_EQ(found->best.size(), expected[q].best.size());
+            EXPECT_EQ(found->bound, expected[q].bound);
+            for (std::size_t i = 0; i < found->best.size(); ++i) {
+              ASSERT_EQ(found->best[i].position, expected[q].best[i].position);
+              ASSERT_EQ(found->best[i].score, expected[q].best[i].score);
+            }
+          }
+        }
+      };
+      expect_same(*exact, floats, *truth);
+      expect_same(*exact, bytes, *truth);
+      expect_same(*exact, halves, *truth);
+      expect_same(**graph, bytes, *truth);
+      expect_same(**graph, {}, *walked);
+    }
+  }
+  core::set_num_threads(before);
+}
+
+TEST(VectorBlock, AKindOfScanThatIsNoneIsAnError) {
+  const auto block = exact_block(clustered_rows(10, 4, 2, 20), 4);
+  SearchOptions options;
+  options.scan = static_cast<ScanKind>(9);
+  const std::vector<float> query(4, 0.5f);
+  EXPECT_EQ(block->search(query, 1, {}, 10, options).status().code(), StatusCode::kInvalidArgument);
+}
+
 // Without an envelope around it: what reaches FAISS must be sound even if every checksum holds.
 TEST(VectorBlock, TruncatedAndFlippedBytesAreRefusedOrHarmless) {
   constexpr std::size_t kDim = 4;
@@ -214,6 +280,7 @@ TEST(VectorBlock, TruncatedAndFlippedBytesAreRefusedOrHarmless) {
 TEST(VectorBlock, NoOpenMpThreadAppearsAndTheCallersSettingStays) {
   constexpr std::size_t kDim = 32;
   omp_set_num_threads(4);
+  core::default_pool();  // whose threads are there before, and are ours
   const std::size_t before = num_tasks();
   const auto rows = clustered_rows(2000, kDim, 10, 17);
   const auto block = exact_block(rows, kDim);

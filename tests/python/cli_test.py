@@ -110,6 +110,8 @@ def test_help_and_version(run_python: RunPython) -> None:
         ["ask", "--library", "x", "--k", "0", "q?"],
         ["ask", "--library", "x", "--k", "five", "q?"],
         ["ask", "--library", "x", "--max-new-tokens", "-1", "q?"],
+        ["create", "--library", "x", "--encoder", "e", "--compute", "fp8"],
+        ["create", "--library", "x", "--encoder", "e", "--truncate-dim", "0"],
         ["fit", "--library", "x", "--seed", "-1"],
         ["fit", "--library", "x", "--seed", str(2**64)],
         ["evaluate", "--library", "x", "--seed", "-1"],
@@ -202,6 +204,40 @@ def test_json_stays_text_that_is_not_ascii(
     done = run_python(["-m", "collegium", "ask", "--library", library, "--json", "Thé?"])
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["passages"][0]["document_id"] == "é"
+
+
+def test_create_in_int8_and_every_level_that_embedded_is_listed(
+    files: Path, tiny_encoder: Path, run_python: RunPython
+) -> None:
+    library = str(files / "library")
+    levels = collegium.available_isas()[:2]
+
+    def run(*arguments: str, isa: str = "") -> str:
+        done = run_python(["-m", "collegium", *arguments], COLLEGIUM_ISA=isa)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run(
+        *("create", "--library", library, "--encoder", str(tiny_encoder)),
+        *("--compute", "int8", "--truncate-dim", "8"),
+    )
+    for i, level in enumerate(levels):
+        (files / "one.jsonl").write_text(json.dumps({"id": str(i), "text": f"river {i}"}) + "\n")
+        run(
+            *("add", "--library", library, "--collection", "c"),
+            *("--documents", str(files / "one.jsonl")),
+            isa=level,
+        )
+    info = json.loads(run("info", "--library", library, "--json"))
+    assert (info["compute"], info["dim"], info["truncate_dim"]) == ("int8", 8, 8)
+    made = info["collections"][0]["vectors_made"]
+    assert made == sorted(
+        ({"compute": "int8", "isa": level} for level in levels), key=lambda entry: entry["isa"]
+    )
+    assert f"int8 on {levels[0]}" in run("info", "--library", library)
+    answer = json.loads(run("ask", "--library", library, "--json", "--gate", "retrieve", "river?"))
+    assert answer["index_generations"] == {"c": 0}
+    assert answer["passages"][0]["index_generation"] == 0
 
 
 def test_convert_packs_an_encoder_that_gives_the_same_vectors(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -107,17 +108,20 @@ def test_a_truncated_encoder_has_fewer_dimensions(encoder: collegium.Encoder) ->
             collegium.Encoder.load(encoder.folder, truncate_dim=wrong)
 
 
-def test_int8_is_near_fp32(encoder: collegium.Encoder, tmp_path: Path) -> None:
-    int8 = collegium.Encoder.load(encoder.folder, compute="int8")
-    assert (encoder.compute, int8.compute) == ("fp32", "int8")
-    cosines = (int8.encode(TEXTS) * encoder.encode(TEXTS)).sum(axis=1)
-    assert (cosines > 0.9).all()
+@pytest.mark.parametrize(("compute", "cosine"), [("int8", 0.9), ("bf16", 0.999)])
+def test_int8_and_bf16_are_near_fp32(
+    encoder: collegium.Encoder, tmp_path: Path, compute: Literal["int8", "bf16"], cosine: float
+) -> None:
+    reduced = collegium.Encoder.load(encoder.folder, compute=compute)
+    assert (encoder.compute, reduced.compute) == ("fp32", compute)
+    cosines = (reduced.encode(TEXTS) * encoder.encode(TEXTS)).sum(axis=1)
+    assert (cosines > cosine).all()
     assert (cosines < 1 - 1e-6).any()
-    int8.convert(tmp_path / "packed")
+    reduced.convert(tmp_path / "packed")
     mapped = collegium.Encoder.load(tmp_path / "packed")
-    assert mapped.compute == "int8"
-    np.testing.assert_array_equal(mapped.encode(TEXTS), int8.encode(TEXTS))
-    partly = collegium.Encoder.load(encoder.folder, compute="int8", fp32_layers=[0, 1])
+    assert mapped.compute == compute
+    np.testing.assert_array_equal(mapped.encode(TEXTS), reduced.encode(TEXTS))
+    partly = collegium.Encoder.load(encoder.folder, compute=compute, fp32_layers=[0, 1])
     np.testing.assert_array_equal(partly.encode(TEXTS), encoder.encode(TEXTS))
-    with pytest.raises(collegium.InvalidArgumentError, match="expected 'auto', 'fp32' or 'int8'"):
+    with pytest.raises(collegium.InvalidArgumentError, match="'fp32', 'int8' or 'bf16'"):
         collegium.Encoder.load(encoder.folder, compute="int4")  # type: ignore[arg-type]

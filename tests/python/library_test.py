@@ -27,6 +27,88 @@ def test_a_library_tells_what_it_holds(tiny_library: collegium.Library) -> None:
     assert "tea" in str(info)
 
 
+def test_a_library_tells_how_its_vectors_were_made(tiny_library: collegium.Library) -> None:
+    info = tiny_library.info()
+    for collection in info.collections:
+        assert [(made.compute, made.isa) for made in collection.vectors_made] == [
+            ("fp32", collegium.isa())
+        ]
+    assert repr(info.collections[0].vectors_made[0]) == f"<VectorOrigin fp32 on {collegium.isa()}>"
+    assert json.loads(info.to_json())["collections"][1]["vectors_made"] == [
+        {"compute": "fp32", "isa": collegium.isa()}
+    ]
+    assert f"vectors made in fp32 on {collegium.isa()}" in str(info)
+    assert (info.compute, info.truncate_dim) == ("fp32", 0)
+
+
+def test_a_library_runs_its_encoder_as_it_was_made_and_opens_so(
+    tmp_path: Path, tiny_encoder: Path
+) -> None:
+    for link in (False, True):
+        folder = tmp_path / f"link-{link}"
+        with collegium.Library.create(
+            folder, encoder=tiny_encoder, link=link, compute="int8", truncate_dim=16
+        ) as library:
+            library.add("a", [{"id": "x", "text": "Some text."}])
+            digest = library.encoder.digest
+            before = json.loads(library.search("some text").to_json())
+        expected = collegium.Encoder.load(tiny_encoder, compute="int8", truncate_dim=16)
+        with collegium.Library.open(folder) as library:
+            assert library.encoder.compute == "int8"
+            assert library.encoder.digest == digest == expected.digest
+            info = library.info()
+            assert (info.compute, info.dim, info.truncate_dim) == ("int8", 16, 16)
+            assert info.collections[0].vectors_made[0].compute == "int8"
+            after = json.loads(library.search("some text").to_json())
+        assert after["passages"] == before["passages"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"compute": "fp8"}, "compute is 'fp8'"),
+        ({"truncate_dim": 0}, "truncate_dim is 0"),
+        ({"truncate_dim": 33}, "truncate_dim is 33"),
+        ({"truncate_dim": -1}, "truncate_dim"),
+    ],
+)
+def test_an_encoder_that_cannot_be_run_so_leaves_no_library(
+    tmp_path: Path, tiny_encoder: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(collegium.InvalidArgumentError, match=message):
+        collegium.Library.create(tmp_path / "new", encoder=tiny_encoder, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_answer_names_the_indexes_it_is_a_function_of(
+    tmp_path: Path, tiny_encoder: Path
+) -> None:
+    texts = [f"{word} number {i}" for i in range(10) for word in ("river", "law", "music")]
+    documents = [{"id": str(i), "text": text} for i, text in enumerate(texts)]
+    folder = tmp_path / "l"
+    with collegium.Library.create(folder, encoder=tiny_encoder, hnsw_threshold=20) as library:
+        library.add("large", documents)
+        library.add("small", documents[:5])
+    with collegium.Library.open(folder) as library:
+        info = library.info()
+        generations = {c.name: c.index_generation for c in info.collections}
+        assert generations["large"] != 0
+        assert generations["small"] == 0
+        listed = {
+            c["name"]: c["index_generation"] for c in json.loads(info.to_json())["collections"]
+        }
+        assert listed == generations
+        for answer in (library.search("the river", k=30), library.ask("the river", k=30)):
+            assert answer.index_generations == generations
+            assert {p.collection: p.index_generation for p in answer.passages} == generations
+            shown = json.loads(answer.to_json())
+            assert shown["index_generations"] == generations
+            assert all(
+                p["index_generation"] == generations[p["collection"]] for p in shown["passages"]
+            )
+        assert library.search("law", collections=["small"]).index_generations == {"small": 0}
+
+
 def test_it_answers_before_it_is_fitted(tiny_library: collegium.Library) -> None:
     answer = tiny_library.ask("how long should green tea brew?", k=3)
     assert len(answer.passages) == 3

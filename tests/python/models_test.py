@@ -34,6 +34,16 @@ def test_an_installed_package_is_found_without_importing_it(
     assert "some_weights" not in sys.modules
 
 
+def test_an_encoder_in_shards_is_found_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tmp_path / "sharded_weights" / "deep" / "model"
+    model.mkdir(parents=True)
+    for name in ("config.json", "vocab.txt", "model.safetensors.index.json"):
+        (model / name).write_text("x")
+    (tmp_path / "sharded_weights" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert models.find_encoder("sharded-weights") == model
+
+
 def test_a_language_model_is_the_gguf_file_of_a_package_or_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,12 +64,14 @@ def test_the_design_page_has_the_same_third_parties(rules: ModuleType) -> None:
     names = {
         "Eigen/": "Eigen",
         "faiss/": "FAISS",
+        "libstemmer.h": "libstemmer",
         "nlohmann/": "nlohmann/json",
         "omp.h": "libgomp",
         "pybind11/": "pybind11",
         "rocksdb/": "RocksDB",
         "sentencepiece_processor.h": "SentencePiece",
         "simdjson.h": "simdjson",
+        "utf8proc.h": "utf8proc",
         "xxhash.h": "xxHash",
     }
     lines = (ROOT / "docs/design.md").read_text(encoding="utf-8").splitlines()

@@ -128,7 +128,11 @@ Result<std::shared_ptr<Library>> Library::create(const std::string& given,
   COLLEGIUM_RETURN_IF_ERROR(check_vacant(path));
   if (options.encoder.empty())
     return Status::invalid_argument("CreateOptions::encoder is empty: a library needs an encoder");
-  COLLEGIUM_ASSIGN_OR_RETURN(const auto encoder, core::Encoder::load(options.encoder));
+  core::EncoderOptions encoder_options;
+  encoder_options.compute = options.compute;
+  encoder_options.truncate_dim = options.truncate_dim;
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto encoder,
+                             core::Encoder::load(options.encoder, encoder_options));
 
   // Everything is made beside `path` and renamed when it is whole, so that a failure, or a kill,
   // never leaves half a library under the name.
@@ -142,6 +146,8 @@ Result<std::shared_ptr<Library>> Library::create(const std::string& given,
     corpus_options.hnsw_threshold = options.hnsw_threshold;
     COLLEGIUM_ASSIGN_OR_RETURN(auto corpus, index::Corpus::create(making, corpus_options));
     LibrarySettings settings;
+    settings.compute = options.compute;
+    settings.truncate_dim = options.truncate_dim;
     COLLEGIUM_ASSIGN_OR_RETURN(settings.encoder, place_encoder(options, *encoder, making));
     COLLEGIUM_ASSIGN_OR_RETURN(settings.language_model, place_language_model(options, making));
     COLLEGIUM_RETURN_IF_ERROR(sync_folder(making));
@@ -193,8 +199,7 @@ Result<std::shared_ptr<Library>> LibraryImpl::open_library(const std::string& pa
   COLLEGIUM_ASSIGN_OR_RETURN(library->settings_, LibrarySettings::parse(*settings));
 
   const LibrarySettings& models = library->settings_;
-  COLLEGIUM_ASSIGN_OR_RETURN(library->encoder_,
-                             load_encoder(path, models.encoder, options.encoder));
+  COLLEGIUM_ASSIGN_OR_RETURN(library->encoder_, load_encoder(path, models, options.encoder));
   library->encoder_folder_ = library->encoder_->folder();
   const index::CorpusOptions& stored = library->corpus_->options();
   if (stored.dim != library->encoder_->dim() ||
@@ -291,6 +296,16 @@ Result<Document> LibraryImpl::document(std::string_view collection, std::string_
   return corpus_->document(collection, id);
 }
 
+Result<std::vector<std::string>> LibraryImpl::document_ids(std::string_view collection) const {
+  const Call call(*this);
+  COLLEGIUM_RETURN_IF_ERROR(call.check_reader());
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto view, corpus_->view(collection));
+  std::vector<std::string> ids;
+  ids.reserve(view->num_documents());
+  for (std::size_t i = 0; i < view->num_documents(); ++i) ids.emplace_back(view->document_id(i));
+  return ids;
+}
+
 Result<LibraryInfo> LibraryImpl::info() const {
   const Call call(*this);
   COLLEGIUM_RETURN_IF_ERROR(call.check_reader());
@@ -305,6 +320,8 @@ Result<LibraryInfo> LibraryImpl::info() const {
   info.encoder_digest = encoder_->digest();
   info.dim = encoder_->dim();
   info.max_tokens = encoder_->max_tokens();
+  info.compute = std::string(core::compute_name(encoder_->compute()));
+  info.truncate_dim = settings_.truncate_dim;
   info.language_model = language_model_path_;
   info.generation = current->digest;
   info.router = current->learned.router ? std::string(current->learned.router->kind()) : "none";
@@ -318,6 +335,13 @@ Result<LibraryInfo> LibraryImpl::info() const {
     for (const auto& [key, value] : pairs) {
       COLLEGIUM_ASSIGN_OR_RETURN(const auto pair, StoredPair::parse(value, encoder_->dim()));
       ++collection.pairs[static_cast<std::size_t>(pair.split)];
+    }
+    const auto made_with = corpus_->record(made_with_key(name));
+    if (made_with.ok()) {
+      COLLEGIUM_ASSIGN_OR_RETURN(const auto made, VectorOrigins::parse(*made_with));
+      collection.vectors_made.assign(made.origins.begin(), made.origins.end());
+    } else if (made_with.status().code() != StatusCode::kNotFound) {
+      return made_with.status();
     }
     collection.expert = "none";
     if (const auto digest = current->adapter_digest.find(name);

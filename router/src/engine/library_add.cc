@@ -176,7 +176,9 @@ class Batch {
     for (auto& [document, passages] : documents_)
       writes.put_document(collection_, std::move(document));
     for (const auto& [key, pair] : pairs_) writes.put_record(key, pair.serialize());
+    if (embedded_) COLLEGIUM_RETURN_IF_ERROR(record_origin(writes));
     COLLEGIUM_RETURN_IF_ERROR(corpus_.commit(std::move(writes)));
+    embedded_ = false;
     create_ = false;
     report_.passages += inputs_.size();
     documents_.clear();
@@ -212,6 +214,7 @@ class Batch {
       rows.push_back(row->second);
     }
     const std::size_t work = texts.size() + queries.size();
+    embedded_ = work > 0;
     std::size_t before = 0;
     const core::ProgressCallback inner = [&](const core::Progress& progress) {
       const std::size_t batch_units = units_ - committed_units_;
@@ -247,10 +250,29 @@ class Batch {
     return {};
   }
 
+  // How the vectors of this batch were made, unless the collection's record has it already.
+  Status record_origin(index::WriteSet& writes) const {
+    const std::string key = made_with_key(collection_);
+    VectorOrigins made;
+    const auto before = corpus_.record(key);
+    if (before.ok()) {
+      COLLEGIUM_ASSIGN_OR_RETURN(made, VectorOrigins::parse(*before));
+    } else if (before.status().code() != StatusCode::kNotFound) {
+      return before.status();
+    }
+    const bool is_new = made.origins
+                            .insert({std::string(core::compute_name(encoder_.compute())),
+                                     std::string(core::isa_name(encoder_.isa()))})
+                            .second;
+    if (is_new) writes.put_record(key, made.to_json());
+    return {};
+  }
+
   const core::Encoder& encoder_;
   index::Corpus& corpus_;
   const std::string collection_;
   bool create_;
+  bool embedded_ = false;  // by this batch
   const core::ProgressCallback& progress_;
   const std::size_t total_units_;
   AddReport& report_;

@@ -5,6 +5,7 @@
 
 #include "collegium/core/text/passages.h"
 #include "collegium/core/text/tokenizer.h"
+#include "collegium/index/result_caps.h"
 #include "engine/library_impl.h"
 #include "engine/reader.h"
 
@@ -14,8 +15,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kMaxPassages = 1000;
-// A write between two steps of one question starts it again, so that an answer is of one commit;
-// under constant writes the last attempt stands.
+// A write between two steps of one question starts it again, so that an answer is of one commit and
+// of one generation of each index; under constant writes the last attempt stands.
 constexpr int kAttempts = 3;
 
 double elapsed_ms(Clock::time_point start) {
@@ -63,6 +64,26 @@ double gate_flops(const Gate& gate, const Router* router) {
          router_flops(router);
 }
 
+// The first `k` of `hits`, which are in rank order, that the caps keep. One whose document was
+// replaced or removed since it was found is left out.
+Result<std::vector<index::Hit>> cap_hits(const index::Corpus& corpus, std::vector<index::Hit> hits,
+                                         std::size_t k, const index::SearchOptions& options) {
+  index::ResultCaps caps(options);
+  std::vector<index::Hit> kept;
+  for (index::Hit& hit : hits) {
+    if (kept.size() == k) break;
+    std::vector<float> vector;
+    if (options.duplicate_similarity.has_value()) {
+      auto stored = corpus.stored_passage(hit);
+      if (!stored.ok() && stored.status().code() == StatusCode::kNotFound) continue;
+      if (!stored.ok()) return stored.status();
+      vector = std::move(stored->vector);
+    }
+    if (caps.keep(hit.source, vector)) kept.push_back(std::move(hit));
+  }
+  return kept;
+}
+
 }  // namespace
 
 // One question on its way to an answer.
@@ -72,6 +93,8 @@ struct LibraryImpl::Question {
   std::vector<float> vector;             // (dim,)
   PolicyParameters policy;
   std::optional<PolicyResult> searched;
+  // An index changed between two searches of it.
+  bool index_changed = false;
   Answer answer;
 
   PolicyInput policy_input(std::size_t k) const {
@@ -102,6 +125,7 @@ Result<LibraryImpl::Question> LibraryImpl::prepare(std::string_view text,
     return Status::invalid_argument("AskOptions::k is " + std::to_string(options.k) +
                                     "; allowed are 1 to " + std::to_string(kMaxPassages));
   COLLEGIUM_RETURN_IF_ERROR(options.generate.validate());
+  COLLEGIUM_RETURN_IF_ERROR(options.search.validate());
 
   Question question;
   question.generation = generation();
@@ -138,15 +162,39 @@ Status LibraryImpl::retrieve(Question& question, const AskOptions& options) cons
   const auto start = Clock::now();
   double flops = 0.0;
   const double dim = static_cast<double>(encoder_->dim());
+  // Hits that are kept in one collection may not be once all are merged: the caps come after that.
+  index::SearchOptions uncapped = options.search;
+  uncapped.max_per_source = 0;
+  uncapped.duplicate_similarity.reset();
+  const bool capped = index::ResultCaps::wanted(options.search);
   const CollectionSearch search = [&](std::string_view collection, std::span<const float> query,
                                       std::size_t k) -> Result<std::vector<index::Hit>> {
     COLLEGIUM_ASSIGN_OR_RETURN(const auto info, corpus_->collection_info(collection));
     // An upper bound where a graph is searched: it visits fewer rows than there are.
     flops += 2.0 * dim * static_cast<double>(info.passages);
-    return corpus_->search(collection, query, k);
+    COLLEGIUM_ASSIGN_OR_RETURN(auto hits, corpus_->search(collection, query, k, uncapped));
+    if (!hits.empty()) {
+      const std::uint64_t searched = hits[0].index_generation;
+      const auto [known, is_new] = question.answer.index_generations.emplace(collection, searched);
+      if (!is_new && known->second != searched) question.index_changed = true;
+    }
+    return hits;
   };
-  COLLEGIUM_ASSIGN_OR_RETURN(question.searched,
-                             run_policy(question.policy, question.policy_input(options.k), search));
+  for (std::size_t depth = capped ? 2 * options.k + 16 : options.k;; depth *= 4) {
+    COLLEGIUM_ASSIGN_OR_RETURN(question.searched,
+                               run_policy(question.policy, question.policy_input(depth), search));
+    if (!capped) break;
+    std::vector<index::Hit>& plain = question.searched->plain_hits;
+    plain.resize(std::min(plain.size(), std::max(options.k, kGateDepth)));
+    const bool all = question.searched->hits.size() < depth;
+    COLLEGIUM_ASSIGN_OR_RETURN(
+        question.searched->hits,
+        cap_hits(*corpus_, std::move(question.searched->hits), options.k, options.search));
+    if (all || question.searched->hits.size() == options.k) break;
+  }
+  // Every policy searches all of them.
+  for (const std::string& name : question.collections)
+    question.answer.index_generations.emplace(name, 0);
   question.answer.route = question.searched->route;
   flops += router_flops(question.generation->learned.router.get());
   // A map for each expert: bound has another one for each collection, routed one for all.
@@ -177,6 +225,8 @@ Status LibraryImpl::collect_passages(Question& question,
     passage.bytes = stored->passage.bytes;
     passage.text = std::move(stored->text);
     passage.score = static_cast<double>(hit.score);
+    passage.index_generation = hit.index_generation;
+    passage.source = hit.source;
     for (std::size_t i = 0; i < stored->vector.size(); ++i)
       passage.similarity += double{question.vector[i]} * double{stored->vector[i]};
     flops += 2.0 * static_cast<double>(stored->vector.size());
@@ -250,8 +300,9 @@ Status LibraryImpl::read(Question& question, const AskOptions& options,
   return {};
 }
 
-Result<Answer> LibraryImpl::ask_once(std::string_view text, const AskOptions& options,
-                                     const core::LanguageModel::TokenCallback& on_token) const {
+Result<LibraryImpl::Question> LibraryImpl::ask_once(
+    std::string_view text, const AskOptions& options,
+    const core::LanguageModel::TokenCallback& on_token) const {
   COLLEGIUM_ASSIGN_OR_RETURN(Question question, prepare(text, options));
   Answer& answer = question.answer;
   const Learned& learned = question.generation->learned;
@@ -261,7 +312,7 @@ Result<Answer> LibraryImpl::ask_once(std::string_view text, const AskOptions& op
     answer.reader = "none";
     answer.route.router = "none";
     answer.route.policy = std::string(policy_name(question.policy.policy));
-    return std::move(answer);
+    return question;
   }
 
   // The first gate: may the search be saved?
@@ -309,7 +360,11 @@ Result<Answer> LibraryImpl::ask_once(std::string_view text, const AskOptions& op
       answer.gate.decision == GateDecision::kBoth)
     COLLEGIUM_RETURN_IF_ERROR(answer_internally(question, options, on_token));
   if (answer.gate.decision == GateDecision::kRefuse) answer.reader = "none";
-  return std::move(answer);
+  return question;
+}
+
+bool LibraryImpl::is_whole(const Question& question) const {
+  return !question.index_changed && question.answer.commit_seq == corpus_->commit_seq();
 }
 
 Result<Answer> LibraryImpl::ask(std::string_view question, const AskOptions& options,
@@ -324,10 +379,9 @@ Result<Answer> LibraryImpl::ask(std::string_view question, const AskOptions& opt
       return on_token(piece);
     };
   for (int attempt = 1;; ++attempt) {
-    COLLEGIUM_ASSIGN_OR_RETURN(Answer answer, ask_once(question, options, watched));
+    COLLEGIUM_ASSIGN_OR_RETURN(Question answered, ask_once(question, options, watched));
     // What a caller has already been shown is not said twice.
-    if (streamed || attempt == kAttempts || answer.commit_seq == corpus_->commit_seq())
-      return answer;
+    if (streamed || attempt == kAttempts || is_whole(answered)) return std::move(answered.answer);
   }
 }
 
@@ -348,8 +402,7 @@ Result<Answer> LibraryImpl::search(std::string_view query, const AskOptions& opt
       answer.route.policy = std::string(policy_name(question.policy.policy));
       answer.route.reason = "there are no documents";
     }
-    if (attempt == kAttempts || answer.commit_seq == corpus_->commit_seq())
-      return std::move(answer);
+    if (attempt == kAttempts || is_whole(question)) return std::move(answer);
   }
 }
 

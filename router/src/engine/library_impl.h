@@ -52,6 +52,7 @@ class LibraryImpl : public Library {
   Result<Evaluation> evaluate(const EvaluateOptions& options,
                               const core::ProgressCallback& progress) const override;
   Result<Document> document(std::string_view collection, std::string_view id) const override;
+  Result<std::vector<std::string>> document_ids(std::string_view collection) const override;
   Result<LibraryInfo> info() const override;
   const core::Encoder& encoder() const override { return *encoder_; }
   Status close() override;
@@ -102,8 +103,10 @@ class LibraryImpl : public Library {
                            const core::LanguageModel::TokenCallback& on_token) const;
   Status read(Question& question, const AskOptions& options,
               const core::LanguageModel::TokenCallback& on_token) const;
-  Result<Answer> ask_once(std::string_view question, const AskOptions& options,
-                          const core::LanguageModel::TokenCallback& on_token) const;
+  Result<Question> ask_once(std::string_view question, const AskOptions& options,
+                            const core::LanguageModel::TokenCallback& on_token) const;
+  // Whether everything in it is of one commit and of one generation of each index.
+  bool is_whole(const Question& question) const;
 
   std::string path_;
   LibrarySettings settings_;

@@ -104,10 +104,14 @@ Status copy_files(const std::string& from, const std::vector<std::string>& files
 }
 
 Result<std::shared_ptr<const core::Encoder>> load_encoder(const std::string& library_path,
-                                                          const ModelReference& reference,
+                                                          const LibrarySettings& settings,
                                                           const std::string& moved_to) {
+  const ModelReference& reference = settings.encoder;
   const std::string path = model_path(library_path, reference, moved_to);
-  auto encoder = core::Encoder::load(path);
+  core::EncoderOptions options;
+  options.compute = settings.compute;
+  options.truncate_dim = settings.truncate_dim;
+  auto encoder = core::Encoder::load(path, options);
   if (!encoder.ok()) return explain(encoder.status(), "encoder", reference);
   COLLEGIUM_RETURN_IF_ERROR(check_digest("the encoder", path, (*encoder)->digest(), reference));
   return encoder;

@@ -22,11 +22,11 @@ Status sync_folder(const std::string& folder);
 std::string model_path(const std::string& library_path, const ModelReference& reference,
                        const std::string& moved_to);
 
-// Loads what the settings refer to. `moved_to` replaces the path of a linked model. corruption if a
-// copy no longer has the digest it was made with, failed_precondition if a linked model has
-// another.
+// Load what the settings refer to, the encoder as they say. `moved_to` replaces the path of a
+// linked model. corruption if a copy no longer has the digest it was made with, failed_precondition
+// if a linked model has another.
 Result<std::shared_ptr<const core::Encoder>> load_encoder(const std::string& library_path,
-                                                          const ModelReference& reference,
+                                                          const LibrarySettings& settings,
                                                           const std::string& moved_to);
 // Null if the library has none.
 Result<std::shared_ptr<const core::LanguageModel>> load_language_model(

@@ -11,6 +11,7 @@ namespace collegium::router {
 namespace {
 
 constexpr std::uint8_t kRecordVersion = 1;
+constexpr std::uint32_t kVectorOriginsFormat = 1;
 
 class Writer {
  public:
@@ -152,10 +153,17 @@ std::string negative_key(std::string_view query) {
   return std::string(kNegativePrefix) + text_digest(query);
 }
 
+std::string made_with_key(std::string_view collection) {
+  return "made-with/" + std::string(collection);
+}
+
 std::string LibrarySettings::to_json() const {
-  return nlohmann::ordered_json{{"format", format},
-                                {"encoder", model_to_json(encoder)},
-                                {"language_model", model_to_json(language_model)}}
+  return nlohmann::ordered_json{
+      {"format", format},
+      {"encoder", model_to_json(encoder)},
+      {"language_model", model_to_json(language_model)},
+      {"encoder_options",
+       {{"compute", std::string(core::compute_name(compute))}, {"truncate_dim", truncate_dim}}}}
       .dump();
 }
 
@@ -169,10 +177,44 @@ Result<LibrarySettings> LibrarySettings::parse(std::string_view text) {
                                    ", this build reads up to " + std::to_string(kLibraryFormat));
     settings.encoder = model_from_json(json.at("encoder"));
     settings.language_model = model_from_json(json.at("language_model"));
+    if (settings.format >= 2) {
+      const auto& options = json.at("encoder_options");
+      auto compute = core::parse_compute(options.at("compute").get<std::string>());
+      if (!compute.ok())
+        return Status::not_supported("the library's settings record: " +
+                                     compute.status().message());
+      settings.compute = *compute;
+      settings.truncate_dim = options.at("truncate_dim").get<std::size_t>();
+    }
     return settings;
   } catch (const nlohmann::json::exception& error) {
     return Status::corruption(std::string("the library's settings record is malformed: ") +
                               error.what());
+  }
+}
+
+std::string VectorOrigins::to_json() const {
+  auto list = nlohmann::ordered_json::array();
+  for (const VectorOrigin& origin : origins)
+    list.push_back({{"compute", origin.compute}, {"isa", origin.isa}});
+  return nlohmann::ordered_json{{"format", kVectorOriginsFormat}, {"vectors", list}}.dump();
+}
+
+Result<VectorOrigins> VectorOrigins::parse(std::string_view text) {
+  try {
+    const auto json = nlohmann::json::parse(text);
+    VectorOrigins result;
+    const auto format = json.at("format").get<std::uint32_t>();
+    if (format > kVectorOriginsFormat)
+      return Status::not_supported("a made-with record has format " + std::to_string(format) +
+                                   ", this build reads up to " +
+                                   std::to_string(kVectorOriginsFormat));
+    for (const auto& entry : json.at("vectors"))
+      result.origins.insert(
+          {entry.at("compute").get<std::string>(), entry.at("isa").get<std::string>()});
+    return result;
+  } catch (const nlohmann::json::exception& error) {
+    return Status::corruption(std::string("a made-with record is malformed: ") + error.what());
   }
 }
 

@@ -4,12 +4,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "collegium/core/experts/encoder.h"
 #include "collegium/core/status.h"
 #include "collegium/router/learning.h"
+#include "collegium/router/library.h"
 
 // The engine's own small truths, kept as records of the store beside the documents they speak of.
 // Layouts are in docs/formats.md. Keys:
@@ -17,10 +20,14 @@
 //   generation                           what fit learned (learned_files.h), JSON
 //   pair/<collection>/<document>/<query> StoredPair; the last two parts are digests
 //   negative/<query>                     StoredNegative; the last part is a digest
+//   made-with/<collection>               VectorOrigins, JSON
 // A collection's name holds no '/', so no key is a prefix of another collection's.
 namespace collegium::router {
 
-inline constexpr std::uint32_t kLibraryFormat = 1;
+// Version history of LibrarySettings:
+//   1: encoder and language model
+//   2: adds encoder_options (compute, truncate_dim); absent in 1, where they have their defaults
+inline constexpr std::uint32_t kLibraryFormat = 2;
 inline constexpr std::string_view kLibraryKey = "library";
 inline constexpr std::string_view kGenerationKey = "generation";
 inline constexpr std::string_view kNegativePrefix = "negative/";
@@ -35,6 +42,7 @@ std::string pair_prefix(std::string_view collection, std::string_view document_i
 std::string pair_key(std::string_view collection, std::string_view document_id,
                      std::string_view query);
 std::string negative_key(std::string_view query);
+std::string made_with_key(std::string_view collection);
 
 struct ModelReference {
   std::string digest;  // empty: no such model
@@ -45,9 +53,19 @@ struct ModelReference {
 struct LibrarySettings {
   std::uint32_t format = kLibraryFormat;
   ModelReference encoder, language_model;
+  core::Compute compute = core::Compute::kAuto;
+  std::size_t truncate_dim = 0;
   std::string to_json() const;
   // corruption, not_supported (newer format).
   static Result<LibrarySettings> parse(std::string_view json);
+};
+
+// In which ways a collection's vectors were made; told to whoever asks, and nothing else depends on
+// it. Names are kept as they are: a newer build may know more of them.
+struct VectorOrigins {
+  std::set<VectorOrigin> origins;
+  std::string to_json() const;
+  static Result<VectorOrigins> parse(std::string_view json);
 };
 
 // A pair with its query's plain vector, so that a router refits in seconds.

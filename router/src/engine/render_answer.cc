@@ -73,6 +73,17 @@ std::string cost_line(const std::vector<StageCost>& cost) {
   return text + "0 network";
 }
 
+// The collections that were not searched exactly.
+std::string graphs_line(const std::map<std::string, std::uint64_t>& generations) {
+  std::string text;
+  for (const auto& [collection, generation] : generations) {
+    if (generation == 0) continue;
+    text += (text.empty() ? "approximate in " : ", ") + collection + " (generation " +
+            std::to_string(generation) + ")";
+  }
+  return text;
+}
+
 // What is said when there is no text: why, in words.
 std::string no_answer(const Answer& answer) {
   if (answer.gate.decision == GateDecision::kRefuse) return "no answer: " + answer.gate.reason;
@@ -135,7 +146,7 @@ std::string Answer::to_text() const {
 
 std::string Answer::to_json() const {
   ordered_json cited = ordered_json::array();
-  for (const CitedPassage& passage : passages)
+  for (const CitedPassage& passage : passages) {
     cited.push_back({{"number", passage.number},
                      {"collection", passage.collection},
                      {"document_id", passage.document_id},
@@ -144,7 +155,12 @@ std::string Answer::to_json() const {
                      {"bytes", {passage.bytes.begin, passage.bytes.end}},
                      {"text", passage.text},
                      {"score", passage.score},
-                     {"similarity", passage.similarity}});
+                     {"similarity", passage.similarity},
+                     {"index_generation", passage.index_generation}});
+    if (!passage.source.empty())
+      cited.back()["source"] =
+          ordered_json::parse(passage.source, nullptr, /*allow_exceptions=*/false);
+  }
   ordered_json costs = ordered_json::array();
   for (const StageCost& entry : cost)
     costs.push_back({{"stage", entry.stage}, {"ms", entry.ms}, {"flops", entry.flops}});
@@ -157,7 +173,8 @@ std::string Answer::to_json() const {
                             {"passages", std::move(cited)},
                             {"cost", std::move(costs)},
                             {"generation", generation},
-                            {"commit_seq", commit_seq}};
+                            {"commit_seq", commit_seq},
+                            {"index_generations", index_generations}};
   // A language model may end within a character: such bytes are replaced, not thrown at.
   return result.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }
@@ -186,7 +203,12 @@ std::string Answer::to_html() const {
   if (gate.stage != GateStage::kAlways) html += bar(gate.probability, "#5a9a5a");
   html += html_escape(gate_line(gate)) +
           "</td></tr><tr><td style=\"text-align:left\">cost</td><td style=\"text-align:left\">" +
-          html_escape(cost_line(cost)) + "</td></tr></tbody></table>";
+          html_escape(cost_line(cost)) + "</td></tr>";
+  const std::string graphs = graphs_line(index_generations);
+  if (!graphs.empty())
+    html += "<tr><td style=\"text-align:left\">index</td><td style=\"text-align:left\">" +
+            html_escape(graphs) + "</td></tr>";
+  html += "</tbody></table>";
   for (const CitedPassage& passage : passages)
     html += "<details><summary>[" + std::to_string(passage.number) + "] " +
             html_escape(passage_name(passage)) + " <small>score " + fixed(passage.score, 2) +

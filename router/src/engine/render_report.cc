@@ -45,6 +45,13 @@ std::string accuracies(const std::map<std::string, double>& accuracy) {
   return text;
 }
 
+std::string origins_text(const std::vector<VectorOrigin>& origins) {
+  std::string text;
+  for (const VectorOrigin& origin : origins)
+    text += (text.empty() ? "" : ", ") + origin.compute + " on " + origin.isa;
+  return text;
+}
+
 std::string strength_text(const FitReport::Expert& expert) {
   return expert.strength > 0.0f ? fixed(static_cast<double>(expert.strength), 2) : "none";
 }
@@ -128,7 +135,7 @@ std::string LibraryInfo::to_text() const {
                      ", commit " + std::to_string(commit_seq) + ")\n";
   text += "collegium   " + version + ", " + isa + "\n";
   text += "encoder     " + encoder_folder + " (dimension " + std::to_string(dim) + ", " +
-          std::to_string(max_tokens) + " tokens, " + encoder_digest + ")\n";
+          std::to_string(max_tokens) + " tokens, " + compute + ", " + encoder_digest + ")\n";
   text += "language    " + (language_model.empty() ? "none" : language_model) + "\n";
   text += "learned     " + (generation.empty() ? "nothing yet" : generation) + "\n";
   text += "router      " + router + "\npolicy      " + policy_line(policy) + "\n";
@@ -140,6 +147,8 @@ std::string LibraryInfo::to_text() const {
             collection.index.index_kind + "), pairs " + std::to_string(collection.pairs[0]) +
             " train / " + std::to_string(collection.pairs[1]) + " dev / " +
             std::to_string(collection.pairs[2]) + " test, expert " + collection.expert;
+    if (!collection.vectors_made.empty())
+      text += ", vectors made in " + origins_text(collection.vectors_made);
     if (collection.index.index_rebuilt) text += "; index rebuilt: " + collection.index.index_note;
     text += "\n";
   }
@@ -148,7 +157,10 @@ std::string LibraryInfo::to_text() const {
 
 std::string LibraryInfo::to_json() const {
   ordered_json list = ordered_json::array();
-  for (const Collection& collection : collections)
+  for (const Collection& collection : collections) {
+    ordered_json origins = ordered_json::array();
+    for (const VectorOrigin& origin : collection.vectors_made)
+      origins.push_back({{"compute", origin.compute}, {"isa", origin.isa}});
     list.push_back({{"name", collection.index.name},
                     {"documents", collection.index.documents},
                     {"passages", collection.index.passages},
@@ -159,7 +171,10 @@ std::string LibraryInfo::to_json() const {
                      {{"train", collection.pairs[0]},
                       {"dev", collection.pairs[1]},
                       {"test", collection.pairs[2]}}},
-                    {"expert", collection.expert}});
+                    {"expert", collection.expert},
+                    {"index_generation", collection.index.index_generation},
+                    {"vectors_made", std::move(origins)}});
+  }
   return dump({{"path", path},
                {"version", version},
                {"isa", isa},
@@ -175,7 +190,9 @@ std::string LibraryInfo::to_json() const {
                {"gate_note", gate_note},
                {"policy", policy_json(policy)},
                {"collections", std::move(list)},
-               {"negatives", negatives}});
+               {"negatives", negatives},
+               {"compute", compute},
+               {"truncate_dim", truncate_dim}});
 }
 
 }  // namespace collegium::router

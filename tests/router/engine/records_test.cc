@@ -1,5 +1,6 @@
 #include "engine/records.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace collegium::router {
@@ -68,12 +69,57 @@ TEST(Records, SettingsComeBackAndNewerOnesAreNotSupported) {
   ASSERT_TRUE(back.ok());
   EXPECT_EQ(back->encoder.digest, "abc");
   EXPECT_TRUE(back->language_model.linked);
+  EXPECT_EQ(back->compute, core::Compute::kAuto);
+  EXPECT_EQ(back->truncate_dim, 0u);
   settings.format = kLibraryFormat + 1;
   const auto newer = LibrarySettings::parse(settings.to_json());
   EXPECT_EQ(newer.status().code(), StatusCode::kNotSupported);
-  EXPECT_EQ(newer.status().message(), "the library has format 2, this build reads up to 1");
+  EXPECT_EQ(newer.status().message(), "the library has format 3, this build reads up to 2");
   EXPECT_EQ(LibrarySettings::parse("{\"format\":").status().code(), StatusCode::kCorruption);
   EXPECT_EQ(LibrarySettings::parse("[]").status().code(), StatusCode::kCorruption);
+}
+
+TEST(Records, HowTheEncoderIsRunComesBackAndWhatIsUnknownIsNotSupported) {
+  LibrarySettings settings;
+  settings.encoder = {"abc", "encoder", false};
+  settings.compute = core::Compute::kInt8;
+  settings.truncate_dim = 64;
+  const std::string json = settings.to_json();
+  const auto back = LibrarySettings::parse(json);
+  ASSERT_TRUE(back.ok()) << back.status().to_string();
+  EXPECT_EQ(back->compute, core::Compute::kInt8);
+  EXPECT_EQ(back->truncate_dim, 64u);
+  const auto with = [&](const std::string& from, const std::string& to) {
+    std::string changed = json;
+    changed.replace(changed.find(from), from.size(), to);
+    return LibrarySettings::parse(changed).status();
+  };
+  EXPECT_EQ(with("\"int8\"", "\"int3\"").code(), StatusCode::kNotSupported);
+  EXPECT_THAT(with("\"int8\"", "\"int3\"").message(), testing::HasSubstr("'int3'"));
+  EXPECT_EQ(with("\"int8\"", "8").code(), StatusCode::kCorruption);
+  EXPECT_EQ(with("encoder_options", "encoder_opinions").code(), StatusCode::kCorruption);
+  // Of format 1 it is not asked for.
+  const auto older = LibrarySettings::parse(
+      R"({"format":1,"encoder":{"digest":"a","path":"encoder","linked":false},)"
+      R"("language_model":{"digest":"","path":"","linked":false}})");
+  ASSERT_TRUE(older.ok()) << older.status().to_string();
+  EXPECT_EQ(older->compute, core::Compute::kAuto);
+}
+
+TEST(Records, HowVectorsWereMadeComesBackWithNamesThatAreUnknownHere) {
+  VectorOrigins made;
+  made.origins = {{"int8", "amx"}, {"fp32", "scalar"}, {"int4", "avx1024"}};
+  const auto back = VectorOrigins::parse(made.to_json());
+  ASSERT_TRUE(back.ok()) << back.status().to_string();
+  EXPECT_EQ(back->origins, made.origins);
+  EXPECT_EQ(VectorOrigins::parse(R"({"format":2,"vectors":[]})").status().message(),
+            "a made-with record has format 2, this build reads up to 1");
+  for (const char* bad :
+       {"", "[]", "{}", R"({"format":1})", R"({"format":1,"vectors":[{"compute":"fp32"}]})",
+        R"({"format":1,"vectors":[{"compute":"fp32","isa":7}]})",
+        R"({"format":1,"vectors":["x"]})"})
+    EXPECT_EQ(VectorOrigins::parse(bad).status().code(), StatusCode::kCorruption) << bad;
+  EXPECT_EQ(made_with_key("law"), "made-with/law");
 }
 
 TEST(Records, KeysOfOneCollectionAreNoPrefixOfAnothers) {

@@ -55,8 +55,9 @@ TEST(Render, JsonHasEveryPartUnderStableKeys) {
   const auto json = nlohmann::ordered_json::parse(sample_answer().to_json());
   std::vector<std::string> keys;
   for (const auto& [key, value] : json.items()) keys.push_back(key);
-  EXPECT_THAT(keys, testing::ElementsAre("question", "text", "reader", "note", "route", "gate",
-                                         "passages", "cost", "generation", "commit_seq"));
+  EXPECT_THAT(
+      keys, testing::ElementsAre("question", "text", "reader", "note", "route", "gate", "passages",
+                                 "cost", "generation", "commit_seq", "index_generations"));
   EXPECT_EQ(json["route"]["entries"][0]["collection"], "postgresql");
   EXPECT_EQ(json["gate"]["stage"], std::string(gate_stage_name(GateStage::kAfterSearch)));
   EXPECT_EQ(json["gate"]["features"]["top_score"], 0.5);
@@ -86,6 +87,20 @@ TEST(Render, HtmlEscapesEveryPartThatComesFromOutside) {
   report.experts.push_back({.collection = evil, .note = evil});
   report.router = report.gate_note = report.generation = evil;
   EXPECT_THAT(report.to_html(), Not(HasSubstr("<script")));
+}
+
+TEST(Render, TheIndexGenerationsAreInTheJsonAndTheGraphsInTheHtml) {
+  Answer answer = sample_answer();
+  answer.index_generations = {{"music", 0}, {"statistics", 0}};
+  EXPECT_THAT(answer.to_html(), Not(HasSubstr("approximate")));
+  answer.index_generations["<postgresql>"] = answer.passages[0].index_generation =
+      0xffffffffffffffffu;
+  EXPECT_THAT(answer.to_html(),
+              HasSubstr("approximate in &lt;postgresql&gt; (generation 18446744073709551615)<"));
+  const auto json = nlohmann::json::parse(answer.to_json());
+  EXPECT_EQ(json["index_generations"]["<postgresql>"], 0xffffffffffffffffu);
+  EXPECT_EQ(json["index_generations"]["music"], 0u);
+  EXPECT_EQ(json["passages"][0]["index_generation"], 0xffffffffffffffffu);
 }
 
 TEST(Render, HtmlRefersToNothingOutside) {

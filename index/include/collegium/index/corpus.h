@@ -14,6 +14,7 @@
 #include "collegium/core/progress.h"
 #include "collegium/core/status.h"
 #include "collegium/core/text/passages.h"
+#include "collegium/index/lexical.h"
 #include "collegium/index/search_options.h"
 
 namespace collegium::index {
@@ -41,11 +42,16 @@ struct Hit {
   std::uint32_t passage = 0;  // ordinal within its document
   core::ByteSpan bytes;       // of the passage, in the document's text
   std::string section;
-  float score = 0.0f;  // inner product of query and passage vector
+  float score = 0.0f;  // inner product of query and passage vector, or BM25
   // Of the collection's index that was searched. 0: exactly, so that the hits are a function of
   // (commit, query, k). Else a digest of the graph, of which they are a function too: a graph that
   // was extended and one that was built at once differ, and so may what they miss.
   std::uint64_t index_generation = 0;
+  // The value of SearchOptions::source_field in the document's metadata, as JSON (a string in its
+  // quotes); of an array the first element's. Empty: not asked for, not there, or an object.
+  std::string source;
+  // Of a lexical search that was asked to explain itself: the words that matched.
+  std::vector<LexicalMatch> matches;
 };
 
 // What a hit points at. `vector` (dim,).
@@ -60,10 +66,14 @@ struct CollectionInfo {
   std::string name;
   std::uint64_t documents = 0;
   std::uint64_t passages = 0;
-  std::string index_kind;  // how it is searched now: "exact", or "hnsw" when it has a graph
+  // How it is searched now: "hnsw" when it has a graph, "exact-int8" when rows are read as bytes
+  // first (with the hits and scores of "exact"), or "exact".
+  std::string index_kind;
   std::uint64_t index_generation = 0;  // as in Hit, now
   bool index_rebuilt = false;          // open() had to rebuild its index from the store
   std::string index_note;              // why, or empty
+  // open() had to make its postings, which the store lacked, from its documents.
+  bool postings_rebuilt = false;
 };
 
 // One collection as it stood at one commit: immutable, shared, safe to read from any thread.
@@ -95,6 +105,9 @@ class COLLEGIUM_API WriteSet {
   WriteSet& operator=(WriteSet&&) noexcept;
 
   void create_collection(std::string name);
+  // How words are found and scored; without it as LexicalSettings has it. commit() is
+  // failed_precondition if that finds other words and the collection has passages already.
+  void set_lexical(std::string collection, LexicalSettings settings);
   // Replaces a document with the same id.
   void put_document(std::string collection, NewDocument document);
   // commit() is not_found when there is no such document.
@@ -121,6 +134,49 @@ struct CorpusOptions {
   std::uint64_t hnsw_threshold = 100000;
 };
 
+// When commit() returns.
+enum class Durability {
+  // When the commit is on the disk: it survives the loss of power. Commits of several threads that
+  // wait at the same time share one sync.
+  kSync,
+  // When the system has it: it survives the end of this process however it ends, kill -9 too. Power
+  // lost before the next synced commit, sync(), flush_indexes() or close() may take the last of
+  // these commits, always from the end; open() does not call that data loss. Many times faster.
+  kAsync,
+};
+
+struct CommitOptions {
+  Durability durability = Durability::kSync;
+};
+
+// One thing that is wrong, or that was dropped: `where` is a file, or says which document.
+struct CorpusFinding {
+  std::string where;
+  std::string problem;
+};
+
+struct VerifyReport {
+  std::uint64_t commit_seq = 0;
+  std::uint64_t collections = 0;
+  std::uint64_t documents = 0;
+  std::uint64_t passages = 0;
+  std::uint64_t records = 0;
+  std::vector<CorpusFinding> findings;  // at most 1000, then one that says how many more there were
+  bool ok() const noexcept { return findings.empty(); }
+};
+
+struct BackupReport {
+  std::uint64_t commit_seq = 0;  // which commit the backup is equal to
+  std::uint64_t files = 0;
+  std::uint64_t bytes = 0;
+};
+
+struct RepairReport {
+  std::uint64_t documents = 0;  // saved
+  std::uint64_t records = 0;    // saved
+  std::vector<CorpusFinding> dropped;
+};
+
 // A query vector for each collection, as bound experts need it.
 struct CollectionQuery {
   std::string_view collection;
@@ -129,9 +185,9 @@ struct CollectionQuery {
 };
 
 // Documents in RocksDB (the truth) and vectors in FAISS (a cache of it), kept in step.
-// Any number of threads may read; writes are serialised inside. One process holds a corpus: a
-// second open is `busy` and names the holder. In a forked child commit() and flush_indexes() are
-// failed_precondition, and close() leaves the parent's corpus alone. Files: docs/formats.md.
+// Any number of threads may read and write. One process holds a corpus: a second open is `busy` and
+// names the holder, while open_read_only() needs no leave. In a forked child everything that writes
+// is failed_precondition, and close() leaves the parent's corpus alone. Files: docs/formats.md.
 class COLLEGIUM_API Corpus {
  public:
   // Makes the folder `path`, readable by its owner alone. already_exists if it holds a corpus or
@@ -142,20 +198,41 @@ class COLLEGIUM_API Corpus {
   // not_supported (newer format). A missing or damaged index file is rebuilt from the store and
   // said in CollectionInfo.
   static Result<std::unique_ptr<Corpus>> open(const std::string& path);
+  // The corpus as it is now, for reading only, whoever holds it: takes no lock, writes nothing, and
+  // stays at this commit whatever the holder does (its files are kept open) until reopen(). Errors
+  // as open(), never busy; failed_precondition if the store has an older version, which opening for
+  // writing brings up to date; io_error if the holder changes the files faster than they can be
+  // opened.
+  static Result<std::unique_ptr<Corpus>> open_read_only(const std::string& path);
+  // verify() of a corpus that may not even open: then the report has the reason as its finding.
+  // not_found when there is no corpus; changes nothing.
+  static Result<VerifyReport> verify_folder(const std::string& path);
+  // Saves what can still be read of the corpus in `path` into a new one in `to`, and changes
+  // nothing in `path` but OWNER. A document is saved whole, with all its passages and vectors and
+  // as it was last written, or dropped and named in the report; likewise a record; nothing is made
+  // up, and nothing that was removed comes back, except what only an unreadable commit had removed
+  // (the report names those commits). Rows and commit numbers begin anew. corruption when RocksDB's
+  // list of files (CURRENT, MANIFEST) or the settings cannot be read: which of the files are the
+  // store cannot be told then, so that only a backup helps. not_found, busy, already_exists (`to`
+  // is no empty folder), resource_exhausted, io_error.
+  static Result<RepairReport> repair(const std::string& path, const std::string& to);
   virtual ~Corpus() = default;  // closes
 
   virtual const CorpusOptions& options() const noexcept = 0;
   virtual std::uint64_t commit_seq() const noexcept = 0;
   virtual std::uint32_t format_version() const noexcept = 0;
 
-  // All of `writes` or nothing, in one synced batch; when it returns ok they survive kill -9.
+  // All of `writes` or nothing, in one batch; what ok promises says `options`.
   // invalid_argument (dimension, non-finite vector, empty or long id, not UTF-8, metadata that is
   // no JSON object, a passage outside its text, more than 1 GiB at once, the same id twice),
   // not_found (unknown collection, a document to remove), already_exists (a collection),
   // resource_exhausted (disk full), io_error. After one of the last two the corpus is read-only:
-  // reads and searches go on, every commit fails in the same way until it is opened again.
+  // reads and searches go on, every commit fails in the same way until reopen().
+  // failed_precondition when opened for reading only.
   // Returns the new commit_seq; an empty set writes nothing and returns the current one.
-  virtual Result<std::uint64_t> commit(WriteSet writes) = 0;
+  virtual Result<std::uint64_t> commit(WriteSet writes, const CommitOptions& options = {}) = 0;
+  // All commits so far are on the disk when it returns ok. Errors as commit().
+  virtual Status sync() = 0;
 
   virtual std::vector<std::string> collections() const = 0;  // bytewise ascending
   virtual Result<CollectionInfo> collection_info(std::string_view collection) const = 0;
@@ -178,19 +255,74 @@ class COLLEGIUM_API Corpus {
   // The `k` documents of `collection` nearest to `query` (dim,) by inner product; ties by (score
   // descending, id bytewise ascending), also across the k boundary. k 0, another dimension or a
   // query without finite length is invalid_argument; fewer hits than k when the collection is
-  // smaller. The result does not depend on other calls.
+  // smaller, or less of it passes the filter and the caps in `options`. The result does not depend
+  // on other calls.
   virtual Result<std::vector<Hit>> search(std::string_view collection, std::span<const float> query,
                                           std::size_t k,
                                           const SearchOptions& options = {}) const = 0;
+
+  // search() for each of `queries` (n, dim), n any number, on one state of the collection: to the
+  // bit what search() gives for the query alone. Rows are read once for a dozen queries, so a batch
+  // takes a fraction of the time.
+  virtual Result<std::vector<std::vector<Hit>>> search_batch(
+      std::string_view collection, std::span<const float> queries, std::size_t k,
+      const SearchOptions& options = {}) const = 0;
 
   // What search_collections() calls.
   virtual Result<std::vector<Hit>> search_merged(std::span<const CollectionQuery> queries,
                                                  std::size_t k,
                                                  const SearchOptions& options = {}) const = 0;
 
+  // The `k` documents whose best passage has the highest BM25 for `query`; see LexicalQuery. Ties
+  // as in search(), and the same filter and caps; `exact` and `breadth` mean nothing here. k 0 and
+  // text that is not UTF-8 are invalid_argument.
+  virtual Result<std::vector<Hit>> search_lexical(std::string_view collection,
+                                                  const LexicalQuery& query, std::size_t k,
+                                                  const SearchOptions& options = {}) const = 0;
+  virtual Result<LexicalSettings> lexical_settings(std::string_view collection) const = 0;
+
   // Builds the graphs that are due and writes every index file that is behind the store. close()
   // calls it. Readers and writers go on meanwhile. For a graph expect minutes per 100,000 rows.
   virtual Status flush_indexes() = 0;
+  // Reads the files anew, without giving up the lock: after a failed write to write again, when
+  // opened for reading only to see the newest commit. Waits for calls under way; views stay valid.
+  // A commit that failed may turn out to have been kept. Errors as open(); the corpus then reads
+  // and searches on as it did (if its store cannot even be opened for reading, only searches do),
+  // and reopen() can be tried again.
+  virtual Status reopen() = 0;
+
+  // Copies the corpus as of one commit into `to`, while readers and writers go on; every file is
+  // synced. The copy is a corpus: to restore, open it, or copy it back to where it came from when
+  // nobody holds that. already_exists (`to` is no empty folder), not_found (its parent),
+  // resource_exhausted, io_error, failed_precondition when opened for reading only. On failure
+  // nothing stays in `to`.
+  virtual Result<BackupReport> backup(const std::string& to) = 0;
+
+  // Reads everything: every checksum of RocksDB's tables and logs, the change log from its first
+  // entry to its last and the directory against it, every document with its passages and vectors,
+  // the counts, every index file. What is wrong is in the report; a failure means that it could not
+  // look. Changes nothing; readers go on, commits wait for its first part. About a read of the
+  // folder, and memory for the ids of the documents.
+  virtual Result<VerifyReport> verify() = 0;
+
+  // Merges the store's files, which gives back the room of what was replaced or removed. Readers
+  // and writers go on.
+  virtual Status compact() = 0;
+
+  // What was replaced or removed is gone when it returns ok: from every file in the folder, logs,
+  // index files and RocksDB's lists included (not from blocks that the disk holds free, and not
+  // from backups). The change log begins anew. Rewrites everything, a graph with removed rows too;
+  // waits for calls under way, and everything else waits for it. Views stay valid, and may hold
+  // what was removed; so may the files that a reader who opened the corpus before still has open.
+  virtual Status purge() = 0;
+
+  // Writes the documents of `collection` as of one commit to the file `path`, by ascending id, one
+  // JSON object a line: "_id", "title", "text", "metadata" (an object). Under another name first,
+  // then renamed over `path`; readable by its owner alone. Returns their number. not_found
+  // (collection, folder), corruption, resource_exhausted, io_error.
+  virtual Result<std::uint64_t> export_jsonl(std::string_view collection,
+                                             const std::string& path) const = 0;
+
   // Waits for calls under way, flushes, and releases the store even if a flush fails (an index
   // file is a cache; the first failure is returned). Later calls are failed_precondition; views
   // stay valid. A second close is ok.

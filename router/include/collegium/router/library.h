@@ -1,5 +1,6 @@
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -41,6 +42,10 @@ struct CreateOptions {
   // and must be UTF-8 then (without it, the name of the language model's file).
   bool link = false;
   std::uint64_t hnsw_threshold = 100000;
+  // How the encoder is run, as in core::EncoderOptions. Recorded: open() runs it so again, since
+  // the stored vectors and what is learned from them belong to it.
+  core::Compute compute = core::Compute::kAuto;
+  std::size_t truncate_dim = 0;
 };
 
 struct OpenOptions {
@@ -99,6 +104,9 @@ struct AskOptions {
   ReadMode read = ReadMode::kExtractive;
   std::optional<GateDecision> gate;  // force a decision
   core::GenerateOptions generate;
+  // How every collection is searched. The filter holds in each, whatever the policy; the caps on
+  // sources and near-copies hold among the passages of all of them together.
+  index::SearchOptions search;
 };
 
 struct CitedPassage {
@@ -108,6 +116,9 @@ struct CitedPassage {
   std::string text;
   double score = 0.0;       // as ranked (with shift and prior)
   double similarity = 0.0;  // plain cosine
+  // Of the index it was found in, as in index::Hit. 0: by exact search.
+  std::uint64_t index_generation = 0;
+  std::string source;  // the value of SearchOptions::source_field, as index::Hit has it
 };
 
 struct StageCost {
@@ -127,9 +138,19 @@ struct COLLEGIUM_API Answer {
   std::vector<StageCost> cost;
   std::string generation;        // digest of what was learned; empty before fit
   std::uint64_t commit_seq = 0;  // of the store the answer was read from
-  std::string to_text() const;   // as `collegium ask` prints it
+  // Of every collection that was searched, as in index::Hit. 0: exactly, or nothing was found in
+  // it. The passages are a function of question, options, `generation`, `commit_seq` and these.
+  std::map<std::string, std::uint64_t> index_generations;
+  std::string to_text() const;  // as `collegium ask` prints it
   std::string to_json() const;
   std::string to_html() const;
+};
+
+// How stored vectors were made. Names are as in core::compute_name and core::isa_name.
+struct VectorOrigin {
+  std::string compute;  // "fp32", "int8", ...
+  std::string isa;      // the level of the machine that embedded them: "scalar", "avx2", ...
+  friend auto operator<=>(const VectorOrigin&, const VectorOrigin&) = default;
 };
 
 struct COLLEGIUM_API LibraryInfo {
@@ -138,12 +159,18 @@ struct COLLEGIUM_API LibraryInfo {
   std::uint64_t commit_seq = 0;
   std::string encoder_folder, encoder_digest;
   std::size_t dim = 0, max_tokens = 0;
+  std::string compute;           // what the encoder is run in: "fp32", "int8", ...
+  std::size_t truncate_dim = 0;  // asked for when the library was made; 0: what the model says
   std::string language_model, generation, router, gate_note;
   PolicyParameters policy;
   struct Collection {
     index::CollectionInfo index;
     std::size_t pairs[3] = {0, 0, 0};
     std::string expert;  // "none", or its strength and digest
+    // Every way in which vectors of passages and of pairs' queries that are or were in the
+    // collection were made, ascending. Kept to be read: whatever is here, the library opens. Empty:
+    // nothing was embedded since this is recorded.
+    std::vector<VectorOrigin> vectors_made;
   };
   std::vector<Collection> collections;
   std::size_t negatives = 0;
@@ -193,6 +220,8 @@ class COLLEGIUM_API Library {
                                       const core::ProgressCallback& progress = {}) const = 0;
 
   virtual Result<Document> document(std::string_view collection, std::string_view id) const = 0;
+  // The ids of its documents, bytewise ascending. not_found: no such collection.
+  virtual Result<std::vector<std::string>> document_ids(std::string_view collection) const = 0;
   virtual Result<LibraryInfo> info() const = 0;
   virtual const core::Encoder& encoder() const = 0;
   virtual Status close() = 0;
