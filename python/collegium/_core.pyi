@@ -301,6 +301,8 @@ class RouteEntry:
     def searched_again(self) -> bool: ...
     @property
     def shift(self) -> float: ...
+    @property
+    def lexical_weight(self) -> float: ...
 
 class Route:
     @property
@@ -478,6 +480,10 @@ class FitReportExpert:
     @property
     def dev_ndcg(self) -> float: ...
     @property
+    def lexical_weight(self) -> float: ...
+    @property
+    def dev_ndcg_hybrid(self) -> float: ...
+    @property
     def kept(self) -> bool: ...
     @property
     def note(self) -> str: ...
@@ -589,6 +595,10 @@ class CitedPassage:
     @property
     def score(self) -> float: ...
     @property
+    def dense_score(self) -> float | None: ...
+    @property
+    def lexical_score(self) -> float | None: ...
+    @property
     def similarity(self) -> float: ...
     @property
     def index_generation(self) -> int: ...
@@ -681,6 +691,7 @@ class Library:
         read: str = "extractive",
         gate: str | None = None,
         generate: GenerateOptions,
+        lexical_weight: float | None = None,
         filter: str | None = None,
         source_field: str = "",
         max_per_source: int = 0,
@@ -694,6 +705,7 @@ class Library:
         collections: Sequence[str],
         policy: str | None = None,
         k: int = 5,
+        lexical_weight: float | None = None,
         filter: str | None = None,
         source_field: str = "",
         max_per_source: int = 0,

@@ -177,6 +177,7 @@ def _ask(arguments: _Arguments) -> None:
             k=arguments.k,
             read=arguments.read,
             gate=arguments.gate,
+            lexical_weight=arguments.lexical_weight,
             filter=arguments.filter,
             source_field=arguments.source_field,
             max_per_source=arguments.max_per_source,
@@ -402,6 +403,12 @@ exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 130 interrup
     )
     ask.add_argument(
         "--filter", metavar="JSON", help='only documents whose fields pass: \'{"lang": "en"}\''
+    )
+    ask.add_argument(
+        "--lexical-weight",
+        type=float,
+        metavar="W",
+        help="of words (BM25) beside vectors, 0 to 1 (default: what fit chose)",
     )
     ask.add_argument(
         "--source-field", metavar="FIELD", default="", help="the field that names a source"

@@ -332,6 +332,7 @@ class Library:
         top_k: int = 0,
         top_p: float = 1.0,
         seed: int = 1,
+        lexical_weight: float | None = None,
         filter: FilterLike | None = None,
         source_field: str = "",
         max_per_source: int = 0,
@@ -349,8 +350,8 @@ class Library:
             gate: force a decision: "retrieve", "internal", "both" or "refuse".
             max_new_tokens, temperature, top_k, top_p, seed: of the language model, as in
                 :meth:`LanguageModel.generate`.
-            filter, source_field, max_per_source, duplicate_similarity: which documents may be
-                found, as in :meth:`search`.
+            lexical_weight, filter, source_field, max_per_source, duplicate_similarity: how passages
+                are ranked and which may be found, as in :meth:`search`.
             on_token: called with each piece of text the language model makes; returning False
                 stops it.
 
@@ -376,6 +377,7 @@ class Library:
                 top_p=top_p,
                 seed=seed,
             ),
+            lexical_weight=lexical_weight,
             filter=filter_of(filter),
             source_field=source_field,
             max_per_source=max_per_source,
@@ -390,6 +392,7 @@ class Library:
         collections: Iterable[str] | None = None,
         policy: Policy | None = None,
         k: int = 5,
+        lexical_weight: float | None = None,
         filter: FilterLike | None = None,
         source_field: str = "",
         max_per_source: int = 0,
@@ -399,6 +402,9 @@ class Library:
 
         Args:
             collections, policy, k: as in :meth:`ask`.
+            lexical_weight: of BM25 beside the vectors in each collection's ranking, 0 to 1; None:
+                what :meth:`fit` chose for each collection on its dev questions (0 before it). Of
+                several collections, vectors alone decide which has which places.
             filter: only documents whose metadata (the fields of :meth:`add` beside id, title and
                 text) passes, decided before ranking, so that ``k`` passages come back if so many
                 documents match. A mapping, or the same as JSON text::
@@ -426,6 +432,7 @@ class Library:
             collections=names_of(collections),
             policy=policy,
             k=k,
+            lexical_weight=lexical_weight,
             filter=filter_of(filter),
             source_field=source_field,
             max_per_source=max_per_source,

@@ -62,8 +62,10 @@ index::SearchOptions search_options(const std::optional<Utf8>& filter, Utf8 sour
 
 AskOptions ask_options(const std::vector<Utf8>& collections, const std::optional<Utf8>& policy,
                        const WholeNumber& k, Utf8 read, const std::optional<Utf8>& gate,
-                       const core::GenerateOptions& generate, index::SearchOptions search) {
+                       const core::GenerateOptions& generate,
+                       const std::optional<double>& lexical_weight, index::SearchOptions search) {
   AskOptions options;
+  options.lexical_weight = lexical_weight;
   options.search = std::move(search);
   options.collections.assign(collections.begin(), collections.end());
   if (policy) options.policy = unwrap(router::parse_policy(policy->view));
@@ -132,6 +134,8 @@ void bind_reports(py::module_& m) {
       .def_readonly("epochs", &FitReport::Expert::epochs)
       .def_readonly("dev_ndcg_plain", &FitReport::Expert::dev_ndcg_plain)
       .def_readonly("dev_ndcg", &FitReport::Expert::dev_ndcg)
+      .def_readonly("lexical_weight", &FitReport::Expert::lexical_weight)
+      .def_readonly("dev_ndcg_hybrid", &FitReport::Expert::dev_ndcg_hybrid)
       .def_readonly("kept", &FitReport::Expert::kept)
       .def_readonly("note", &FitReport::Expert::note);
   py::class_<FitReport>(m, "FitReport")
@@ -214,6 +218,8 @@ void bind_answer(py::module_& m) {
           [](const CitedPassage& self) { return std::pair(self.bytes.begin, self.bytes.end); })
       .def_readonly("text", &CitedPassage::text)
       .def_readonly("score", &CitedPassage::score)
+      .def_readonly("dense_score", &CitedPassage::dense_score)
+      .def_readonly("lexical_score", &CitedPassage::lexical_score)
       .def_readonly("similarity", &CitedPassage::similarity)
       .def_readonly("index_generation", &CitedPassage::index_generation)
       .def_property_readonly("source",
@@ -330,11 +336,11 @@ void bind_library(py::module_& m) {
           [](const Library& self, Utf8 question, const std::vector<Utf8>& collections,
              const std::optional<Utf8>& policy, const WholeNumber& k, Utf8 read,
              const std::optional<Utf8>& gate, const core::GenerateOptions& generate,
-             const std::optional<Utf8>& filter, Utf8 source_field,
-             const WholeNumber& max_per_source, const std::optional<double>& duplicate_similarity,
-             const py::object& on_token) {
+             const std::optional<double>& lexical_weight, const std::optional<Utf8>& filter,
+             Utf8 source_field, const WholeNumber& max_per_source,
+             const std::optional<double>& duplicate_similarity, const py::object& on_token) {
             const AskOptions options = ask_options(
-                collections, policy, k, read, gate, generate,
+                collections, policy, k, read, gate, generate, lexical_weight,
                 search_options(filter, source_field, max_per_source, duplicate_similarity));
             Watch watch{py::none()};
             auto result = [&] {
@@ -349,24 +355,25 @@ void bind_library(py::module_& m) {
           py::arg("question"), py::kw_only(), py::arg("collections"),
           py::arg("policy") = py::none(), py::arg("k") = AskOptions{}.k,
           py::arg("read") = "extractive", py::arg("gate") = py::none(), py::arg("generate"),
-          py::arg("filter") = py::none(), py::arg("source_field") = "",
-          py::arg("max_per_source") = 0, py::arg("duplicate_similarity") = py::none(),
-          py::arg("on_token") = py::none())
+          py::arg("lexical_weight") = py::none(), py::arg("filter") = py::none(),
+          py::arg("source_field") = "", py::arg("max_per_source") = 0,
+          py::arg("duplicate_similarity") = py::none(), py::arg("on_token") = py::none())
       .def(
           "search",
           [](const Library& self, Utf8 query, const std::vector<Utf8>& collections,
              const std::optional<Utf8>& policy, const WholeNumber& k,
-             const std::optional<Utf8>& filter, Utf8 source_field,
-             const WholeNumber& max_per_source, const std::optional<double>& duplicate_similarity) {
+             const std::optional<double>& lexical_weight, const std::optional<Utf8>& filter,
+             Utf8 source_field, const WholeNumber& max_per_source,
+             const std::optional<double>& duplicate_similarity) {
             const AskOptions options = ask_options(
-                collections, policy, k, Utf8{"extractive"}, std::nullopt, {},
+                collections, policy, k, Utf8{"extractive"}, std::nullopt, {}, lexical_weight,
                 search_options(filter, source_field, max_per_source, duplicate_similarity));
             return run_released([&] { return self.search(query.view, options); });
           },
           py::arg("query"), py::kw_only(), py::arg("collections"), py::arg("policy") = py::none(),
-          py::arg("k") = AskOptions{}.k, py::arg("filter") = py::none(),
-          py::arg("source_field") = "", py::arg("max_per_source") = 0,
-          py::arg("duplicate_similarity") = py::none())
+          py::arg("k") = AskOptions{}.k, py::arg("lexical_weight") = py::none(),
+          py::arg("filter") = py::none(), py::arg("source_field") = "",
+          py::arg("max_per_source") = 0, py::arg("duplicate_similarity") = py::none())
       .def(
           "evaluate",
           [](const Library& self, Utf8 split, const WholeNumber& seed, py::object progress) {

@@ -28,6 +28,7 @@ void bind_routing(py::module_& m) {
       .def_readonly("probability", &RouteEntry::probability)
       .def_readonly("searched_again", &RouteEntry::searched_again)
       .def_readonly("shift", &RouteEntry::shift)
+      .def_readonly("lexical_weight", &RouteEntry::lexical_weight)
       .def("__repr__", [](const RouteEntry& self) {
         return "<RouteEntry " + self.collection + " " + fixed(self.probability, 2) + " by " +
                self.expert + ">";

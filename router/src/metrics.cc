@@ -4,7 +4,7 @@
 #include <limits>
 #include <ostream>
 
-#include "collegium/router/evaluation.h"
+#include "collegium/router/metrics.h"
 
 namespace collegium::router {
 namespace {

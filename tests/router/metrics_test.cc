@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "collegium/router/evaluation.h"
+#include "collegium/router/metrics.h"
 
 namespace collegium::router {
 namespace {

@@ -60,6 +60,34 @@ Result<PolicyParameters> policy_from_json(const json& object) {
   return policy;
 }
 
+ordered_json fusion_to_json(const std::map<std::string, CollectionFusion>& fusion) {
+  ordered_json object = ordered_json::object();
+  for (const auto& [collection, chosen] : fusion)
+    object[collection] = {{"rule", std::string(index::fusion_rule_name(chosen.options.rule))},
+                          {"lexical_weight", chosen.options.lexical_weight},
+                          {"dev_queries", chosen.dev_queries},
+                          {"pooled", chosen.pooled},
+                          {"dev_ndcg_dense", chosen.dev_ndcg_dense},
+                          {"dev_ndcg", chosen.dev_ndcg}};
+  return object;
+}
+
+Result<std::map<std::string, CollectionFusion>> fusion_from_json(const json& object) {
+  std::map<std::string, CollectionFusion> fusion;
+  for (const auto& [collection, entry] : object.items()) {
+    CollectionFusion& chosen = fusion[collection];
+    COLLEGIUM_ASSIGN_OR_RETURN(chosen.options.rule,
+                               index::parse_fusion_rule(entry.at("rule").get<std::string>()));
+    chosen.options.lexical_weight = entry.at("lexical_weight").get<double>();
+    COLLEGIUM_RETURN_IF_ERROR(chosen.options.validate());
+    chosen.dev_queries = entry.at("dev_queries").get<std::size_t>();
+    chosen.pooled = entry.at("pooled").get<bool>();
+    chosen.dev_ndcg_dense = entry.at("dev_ndcg_dense").get<double>();
+    chosen.dev_ndcg = entry.at("dev_ndcg").get<double>();
+  }
+  return fusion;
+}
+
 // The file's name is the digest of what it holds, so a file that is there already is the same one
 // unless it was damaged; then it is written anew.
 Status write_adapter(const std::string& folder, const core::HeadAdapter& adapter,
@@ -165,6 +193,7 @@ Result<std::string> write_learned_files(const std::string& library_path, Generat
   }
   record["router"] = learned.router ? std::string(learned.router->kind()) : "";
   record["policy"] = policy_to_json(learned.policy);
+  record["fusion"] = fusion_to_json(learned.fusion);
   std::string gate;
   COLLEGIUM_RETURN_IF_ERROR(write_payload(folder, kGateFileKind, learned.gate.serialize(), gate));
   record["gate"] = {{"file", gate}};
@@ -240,6 +269,9 @@ Result<Generation> read_learned_files(const std::string& library_path, const std
       return Status::corruption("the generation record chooses router '" + chosen +
                                 "' and does not list it");
     COLLEGIUM_ASSIGN_OR_RETURN(learned.policy, policy_from_json(object.at("policy")));
+    if (object.contains("fusion")) {
+      COLLEGIUM_ASSIGN_OR_RETURN(learned.fusion, fusion_from_json(object.at("fusion")));
+    }
     const std::string gate_file = object.at("gate").at("file").get<std::string>();
     COLLEGIUM_ASSIGN_OR_RETURN(const auto gate, read_payload(folder, kGateFileKind, gate_file));
     COLLEGIUM_ASSIGN_OR_RETURN(learned.gate, Gate::deserialize(gate));

@@ -6,6 +6,7 @@
 #include "collegium/core/text/passages.h"
 #include "collegium/core/text/tokenizer.h"
 #include "collegium/index/result_caps.h"
+#include "engine/hybrid.h"
 #include "engine/library_impl.h"
 #include "engine/reader.h"
 
@@ -84,6 +85,12 @@ Result<std::vector<index::Hit>> cap_hits(const index::Corpus& corpus, std::vecto
   return kept;
 }
 
+std::optional<double> score_in(const std::vector<index::Hit>& hits, std::string_view document) {
+  for (const index::Hit& hit : hits)
+    if (hit.document_id == document) return double{hit.score};
+  return std::nullopt;
+}
+
 }  // namespace
 
 // One question on its way to an answer.
@@ -93,6 +100,8 @@ struct LibraryImpl::Question {
   std::vector<float> vector;             // (dim,)
   PolicyParameters policy;
   std::optional<PolicyResult> searched;
+  // What served each collection, and its words where they count.
+  std::map<std::string, CollectionRankings, std::less<>> rankings;
   // An index changed between two searches of it.
   bool index_changed = false;
   Answer answer;
@@ -126,6 +135,9 @@ Result<LibraryImpl::Question> LibraryImpl::prepare(std::string_view text,
                                     "; allowed are 1 to " + std::to_string(kMaxPassages));
   COLLEGIUM_RETURN_IF_ERROR(options.generate.validate());
   COLLEGIUM_RETURN_IF_ERROR(options.search.validate());
+  if (options.lexical_weight)
+    COLLEGIUM_RETURN_IF_ERROR(
+        index::FusionOptions{.lexical_weight = *options.lexical_weight}.validate());
 
   Question question;
   question.generation = generation();
@@ -158,6 +170,30 @@ Result<LibraryImpl::Question> LibraryImpl::prepare(std::string_view text,
   return question;
 }
 
+// Lets words have their say about which documents of the collections that were found are shown.
+Status LibraryImpl::add_words(Question& question, const AskOptions& options,
+                              const index::SearchOptions& search) const {
+  const auto& learned = question.generation->learned.fusion;
+  std::set<std::string_view> found;
+  for (const index::Hit& hit : question.searched->hits) found.insert(hit.collection);
+  for (auto& [collection, rankings] : question.rankings) {
+    rankings.fusion.lexical_weight = 0.0;
+    if (!found.contains(collection)) continue;
+    if (const auto chosen = learned.find(collection); chosen != learned.end())
+      rankings.fusion = chosen->second.options;
+    if (options.lexical_weight) rankings.fusion.lexical_weight = *options.lexical_weight;
+    if (rankings.fusion.lexical_weight == 0.0) continue;
+    index::LexicalQuery words = index::LexicalQuery::words(question.answer.question);
+    words.explain = false;
+    COLLEGIUM_ASSIGN_OR_RETURN(
+        rankings.lexical,
+        corpus_->search_lexical(collection, words, std::max(options.k, kFusionDepth), search));
+  }
+  COLLEGIUM_ASSIGN_OR_RETURN(question.searched->hits,
+                             fill_places(std::move(question.searched->hits), question.rankings));
+  return {};
+}
+
 Status LibraryImpl::retrieve(Question& question, const AskOptions& options) const {
   const auto start = Clock::now();
   double flops = 0.0;
@@ -178,11 +214,14 @@ Status LibraryImpl::retrieve(Question& question, const AskOptions& options) cons
       const auto [known, is_new] = question.answer.index_generations.emplace(collection, searched);
       if (!is_new && known->second != searched) question.index_changed = true;
     }
+    // The last search of a collection is the one that serves it.
+    question.rankings[std::string(collection)].dense = hits;
     return hits;
   };
   for (std::size_t depth = capped ? 2 * options.k + 16 : options.k;; depth *= 4) {
     COLLEGIUM_ASSIGN_OR_RETURN(question.searched,
                                run_policy(question.policy, question.policy_input(depth), search));
+    COLLEGIUM_RETURN_IF_ERROR(add_words(question, options, uncapped));
     if (!capped) break;
     std::vector<index::Hit>& plain = question.searched->plain_hits;
     plain.resize(std::min(plain.size(), std::max(options.k, kGateDepth)));
@@ -196,6 +235,8 @@ Status LibraryImpl::retrieve(Question& question, const AskOptions& options) cons
   for (const std::string& name : question.collections)
     question.answer.index_generations.emplace(name, 0);
   question.answer.route = question.searched->route;
+  for (RouteEntry& entry : question.answer.route.entries)
+    entry.lexical_weight = question.rankings[entry.collection].fusion.lexical_weight;
   flops += router_flops(question.generation->learned.router.get());
   // A map for each expert: bound has another one for each collection, routed one for all.
   std::set<std::string_view> experts;
@@ -227,6 +268,9 @@ Status LibraryImpl::collect_passages(Question& question,
     passage.score = static_cast<double>(hit.score);
     passage.index_generation = hit.index_generation;
     passage.source = hit.source;
+    const CollectionRankings& rankings = question.rankings.at(hit.collection);
+    passage.dense_score = score_in(rankings.dense, hit.document_id);
+    passage.lexical_score = score_in(rankings.lexical, hit.document_id);
     for (std::size_t i = 0; i < stored->vector.size(); ++i)
       passage.similarity += double{question.vector[i]} * double{stored->vector[i]};
     flops += 2.0 * static_cast<double>(stored->vector.size());

@@ -59,6 +59,7 @@ void place_pairs(const std::vector<StoredPair>& pairs, const index::CollectionVi
     if (relevant.empty()) continue;  // its documents were removed by a writer meanwhile
     QuerySet& set = collection.splits[static_cast<std::size_t>(key.first)];
     set.ids.push_back(text_digest(key.second));
+    set.texts.emplace_back(key.second);
     set.vectors.insert(set.vectors.end(), members.front()->vector.begin(),
                        members.front()->vector.end());
     set.relevant.emplace_back();
@@ -146,6 +147,8 @@ Result<FitReport> LibraryImpl::fit(const FitOptions& options,
 
   auto next = std::make_shared<Generation>();
   COLLEGIUM_ASSIGN_OR_RETURN(next->learned, learn(snapshot.data, options.learn, kept, progress));
+  COLLEGIUM_ASSIGN_OR_RETURN(next->learned.fusion,
+                             choose_fusions(snapshot, next->learned, progress));
   for (const auto& [name, trained] : next->learned.adapters)
     next->data_digest[name] = snapshot.data_digest.at(name);
 
@@ -175,6 +178,9 @@ Result<FitReport> LibraryImpl::fit(const FitOptions& options,
       expert.dev_ndcg = found->second.dev_ndcg;
       expert.kept = kept.contains(collection.name);
     }
+    const CollectionFusion& fusion = next->learned.fusion.at(collection.name);
+    expert.lexical_weight = fusion.options.lexical_weight;
+    expert.dev_ndcg_hybrid = fusion.dev_ndcg;
     expert.note = expert_note(expert);
     report.experts.push_back(std::move(expert));
   }

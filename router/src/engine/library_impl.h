@@ -91,6 +91,10 @@ class LibraryImpl : public Library {
   std::shared_ptr<const Generation> generation() const;
   void set_generation(std::shared_ptr<const Generation> generation);
   Result<LearningSnapshot> learning_snapshot() const;
+  // hybrid.cc
+  Result<std::map<std::string, CollectionFusion>> choose_fusions(
+      const LearningSnapshot& snapshot, const Learned& learned,
+      const core::ProgressCallback& progress) const;
   // The vectors of `queries`; checked for UTF-8 by the encoder.
   Result<std::map<std::string, std::vector<float>>> encode_queries(
       const std::vector<std::string>& queries, const core::ProgressCallback& progress) const;
@@ -98,6 +102,8 @@ class LibraryImpl : public Library {
   struct Question;  // library_ask.cc
   Result<Question> prepare(std::string_view question, const AskOptions& options) const;
   Status retrieve(Question& question, const AskOptions& options) const;
+  Status add_words(Question& question, const AskOptions& options,
+                   const index::SearchOptions& search) const;
   Status collect_passages(Question& question, const std::vector<index::Hit>& hits) const;
   Status answer_internally(Question& question, const AskOptions& options,
                            const core::LanguageModel::TokenCallback& on_token) const;

@@ -90,6 +90,17 @@ std::string no_answer(const Answer& answer) {
   return answer.passages.empty() ? "nothing was found" : "";
 }
 
+ordered_json or_null(const std::optional<double>& value) {
+  return value ? ordered_json(*value) : ordered_json(nullptr);
+}
+
+// "expert law", "plain", "plain + words 0.30".
+std::string entry_name(const RouteEntry& entry) {
+  std::string name = entry.searched_again ? "expert " + entry.expert : std::string("plain");
+  if (entry.lexical_weight > 0.0) name += " + words " + fixed(entry.lexical_weight, 2);
+  return name;
+}
+
 ordered_json route_json(const Route& route) {
   ordered_json entries = ordered_json::array();
   for (const RouteEntry& entry : route.entries)
@@ -98,6 +109,7 @@ ordered_json route_json(const Route& route) {
                        {"probability", entry.probability},
                        {"searched_again", entry.searched_again},
                        {"shift", entry.shift},
+                       {"lexical_weight", entry.lexical_weight},
                        {"prior", entry.prior}});
   return {
       {"entries", std::move(entries)}, {"margin", route.margin}, {"familiarity", route.familiarity},
@@ -155,6 +167,8 @@ std::string Answer::to_json() const {
                      {"bytes", {passage.bytes.begin, passage.bytes.end}},
                      {"text", passage.text},
                      {"score", passage.score},
+                     {"dense_score", or_null(passage.dense_score)},
+                     {"lexical_score", or_null(passage.lexical_score)},
                      {"similarity", passage.similarity},
                      {"index_generation", passage.index_generation}});
     if (!passage.source.empty())
@@ -194,9 +208,7 @@ std::string Answer::to_html() const {
   for (const RouteEntry& entry : route.entries)
     html += "<tr><td style=\"text-align:left\">" + html_escape(entry.collection) + "</td><td>" +
             bar(entry.probability, "#4a7fb5") + "</td><td>" + fixed(entry.probability, 2) +
-            "</td><td style=\"text-align:left\">" +
-            html_escape(entry.searched_again ? "expert " + entry.expert : std::string("plain")) +
-            "</td></tr>";
+            "</td><td style=\"text-align:left\">" + html_escape(entry_name(entry)) + "</td></tr>";
   html += "</table>margin " + fixed(route.margin, 2) + " · " + html_escape(route.policy) + " · " +
           html_escape(route.reason) +
           "</td></tr><tr><td style=\"text-align:left\">gate</td><td style=\"text-align:left\">";

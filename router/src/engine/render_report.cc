@@ -61,8 +61,9 @@ std::string strength_text(const FitReport::Expert& expert) {
 std::string FitReport::to_text() const {
   std::size_t width = 10;
   for (const Expert& expert : experts) width = std::max(width, expert.collection.size());
-  std::string text = padded("collection", width) +
-                     "  train   dev  test  strength  epochs  dev nDCG@10 plain -> expert\n";
+  std::string text =
+      padded("collection", width) +
+      "  train   dev  test  strength  epochs  dev nDCG@10 plain -> expert, with words (weight)\n";
   for (const Expert& expert : experts) {
     char line[160];
     std::snprintf(line, sizeof line, "  %5zu %5zu %5zu  %8s  %6zu  ", expert.train, expert.dev,
@@ -71,6 +72,8 @@ std::string FitReport::to_text() const {
     text += expert.dev > 0 && expert.train > 0
                 ? fixed(expert.dev_ndcg_plain, 3) + " -> " + fixed(expert.dev_ndcg, 3)
                 : std::string("-");
+    text += ", " + (expert.dev > 0 ? fixed(expert.dev_ndcg_hybrid, 3) : std::string("-")) + " (" +
+            fixed(expert.lexical_weight, 2) + ")";
     if (!expert.note.empty()) text += "  " + expert.note;
     text += "\n";
   }
@@ -93,6 +96,8 @@ std::string FitReport::to_json() const {
                     {"epochs", expert.epochs},
                     {"dev_ndcg_plain", expert.dev_ndcg_plain},
                     {"dev_ndcg", expert.dev_ndcg},
+                    {"lexical_weight", expert.lexical_weight},
+                    {"dev_ndcg_hybrid", expert.dev_ndcg_hybrid},
                     {"kept", expert.kept},
                     {"note", expert.note}});
   return dump({{"generation", generation},
@@ -108,7 +113,7 @@ std::string FitReport::to_html() const {
   std::string html =
       "<div style=\"font-family:sans-serif\"><table style=\"border-collapse:collapse\"><thead><tr>";
   for (const char* head : {"collection", "train", "dev", "test", "strength", "epochs",
-                           "dev nDCG@10 plain", "expert", ""})
+                           "dev nDCG@10 plain", "expert", "with words", "weight of words", ""})
     html += std::string("<th style=\"padding:.2em .6em\">") + head + "</th>";
   html += "</tr></thead><tbody>";
   for (const Expert& expert : experts) {
@@ -118,7 +123,9 @@ std::string FitReport::to_html() const {
          {expert.collection, std::to_string(expert.train), std::to_string(expert.dev),
           std::to_string(expert.test), strength_text(expert), std::to_string(expert.epochs),
           measured ? fixed(expert.dev_ndcg_plain, 3) : std::string("-"),
-          measured ? fixed(expert.dev_ndcg, 3) : std::string("-"), expert.note})
+          measured ? fixed(expert.dev_ndcg, 3) : std::string("-"),
+          expert.dev > 0 ? fixed(expert.dev_ndcg_hybrid, 3) : std::string("-"),
+          fixed(expert.lexical_weight, 2), expert.note})
       html += "<td style=\"padding:.2em .6em\">" + html_escape(cell) + "</td>";
     html += "</tr>";
   }

@@ -129,7 +129,7 @@ TEST(Render, AFitReportPrintsDashesWhereNothingWasMeasured) {
   report.generation = "abc";
   report.experts.push_back({.collection = "law", .note = "no training queries"});
   report.router = "linear";
-  EXPECT_THAT(report.to_text(), HasSubstr("-  no training queries"));
+  EXPECT_THAT(report.to_text(), HasSubstr("  -, - (0.00)  no training queries"));
   EXPECT_TRUE(nlohmann::json::accept(report.to_json()));
 }
 

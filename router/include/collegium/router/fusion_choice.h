@@ -8,7 +8,7 @@
 #include "collegium/core/export.h"
 #include "collegium/core/status.h"
 #include "collegium/index/fusion.h"
-#include "collegium/router/evaluation.h"
+#include "collegium/router/metrics.h"
 
 namespace collegium::router {
 

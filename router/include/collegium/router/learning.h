@@ -15,6 +15,7 @@
 #include "collegium/core/export.h"
 #include "collegium/core/progress.h"
 #include "collegium/core/status.h"
+#include "collegium/router/fusion_choice.h"
 #include "collegium/router/gate.h"
 #include "collegium/router/policy.h"
 #include "collegium/router/router.h"
@@ -28,8 +29,9 @@ COLLEGIUM_API Split split_of_document(std::string_view document_id) noexcept;
 
 // Queries of one split with the documents that are relevant to them.
 struct QuerySet {
-  std::vector<std::string> ids;                      // (n,) for runs; unique within a collection
-  std::vector<float> vectors;                        // (n, dim), the plain encoder's
+  std::vector<std::string> ids;    // (n,) for runs; unique within a collection
+  std::vector<std::string> texts;  // (n,), or empty: only a lexical search reads them
+  std::vector<float> vectors;      // (n, dim), the plain encoder's
   std::vector<std::vector<std::uint32_t>> relevant;  // (n,) document numbers; never empty
   std::vector<std::vector<float>> gains;             // (n,) parallel to `relevant`; > 0
   std::size_t size() const noexcept { return relevant.size(); }
@@ -67,6 +69,8 @@ struct Learned {
   std::shared_ptr<const Router> router;                      // the one dev chose
   std::map<std::string, double> router_dev_accuracy;         // by Router::kind()
   PolicyParameters policy;                                   // chosen on dev
+  // By collection, chosen on dev by choose_fusion(): not by learn(), which has no words.
+  std::map<std::string, CollectionFusion> fusion;
   Gate gate;
 };
 

@@ -81,6 +81,8 @@ struct COLLEGIUM_API FitReport {
     float strength = 0.0f;                     // 0: dev chose no adapter
     std::size_t epochs = 0;
     double dev_ndcg_plain = 0.0, dev_ndcg = 0.0;
+    // Of BM25 beside the expert, and nDCG@10 of the two together on at most 300 dev queries.
+    double lexical_weight = 0.0, dev_ndcg_hybrid = 0.0;
     bool kept = false;  // unchanged data: not trained again
     std::string note;
   };
@@ -104,6 +106,10 @@ struct AskOptions {
   ReadMode read = ReadMode::kExtractive;
   std::optional<GateDecision> gate;  // force a decision
   core::GenerateOptions generate;
+  // Of BM25 beside the vectors in every collection's ranking, [0, 1]. None: what fit chose for each
+  // (0 before fit). Which collection has which places is decided by vectors alone: their scores
+  // compare across collections.
+  std::optional<double> lexical_weight;
   // How every collection is searched. The filter holds in each, whatever the policy; the caps on
   // sources and near-copies hold among the passages of all of them together.
   index::SearchOptions search;
@@ -114,7 +120,12 @@ struct CitedPassage {
   std::string collection, document_id, title, section;
   core::ByteSpan bytes;  // in the document's text
   std::string text;
-  double score = 0.0;       // as ranked (with shift and prior)
+  // As ranked, with shift and prior. Where words were searched too, the score of the place: see
+  // AskOptions::lexical_weight.
+  double score = 0.0;
+  // Inner product with the query vector that served its collection, and BM25; none: not among the
+  // documents that this search of it gave.
+  std::optional<double> dense_score, lexical_score;
   double similarity = 0.0;  // plain cosine
   // Of the index it was found in, as in index::Hit. 0: by exact search.
   std::uint64_t index_generation = 0;

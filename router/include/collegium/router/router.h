@@ -79,6 +79,7 @@ struct RouteEntry {
   bool searched_again = false;  // under `expert`
   double shift = 0.0;           // bound: added to its adapted scores, so that they compare
   double prior = 0.0;           // weight x log(probability), added to all its scores
+  double lexical_weight = 0.0;  // of its words beside its vectors; 0: its words were not searched
 };
 
 // Which collections under which experts, and why. Abstaining is an answer, not an error.

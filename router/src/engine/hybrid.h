@@ -1,0 +1,36 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "collegium/core/status.h"
+#include "collegium/index/corpus.h"
+#include "collegium/index/fusion.h"
+#include "collegium/router/fusion_choice.h"
+
+namespace collegium::router {
+
+// A collection's documents for one question, best first, as its own expert and as its words rank
+// them.
+struct CollectionRankings {
+  std::vector<index::Hit> dense, lexical;
+  index::FusionOptions fusion;
+};
+
+// How many documents of each ranking are fused.
+inline constexpr std::size_t kFusionDepth = 100;
+
+// The rule that merges fused rankings of several collections. Fused scores of two collections do
+// not compare, dense ones do: so `merged`, the dense merge, says how many places each collection
+// has and where, with what score; which of its documents stands there is the fused ranking's to
+// say. With one collection that is the fused ranking. Collections without rankings keep their
+// documents.
+Result<std::vector<index::Hit>> fill_places(
+    std::vector<index::Hit> merged,
+    const std::map<std::string, CollectionRankings, std::less<>>& rankings);
+
+// For fuse() and choose_fusion().
+Ranking ranking_of(const std::vector<index::Hit>& hits);
+
+}  // namespace collegium::router
