@@ -32,7 +32,7 @@ THIRD_PARTIES = {
     "python": ("pybind11/",),
 }
 # The compiler's and the operating system's; the standard library's have neither dot nor slash.
-SYSTEM = re.compile(r"sys/\w+\.h|(?:unistd|fcntl|dlfcn|cpuid)\.h|\w+intrin\.h")
+SYSTEM = re.compile(r"sys/\w+\.h|(?:unistd|fcntl|dirent|dlfcn|cpuid)\.h|\w+intrin\.h")
 INCLUDE = re.compile(r'#include\s+[<"]([^>"]+)[>"]')
 PRINTS = re.compile(
     r"std::(?:cout|cerr|clog|exit|abort|terminate)|(?<![\w:])(?:f?printf|puts|abort|exit)\("

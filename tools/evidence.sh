@@ -2,14 +2,14 @@
 # Regenerates docs/evidence/: all parts, or those named. A part that lacks its data says so.
 #   tools/evidence.sh [demo] [routing] [parity] [encoder-speed] [encoder-experts]
 #     [encoder-quality] [support-check] [python-import] [lexical-search]
-#     [hostile-files]
+#     [hostile-files] [corpus-faults]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tools/models.sh
 source tools/models.sh
 python=build/venv/bin/python
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(demo routing parity encoder-speed encoder-experts encoder-quality support-check python-import lexical-search hostile-files)
+[ ${#parts[@]} -gt 0 ] || parts=(demo routing parity encoder-speed encoder-experts encoder-quality support-check python-import lexical-search hostile-files corpus-faults)
 for part in "${parts[@]}"; do
   echo "== evidence: $part"
   case "$part" in
@@ -24,7 +24,12 @@ for part in "${parts[@]}"; do
     support-check) "$python" benchmarks/support_check.py ;;
     python-import) "$python" benchmarks/python_import.py ;;
     hostile-files) "$python" benchmarks/hostile_files.py ;;
+    corpus-faults) "$python" benchmarks/corpus_faults.py ;;
     lexical-search) "$python" benchmarks/lexical_search.py ;;
+    hybrid) "$python" benchmarks/hybrid.py ;;
+    vector-search)
+      cmake --preset release && cmake --build build/release --target vector_search_bench
+      env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE "$python" benchmarks/vector_search.py ;;
     *) echo "evidence: unknown part '$part'" >&2; exit 2 ;;
   esac
 done

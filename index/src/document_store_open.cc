@@ -48,6 +48,7 @@ rocksdb::DBOptions database_options(bool create, bool salvage) {
   // After a failed write the corpus is read-only until it is reopened.
   options.max_bgerror_resume_count = 0;
   options.max_background_jobs = 2;
+  options.db_host_id = "";  // else the name of the user's machine is written into every table
   options.allow_fallocate = false;  // a small library takes little room
   options.info_log = std::make_shared<SilentLogger>();
   options.max_manifest_file_size = 1 << 20;  // read whole whenever it grew (manifest_seal.h)

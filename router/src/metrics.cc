@@ -1,10 +1,10 @@
+#include "collegium/router/metrics.h"
+
 #include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
 #include <ostream>
-
-#include "collegium/router/metrics.h"
 
 namespace collegium::router {
 namespace {

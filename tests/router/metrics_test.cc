@@ -1,3 +1,5 @@
+#include "collegium/router/metrics.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -5,8 +7,6 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
-
-#include "collegium/router/metrics.h"
 
 namespace collegium::router {
 namespace {

@@ -281,6 +281,12 @@ Result<Generation> read_learned_files(const std::string& library_path, const std
   }
 }
 
+Status copy_learned_files(const std::string& library_path, const Generation& generation,
+                          const std::string& to) {
+  if (generation.files.empty()) return {};
+  return copy_files(learned_folder(library_path), generation.files, learned_folder(to));
+}
+
 void remove_leftovers(const std::string& library_path, const std::vector<std::string>& keep) {
   std::error_code error;
   const std::set<std::string> kept(keep.begin(), keep.end());

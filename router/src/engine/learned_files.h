@@ -32,6 +32,10 @@ Result<std::string> write_learned_files(const std::string& library_path, Generat
 Result<Generation> read_learned_files(const std::string& library_path, const std::string& record,
                                       std::size_t dim);
 
+// Copies the files of `generation`, fsynced, to the folder of another library.
+Status copy_learned_files(const std::string& library_path, const Generation& generation,
+                          const std::string& to);
+
 // Deletes what is in learned/ and not in `keep`. Best effort: a leftover does no harm.
 void remove_leftovers(const std::string& library_path, const std::vector<std::string>& keep);
 

@@ -1,11 +1,6 @@
 #include "collegium/router/library.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 
 #include "collegium/core/isa.h"
@@ -13,50 +8,12 @@
 #include "collegium/core/version.h"
 #include "engine/library_impl.h"
 #include "engine/model_files.h"
+#include "engine/new_folder.h"
 
 namespace collegium::router {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr char kEncoderFolder[] = "encoder";
-constexpr char kLanguageModelFolder[] = "language-model";
-
-// Removes a half-made library unless it was finished.
-class RemoveOnExit {
- public:
-  explicit RemoveOnExit(std::string path) : path_(std::move(path)) {}
-  ~RemoveOnExit() {
-    std::error_code ignored;
-    if (!path_.empty()) fs::remove_all(path_, ignored);
-  }
-  RemoveOnExit(const RemoveOnExit&) = delete;
-  RemoveOnExit& operator=(const RemoveOnExit&) = delete;
-  void dismiss() { path_.clear(); }
-
- private:
-  std::string path_;
-};
-
-// ok if a library may be made at `path`: nothing there, or an empty folder.
-Status check_vacant(const std::string& path) {
-  if (path.empty()) return Status::invalid_argument("the library's path is empty");
-  std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  if (status.type() == fs::file_type::not_found) {
-    if (fs::is_symlink(fs::symlink_status(path, error)))
-      return Status::invalid_argument(path + " is a link to a folder that does not exist");
-    return {};
-  }
-  if (error) return Status::from_errno(error.value(), path);
-  if (status.type() != fs::file_type::directory)
-    return Status::invalid_argument(path + " is a file; a library is a folder");
-  if (fs::exists(fs::path(path) / "store", error))
-    return Status::already_exists(path + " holds a library already; open it instead");
-  if (!fs::is_empty(path, error))
-    return Status::already_exists(path + " is not empty; a new library needs a folder of its own");
-  return {};
-}
 
 Result<ModelReference> place_encoder(const CreateOptions& options, const core::Encoder& encoder,
                                      const std::string& folder) {
@@ -97,35 +54,11 @@ Result<ModelReference> place_language_model(const CreateOptions& options,
   return reference;
 }
 
-// The folder that becomes `path`, which is vacant: what a link leads to, else `path` itself.
-Result<std::string> vacant_folder(const std::string& path) {
-  std::error_code error;
-  if (!fs::is_symlink(fs::symlink_status(path, error))) return path;
-  const std::string folder = fs::canonical(path, error).string();
-  if (error) return Status::from_errno(error.value(), path);
-  return folder;
-}
-
-// A new folder beside `folder` for its owner alone (0700), of a name that no one else has.
-Result<std::string> make_folder_beside(const std::string& folder) {
-  std::string name = folder + ".creating-XXXXXX";
-  if (::mkdtemp(name.data()) == nullptr)
-    return Status::from_errno(errno, folder + ".creating-XXXXXX");
-  return name;
-}
-
-std::string holder_path(const std::string& path) {
-  fs::path whole(path);
-  if (!whole.has_filename()) whole = whole.parent_path();  // "mylib/" is "mylib"
-  return whole.string();
-}
-
 }  // namespace
 
 Result<std::shared_ptr<Library>> Library::create(const std::string& given,
                                                  const CreateOptions& options) {
-  const std::string path = holder_path(given);
-  COLLEGIUM_RETURN_IF_ERROR(check_vacant(path));
+  const std::string path = folder_path(given);
   if (options.encoder.empty())
     return Status::invalid_argument("CreateOptions::encoder is empty: a library needs an encoder");
   core::EncoderOptions encoder_options;
@@ -134,11 +67,8 @@ Result<std::shared_ptr<Library>> Library::create(const std::string& given,
   COLLEGIUM_ASSIGN_OR_RETURN(const auto encoder,
                              core::Encoder::load(options.encoder, encoder_options));
 
-  // Everything is made beside `path` and renamed when it is whole, so that a failure, or a kill,
-  // never leaves half a library under the name.
-  COLLEGIUM_ASSIGN_OR_RETURN(const std::string folder, vacant_folder(path));
-  COLLEGIUM_ASSIGN_OR_RETURN(const std::string making, make_folder_beside(folder));
-  RemoveOnExit cleanup(making);
+  COLLEGIUM_ASSIGN_OR_RETURN(NewFolder folder, NewFolder::make(path));
+  const std::string& making = folder.path();
   {
     index::CorpusOptions corpus_options;
     corpus_options.dim = encoder->dim();
@@ -150,26 +80,18 @@ Result<std::shared_ptr<Library>> Library::create(const std::string& given,
     settings.truncate_dim = options.truncate_dim;
     COLLEGIUM_ASSIGN_OR_RETURN(settings.encoder, place_encoder(options, *encoder, making));
     COLLEGIUM_ASSIGN_OR_RETURN(settings.language_model, place_language_model(options, making));
-    COLLEGIUM_RETURN_IF_ERROR(sync_folder(making));
     index::WriteSet writes;
     writes.put_record(std::string(kLibraryKey), settings.to_json());
     COLLEGIUM_RETURN_IF_ERROR(corpus->commit(std::move(writes)));
     COLLEGIUM_RETURN_IF_ERROR(corpus->close());
   }
-  if (::rename(making.c_str(), folder.c_str()) != 0) {
-    if (errno == ENOTEMPTY || errno == EEXIST)
-      return Status::already_exists(path + " was made by someone else meanwhile");
-    return Status::from_errno(errno, path);
-  }
-  cleanup.dismiss();
-  const fs::path parent = fs::path(folder).parent_path();
-  COLLEGIUM_RETURN_IF_ERROR(sync_folder(parent.empty() ? "." : parent.string()));
+  COLLEGIUM_RETURN_IF_ERROR(folder.publish());
   return open(path);
 }
 
 Result<std::shared_ptr<Library>> Library::open(const std::string& path,
                                                const OpenOptions& options) {
-  return LibraryImpl::open_library(holder_path(path), options);
+  return LibraryImpl::open_library(folder_path(path), options);
 }
 
 Result<std::shared_ptr<Library>> LibraryImpl::open_library(const std::string& path,
@@ -184,7 +106,9 @@ Result<std::shared_ptr<Library>> LibraryImpl::open_library(const std::string& pa
 
   std::shared_ptr<LibraryImpl> library(new LibraryImpl());
   library->path_ = path;
-  auto corpus = index::Corpus::open(path);
+  library->options_ = options;
+  auto corpus =
+      options.read_only ? index::Corpus::open_read_only(path) : index::Corpus::open(path);
   if (!corpus.ok()) {
     if (corpus.status().code() == StatusCode::kNotFound)
       return Status::not_found(path + " is not a library: " + corpus.status().message());
@@ -214,22 +138,7 @@ Result<std::shared_ptr<Library>> LibraryImpl::open_library(const std::string& pa
   if (library->language_model_)
     library->language_model_path_ = model_path(path, models.language_model, options.language_model);
 
-  auto generation = std::make_shared<Generation>();
-  const auto record = library->corpus_->record(kGenerationKey);
-  if (record.ok() && !options.ignore_learned) {
-    auto read = read_learned_files(path, *record, stored.dim);
-    if (!read.ok())
-      return read.status().with_context(
-          "what fit learned cannot be read (the documents are safe; OpenOptions::ignore_learned "
-          "opens the library as before fit)");
-    *generation = std::move(*read);
-    // What a fit that was killed before it switched has left. The lock is ours.
-    remove_leftovers(path, generation->files);
-  } else if (!record.ok()) {
-    if (record.status().code() != StatusCode::kNotFound) return record.status();
-    remove_leftovers(path, {});  // of a first fit that was killed
-  }
-  library->set_generation(std::move(generation));
+  COLLEGIUM_RETURN_IF_ERROR(library->read_generation());
   return std::shared_ptr<Library>(std::move(library));
 }
 
@@ -260,9 +169,17 @@ bool LibraryImpl::Call::inside(const LibraryImpl& library) {
 
 Status LibraryImpl::Call::check_reader() const { return library_.check_open(); }
 
-Status LibraryImpl::Call::check_writer(std::string_view what) const {
+Status LibraryImpl::Call::check_outermost(std::string_view what) const {
   if (nested_) return refuse_within_callback(what);
   return library_.check_open();
+}
+
+Status LibraryImpl::Call::check_writer(std::string_view what) const {
+  COLLEGIUM_RETURN_IF_ERROR(check_outermost(what));
+  if (library_.options_.read_only)
+    return Status::failed_precondition(std::string(what) + ": the library at " + library_.path_ +
+                                       " is open for reading only");
+  return {};
 }
 
 LibraryImpl::~LibraryImpl() { (void)close(); }

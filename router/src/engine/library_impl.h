@@ -55,6 +55,13 @@ class LibraryImpl : public Library {
   Result<std::vector<std::string>> document_ids(std::string_view collection) const override;
   Result<LibraryInfo> info() const override;
   const core::Encoder& encoder() const override { return *encoder_; }
+  Result<BackupReport> backup(const std::string& folder) override;
+  Result<VerifyReport> verify() override;
+  Status compact() override;
+  Status purge() override;
+  Result<std::uint64_t> export_jsonl(std::string_view collection,
+                                     const std::string& path) const override;
+  Status reopen() override;
   Status close() override;
 
  private:
@@ -70,6 +77,8 @@ class LibraryImpl : public Library {
     // failed_precondition if the library is closed.
     Status check_reader() const;
     // The same, or if this is a call from inside a callback.
+    Status check_outermost(std::string_view what) const;
+    // The same, or if the library is open for reading only.
     Status check_writer(std::string_view what) const;
 
     // True if this thread is inside a call of `library`.
@@ -90,6 +99,8 @@ class LibraryImpl : public Library {
   Status check_open() const;
   std::shared_ptr<const Generation> generation() const;
   void set_generation(std::shared_ptr<const Generation> generation);
+  // Sets what the corpus's record of it and the files say (library_operations.cc).
+  Status read_generation();
   Result<LearningSnapshot> learning_snapshot() const;
   // hybrid.cc
   Result<std::map<std::string, CollectionFusion>> choose_fusions(
@@ -115,6 +126,7 @@ class LibraryImpl : public Library {
   bool is_whole(const Question& question) const;
 
   std::string path_;
+  OpenOptions options_;
   LibrarySettings settings_;
   std::string encoder_folder_, language_model_path_;
   std::unique_ptr<index::Corpus> corpus_;

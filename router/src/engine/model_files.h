@@ -12,6 +12,10 @@
 // The models a library holds: copied into its folder, or linked where they are.
 namespace collegium::router {
 
+// Where copies lie in a library's folder.
+inline constexpr char kEncoderFolder[] = "encoder";
+inline constexpr char kLanguageModelFolder[] = "language-model";
+
 // Copies `files` (relative to `from`, folders made as needed) to `to`; every file and folder is
 // fsynced before this returns.
 Status copy_files(const std::string& from, const std::vector<std::string>& files,

@@ -20,6 +20,7 @@
 #include "collegium/router/evaluation.h"
 #include "collegium/router/gate.h"
 #include "collegium/router/learning.h"
+#include "collegium/router/operations.h"
 #include "collegium/router/policy.h"
 
 namespace collegium::router {
@@ -54,6 +55,9 @@ struct OpenOptions {
   // Open as if nothing had been learned: the way to the documents when a learned file is damaged.
   // fit() then learns anew.
   bool ignore_learned = false;
+  // For reading only, whoever holds it: takes no lock, writes nothing, and stays at this state until
+  // reopen(). Whatever writes is failed_precondition.
+  bool read_only = false;
 };
 
 struct AddReport {
@@ -191,9 +195,11 @@ struct COLLEGIUM_API LibraryInfo {
 
 // What a user opens: encoder, experts, collections, router, gate and LM experts in one folder.
 // Any number of threads may ask, search and read; add, remove and fit are serialised, and readers
-// go on with the state they began with. One process holds a library: a second open is `busy`.
-// A callback may read from the library whose call it is part of; add, remove, add_negatives, fit
-// and close are failed_precondition there, for they would wait for the call that waits for them.
+// go on with the state they began with. One process holds a library: a second open is `busy`, but
+// for OpenOptions::read_only.
+// A callback may read from the library whose call it is part of; add, remove, add_negatives, fit,
+// backup, verify, compact, purge, reopen and close are failed_precondition there, for they would
+// wait for the call that waits for them.
 class COLLEGIUM_API Library {
  public:
   // already_exists if the folder holds a library; nothing is left behind on failure.
@@ -201,6 +207,17 @@ class COLLEGIUM_API Library {
                                                  const CreateOptions& options);
   static Result<std::shared_ptr<Library>> open(const std::string& path,
                                                const OpenOptions& options = {});
+  // verify() of a library that may not even open: then the reason is a finding. Changes nothing,
+  // takes no lock. not_found when there is no library; `options` say where linked models are.
+  static Result<VerifyReport> verify_folder(const std::string& path,
+                                            const OpenOptions& options = {});
+  // Saves what can still be read of the library in `path` into a new one in `to`, and changes
+  // nothing in `path` but OWNER. The corpus as index::Corpus::repair; of the rest a copied model
+  // that cannot be read becomes a linked one (OpenOptions then say where a good copy is), learned
+  // files of which one cannot be read are dropped together (fit() learns anew), and pairs of
+  // documents that were dropped go with them; the report names all that. Nothing is left in `to` on
+  // failure: corruption when even the settings of the library are lost, else as index::Corpus.
+  static Result<RepairReport> repair(const std::string& path, const std::string& to);
   virtual ~Library() = default;
 
   // Adds or replaces documents, and judged pairs, in `collection` (made if new). All arguments are
@@ -235,6 +252,26 @@ class COLLEGIUM_API Library {
   virtual Result<std::vector<std::string>> document_ids(std::string_view collection) const = 0;
   virtual Result<LibraryInfo> info() const = 0;
   virtual const core::Encoder& encoder() const = 0;
+
+  // Copies the library as of one commit to `folder`, which is new: the corpus, copied models and
+  // what was learned. Linked models stay links. It is read back before it gets its name: a backup
+  // that is there opens as a library and answers alike. Readers go on; writers wait. Errors as
+  // index::Corpus::backup, and corruption if a model or learned file is damaged; then nothing is
+  // left in `folder`.
+  virtual Result<BackupReport> backup(const std::string& folder) = 0;
+  // Reads everything again: the corpus (index::Corpus::verify), the models against the digests they
+  // were taken in with, pairs and questions, learned files. What is wrong is in the report; a
+  // failure means that it could not look. Changes nothing.
+  virtual Result<VerifyReport> verify() = 0;
+  // As those of index::Corpus. purge() also deletes learned files that are no longer in use; those
+  // in use were learned from what was there at the last fit(), which only a new one changes.
+  virtual Status compact() = 0;
+  virtual Status purge() = 0;
+  virtual Result<std::uint64_t> export_jsonl(std::string_view collection,
+                                             const std::string& path) const = 0;
+  // Reads the files anew: after a failed write to write again, when opened for reading only to see
+  // the newest commit and what was learned by then.
+  virtual Status reopen() = 0;
   virtual Status close() = 0;
 };
 
