@@ -15,13 +15,16 @@ from __future__ import annotations
 from . import beir, display, evaluation, experts, ingest, lm, models, text
 from ._core import (
     Answer,
+    BackupReport,
     Document,
     FitReport,
     GateOptions,
     HeadAdapterOptions,
     LibraryInfo,
     Pair,
+    RepairReport,
     Route,
+    VerifyReport,
     __version__,
     available_isas,
     isa,
@@ -45,13 +48,14 @@ from .errors import (
 from .evaluation import Evaluation
 from .experts import Encoder, ExpertSet, HeadAdapter, LoraAdapter
 from .ingest import IngestReport
-from .library import Library
+from .library import Library, repair, verify_folder
 from .lm import LanguageModel
 from .models import download_model
 
 __all__ = [
     "AlreadyExistsError",
     "Answer",
+    "BackupReport",
     "BusyError",
     "CancelledError",
     "CorruptionError",
@@ -76,8 +80,10 @@ __all__ = [
     "NotFoundError",
     "NotSupportedError",
     "Pair",
+    "RepairReport",
     "ResourceExhaustedError",
     "Route",
+    "VerifyReport",
     "__version__",
     "available_isas",
     "beir",
@@ -90,6 +96,8 @@ __all__ = [
     "lm",
     "models",
     "num_threads",
+    "repair",
     "set_num_threads",
     "text",
+    "verify_folder",
 ]

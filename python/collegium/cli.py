@@ -1,6 +1,7 @@
 """The ``collegium`` command. Results on stdout, progress and errors on stderr.
 
-Exit codes: 0 done, 1 a typed error (one line on stderr), 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 a typed error (one line on stderr) or damage that ``verify`` found, 2 wrong
+usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ._core import AddReport
 from .errors import Error, InvalidArgumentError, IoError
 from .experts import Encoder
 from .ingest import IngestReport
-from .library import Library
+from .library import Library, repair, verify_folder
 from .readers import FORMATS
 
 _Arguments = argparse.Namespace
@@ -182,6 +183,9 @@ def _ask(arguments: _Arguments) -> None:
             source_field=arguments.source_field,
             max_per_source=arguments.max_per_source,
             duplicate_similarity=arguments.duplicate_similarity,
+            exact=arguments.exact,
+            scan=arguments.scan,
+            breadth=arguments.breadth,
             max_new_tokens=arguments.max_new_tokens,
             on_token=_to_stderr if arguments.stream else None,
         )
@@ -204,6 +208,51 @@ def _evaluate(arguments: _Arguments) -> None:
 def _info(arguments: _Arguments) -> None:
     with Library.open(arguments.library) as library:
         _print_report(arguments, library.info())
+
+
+def _backup(arguments: _Arguments) -> None:
+    with Library.open(arguments.library) as library:
+        _print_report(arguments, library.backup(arguments.folder))
+
+
+def _verify(arguments: _Arguments) -> int:
+    report = verify_folder(
+        arguments.library, encoder=arguments.encoder, language_model=arguments.language_model
+    )
+    _print_report(arguments, report)
+    return 0 if report.ok else 1
+
+
+def _repair(arguments: _Arguments) -> None:
+    _print_report(arguments, repair(arguments.library, arguments.folder))
+
+
+def _compact(arguments: _Arguments) -> None:
+    with Library.open(arguments.library) as library:
+        library.compact()
+    _print_done(arguments, "compacted")
+
+
+def _purge(arguments: _Arguments) -> None:
+    with Library.open(arguments.library) as library:
+        library.purge()
+    _print_done(arguments, "purged")
+
+
+def _print_done(arguments: _Arguments, done: str) -> None:
+    if arguments.json:
+        _print_json({"library": str(arguments.library), "done": done})
+    else:
+        _print(f"{arguments.library}: {done}")
+
+
+def _export(arguments: _Arguments) -> None:
+    with Library.open(arguments.library, read_only=True) as library:
+        documents = library.export(arguments.collection, arguments.file)
+    if arguments.json:
+        _print_json({"collection": arguments.collection, "documents": documents})
+    else:
+        _print(f"{arguments.collection}: {documents} documents in {arguments.file}")
 
 
 def _download_model(arguments: _Arguments) -> None:
@@ -265,13 +314,18 @@ def _parser() -> argparse.ArgumentParser:
   collegium fit --library mylib
   collegium ask --library mylib "What is a force majeure clause?"
 
-exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 130 interrupted""",
+exit codes: 0 done, 1 an error (one line on stderr) or damage that verify found, 2 wrong usage,
+130 interrupted""",
     )
     parser.add_argument("--version", action="version", version=f"collegium {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
     def command(
-        name: str, run: Callable[[_Arguments], None], help: str, example: str, library: bool = True
+        name: str,
+        run: Callable[[_Arguments], int | None],
+        help: str,
+        example: str,
+        library: bool = True,
     ) -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name,
@@ -423,6 +477,18 @@ exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 130 interrup
         help="leave out passages this similar to a better one (0.95: nearly the same)",
     )
     ask.add_argument(
+        "--exact", action="store_true", help="compare with every passage, graph or not"
+    )
+    ask.add_argument(
+        "--scan",
+        choices=("auto", "fp32", "int8", "bf16", "binary"),
+        default="auto",
+        help="what an exact search reads first (binary: can miss some)",
+    )
+    ask.add_argument(
+        "--breadth", type=_count, default=0, help="passages a graph keeps in view (0: its default)"
+    )
+    ask.add_argument(
         "--max-new-tokens", type=_positive, default=128, help="of the language model (128)"
     )
     ask.add_argument(
@@ -445,6 +511,53 @@ exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage, 130 interrup
         "say what is in the library",
         "  collegium info --library mylib --json",
     )
+
+    backup = command(
+        "backup",
+        _backup,
+        "copy the library into a new folder, which opens as it does",
+        "  collegium backup --library mylib mylib-monday",
+    )
+    backup.add_argument("folder", type=Path, help="the new folder")
+
+    verify = command(
+        "verify",
+        _verify,
+        "read everything and say what is damaged (exit code 1 if something is)",
+        "  collegium verify --library mylib",
+    )
+    verify.add_argument("--encoder", help="where a linked encoder is now, if it moved")
+    verify.add_argument("--language-model", help="where a linked language model is now")
+
+    repair_ = command(
+        "repair",
+        _repair,
+        "save what can still be read of a damaged library into a new folder",
+        "  collegium repair --library mylib mylib-saved",
+    )
+    repair_.add_argument("folder", type=Path, help="the new folder")
+
+    command(
+        "compact",
+        _compact,
+        "give back the room of what was replaced or removed",
+        "  collegium compact --library mylib",
+    )
+    command(
+        "purge",
+        _purge,
+        "rewrite the files so that what was removed is in none of them",
+        "  collegium purge --library mylib",
+    )
+
+    export = command(
+        "export",
+        _export,
+        "write the documents of a collection as JSON lines",
+        "  collegium export --library mylib --collection law law.jsonl",
+    )
+    export.add_argument("--collection", required=True)
+    export.add_argument("file", type=Path, help="the file; replaced if it is there")
 
     convert = command(
         "convert",
@@ -478,7 +591,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        parsed.run(parsed)
+        code: int | None = parsed.run(parsed)
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.stderr.write("collegium: interrupted\n")
@@ -491,7 +604,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error)
     except OSError as error:
         return _fail(IoError(str(error)))
-    return 0
+    return code or 0
 
 
 def _fail(error: Error) -> int:

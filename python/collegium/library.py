@@ -20,12 +20,15 @@ from ._arguments import (
 from ._core import (
     AddReport,
     Answer,
+    BackupReport,
     Document,
     FitReport,
     GateOptions,
     GenerateOptions,
     HeadAdapterOptions,
     LibraryInfo,
+    RepairReport,
+    VerifyReport,
 )
 from .display import ProgressOption, progress_for
 from .errors import InvalidArgumentError
@@ -33,12 +36,13 @@ from .evaluation import Evaluation
 from .experts import Compute, Encoder
 from .lm import TokenCallable
 
-__all__ = ["Library"]
+__all__ = ["Library", "repair", "verify_folder"]
 
 Policy = Literal["bound", "routed"]
 Read = Literal["extractive", "generative"]
 Gate = Literal["retrieve", "internal", "both", "refuse"]
 Split = Literal["train", "dev", "test"]
+Scan = Literal["auto", "fp32", "int8", "bf16", "binary"]
 PathLike = str | os.PathLike[str]
 
 
@@ -121,6 +125,7 @@ class Library:
         encoder: PathLike | None = None,
         language_model: PathLike | None = None,
         ignore_learned: bool = False,
+        read_only: bool = False,
     ) -> Library:
         """Opens the library in ``path``.
 
@@ -128,6 +133,8 @@ class Library:
             encoder, language_model: where a linked model is now, if it moved.
             ignore_learned: open as if nothing had been learned: the way to the documents when a
                 learned file is damaged. :meth:`fit` then learns anew.
+            read_only: for reading only, whoever holds it; it stays at this state until
+                :meth:`reopen`. Whatever writes is FailedPreconditionError.
 
         Raises:
             NotFoundError: there is no library, or a linked model is gone.
@@ -143,6 +150,7 @@ class Library:
                     "" if language_model is None else models.find_language_model(language_model)
                 ),
                 ignore_learned=ignore_learned,
+                read_only=read_only,
             )
         )
 
@@ -337,6 +345,9 @@ class Library:
         source_field: str = "",
         max_per_source: int = 0,
         duplicate_similarity: float | None = None,
+        exact: bool = False,
+        scan: Scan = "auto",
+        breadth: int = 0,
         on_token: TokenCallable | None = None,
     ) -> Answer:
         """Answers ``question`` and says which way it went, why, and what it cost.
@@ -352,6 +363,7 @@ class Library:
                 :meth:`LanguageModel.generate`.
             lexical_weight, filter, source_field, max_per_source, duplicate_similarity: how passages
                 are ranked and which may be found, as in :meth:`search`.
+            exact, scan, breadth: how the index is searched, as in :meth:`search`.
             on_token: called with each piece of text the language model makes; returning False
                 stops it.
 
@@ -382,6 +394,9 @@ class Library:
             source_field=source_field,
             max_per_source=max_per_source,
             duplicate_similarity=duplicate_similarity,
+            exact=exact,
+            scan=scan,
+            breadth=breadth,
             on_token=on_token,
         )
 
@@ -397,6 +412,9 @@ class Library:
         source_field: str = "",
         max_per_source: int = 0,
         duplicate_similarity: float | None = None,
+        exact: bool = False,
+        scan: Scan = "auto",
+        breadth: int = 0,
     ) -> Answer:
         """Route and passages alone: no gate, no reading (``Answer.text`` is empty).
 
@@ -422,6 +440,10 @@ class Library:
                 without the field is a source of its own.
             duplicate_similarity: leave out a passage whose vector has at least this inner product
                 with a better passage's: 1 drops copies, 0.95 what says nearly the same.
+            exact: compare with every passage, also where a collection has a graph.
+            scan: what an exact search reads first: "fp32", "int8" or "bf16", which all give the
+                same passages, or "binary", which can miss some. "auto" chooses among the exact.
+            breadth: passages a graph keeps in view: more is slower and finds more; 0: its default.
 
         Raises:
             InvalidArgumentError: also a malformed filter (the message says where), or
@@ -437,6 +459,9 @@ class Library:
             source_field=source_field,
             max_per_source=max_per_source,
             duplicate_similarity=duplicate_similarity,
+            exact=exact,
+            scan=scan,
+            breadth=breadth,
         )
 
     def evaluate(
@@ -474,6 +499,60 @@ class Library:
     def encoder(self) -> Encoder:
         return Encoder(self._core.encoder)
 
+    def backup(self, folder: PathLike) -> BackupReport:
+        """Copies the library as of one commit to the new ``folder``, while it is being read.
+
+        The copy has the documents, what was learned, and copied models (linked ones stay links);
+        it was read back when this returns, and :meth:`open` opens it. On failure nothing is left.
+
+        Raises:
+            AlreadyExistsError: there is something in ``folder``.
+            CorruptionError: a model or learned file of this library is damaged.
+            ResourceExhaustedError: the disk is full.
+        """
+        return self._core.backup(folder)
+
+    def verify(self) -> VerifyReport:
+        """Reads everything again: store, indexes, models, pairs and what was learned.
+
+        What is wrong is in the report's ``findings``; ``ok`` when there are none. Changes nothing.
+        Of a library that does not open: :func:`collegium.verify_folder`.
+        """
+        return self._core.verify()
+
+    def compact(self) -> None:
+        """Gives back the room of what was replaced or removed, while it is read and written."""
+        self._core.compact()
+
+    def purge(self) -> None:
+        """Rewrites the library's files so that what was replaced or removed is in none of them.
+
+        Backups keep what they have, and so do readers who opened the library before. What
+        :meth:`fit` learned changes only with the next :meth:`fit`. Other calls wait.
+        """
+        self._core.purge()
+
+    def export(self, collection: str, path: PathLike) -> int:
+        """Writes a collection's documents to the file ``path``, one JSON object a line.
+
+        They have ``_id``, ``title``, ``text`` and ``metadata``, by ascending id. A file that is
+        there is replaced, in one step. Returns their number.
+
+        Raises:
+            NotFoundError: no such collection, or no folder for the file.
+        """
+        return self._core.export(collection, path)
+
+    def reopen(self) -> None:
+        """Reads the files anew: to write again after a failed write (a full disk), or, opened with
+        ``read_only``, to see what was written since."""
+        self._core.reopen()
+
+    @staticmethod
+    def repair(folder: PathLike, to: PathLike) -> RepairReport:
+        """:func:`collegium.repair`."""
+        return repair(folder, to)
+
     def close(self) -> None:
         """Releases the library. Other calls are then FailedPreconditionError; closing again is
         not."""
@@ -489,3 +568,38 @@ class Library:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def repair(folder: PathLike, to: PathLike) -> RepairReport:
+    """Saves what can still be read of the damaged library in ``folder`` into a new one in ``to``.
+
+    Nothing is made up, and nothing in ``folder`` changes. ``report.dropped`` names every document,
+    pair, model and learned file that could not be saved. Without a copied encoder that can be
+    read, ``Library.open(to, encoder=...)`` needs a good copy of it; where what was learned is
+    dropped, :meth:`Library.fit` learns anew.
+
+    Raises:
+        NotFoundError: there is no library in ``folder``.
+        BusyError: a process has it open.
+        AlreadyExistsError: there is something in ``to``.
+        CorruptionError: too little can be read to make a library of; only a backup helps.
+    """
+    return _core.Library.repair(folder, to)
+
+
+def verify_folder(
+    folder: PathLike, *, encoder: PathLike | None = None, language_model: PathLike | None = None
+) -> VerifyReport:
+    """:meth:`Library.verify` of a library that need not open, whoever holds it.
+
+    Args:
+        encoder, language_model: where a linked model is now, if it moved.
+
+    Raises:
+        NotFoundError: there is no library in ``folder``.
+    """
+    return _core.Library.verify_folder(
+        folder,
+        encoder="" if encoder is None else models.find_encoder(encoder),
+        language_model="" if language_model is None else models.find_language_model(language_model),
+    )

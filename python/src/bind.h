@@ -12,5 +12,6 @@ void bind_lm(pybind11::module_& module);          // LanguageModel
 void bind_routing(pybind11::module_& module);     // Route, gate and policy: parts of an Answer
 void bind_evaluation(pybind11::module_& module);  // metrics, Evaluation
 void bind_library(pybind11::module_& module);     // Library and its reports
+void bind_operations(pybind11::module_& module);  // what keeps a Library's folder well
 
 }  // namespace collegium::python

@@ -49,10 +49,24 @@ router::GateDecision parse_gate(const std::string& name) {
       "gate is '" + name + "', expected 'retrieve', 'internal', 'both' or 'refuse'"));
 }
 
+index::ScanKind parse_scan(const std::string& scan) {
+  if (scan == "auto") return index::ScanKind::kAuto;
+  if (scan == "fp32") return index::ScanKind::kFloat32;
+  if (scan == "int8") return index::ScanKind::kInt8;
+  if (scan == "bf16") return index::ScanKind::kBfloat16;
+  if (scan == "binary") return index::ScanKind::kBinary;
+  throw StatusError(Status::invalid_argument(
+      "scan is '" + scan + "', expected 'auto', 'fp32', 'int8', 'bf16' or 'binary'"));
+}
+
 index::SearchOptions search_options(const std::optional<Utf8>& filter, Utf8 source_field,
                                     const WholeNumber& max_per_source,
-                                    const std::optional<double>& duplicate_similarity) {
+                                    const std::optional<double>& duplicate_similarity, bool exact,
+                                    Utf8 scan, const WholeNumber& breadth) {
   index::SearchOptions options;
+  options.exact = exact;
+  options.scan = parse_scan(scan);
+  options.breadth = breadth.value("breadth");
   if (filter) options.filter = unwrap(index::Filter::parse(filter->view));
   options.source_field = source_field;
   options.max_per_source = max_per_source.value("max_per_source");
@@ -286,13 +300,13 @@ void bind_library(py::module_& m) {
       .def_static(
           "open",
           [](const std::filesystem::path& path, const std::filesystem::path& encoder,
-             const std::filesystem::path& language_model, bool ignore_learned) {
+             const std::filesystem::path& language_model, bool ignore_learned, bool read_only) {
             const router::OpenOptions options{encoder.string(), language_model.string(),
-                                              ignore_learned};
+                                              ignore_learned, read_only};
             return run_released([&] { return Library::open(path.string(), options); });
           },
           py::arg("path"), py::kw_only(), py::arg("encoder") = "", py::arg("language_model") = "",
-          py::arg("ignore_learned") = false)
+          py::arg("ignore_learned") = false, py::arg("read_only") = false)
       .def(
           "add",
           [](Library& self, Utf8 collection, const std::vector<Document>& documents,
@@ -338,10 +352,12 @@ void bind_library(py::module_& m) {
              const std::optional<Utf8>& gate, const core::GenerateOptions& generate,
              const std::optional<double>& lexical_weight, const std::optional<Utf8>& filter,
              Utf8 source_field, const WholeNumber& max_per_source,
-             const std::optional<double>& duplicate_similarity, const py::object& on_token) {
-            const AskOptions options = ask_options(
-                collections, policy, k, read, gate, generate, lexical_weight,
-                search_options(filter, source_field, max_per_source, duplicate_similarity));
+             const std::optional<double>& duplicate_similarity, bool exact, Utf8 scan,
+             const WholeNumber& breadth, const py::object& on_token) {
+            const AskOptions options =
+                ask_options(collections, policy, k, read, gate, generate, lexical_weight,
+                            search_options(filter, source_field, max_per_source,
+                                           duplicate_similarity, exact, scan, breadth));
             Watch watch{py::none()};
             auto result = [&] {
               py::gil_scoped_release release;
@@ -357,23 +373,27 @@ void bind_library(py::module_& m) {
           py::arg("read") = "extractive", py::arg("gate") = py::none(), py::arg("generate"),
           py::arg("lexical_weight") = py::none(), py::arg("filter") = py::none(),
           py::arg("source_field") = "", py::arg("max_per_source") = 0,
-          py::arg("duplicate_similarity") = py::none(), py::arg("on_token") = py::none())
+          py::arg("duplicate_similarity") = py::none(), py::arg("exact") = false,
+          py::arg("scan") = "auto", py::arg("breadth") = 0, py::arg("on_token") = py::none())
       .def(
           "search",
           [](const Library& self, Utf8 query, const std::vector<Utf8>& collections,
              const std::optional<Utf8>& policy, const WholeNumber& k,
              const std::optional<double>& lexical_weight, const std::optional<Utf8>& filter,
              Utf8 source_field, const WholeNumber& max_per_source,
-             const std::optional<double>& duplicate_similarity) {
+             const std::optional<double>& duplicate_similarity, bool exact, Utf8 scan,
+             const WholeNumber& breadth) {
             const AskOptions options = ask_options(
                 collections, policy, k, Utf8{"extractive"}, std::nullopt, {}, lexical_weight,
-                search_options(filter, source_field, max_per_source, duplicate_similarity));
+                search_options(filter, source_field, max_per_source, duplicate_similarity, exact,
+                               scan, breadth));
             return run_released([&] { return self.search(query.view, options); });
           },
           py::arg("query"), py::kw_only(), py::arg("collections"), py::arg("policy") = py::none(),
           py::arg("k") = AskOptions{}.k, py::arg("lexical_weight") = py::none(),
           py::arg("filter") = py::none(), py::arg("source_field") = "",
-          py::arg("max_per_source") = 0, py::arg("duplicate_similarity") = py::none())
+          py::arg("max_per_source") = 0, py::arg("duplicate_similarity") = py::none(),
+          py::arg("exact") = false, py::arg("scan") = "auto", py::arg("breadth") = 0)
       .def(
           "evaluate",
           [](const Library& self, Utf8 split, const WholeNumber& seed, py::object progress) {

@@ -13,5 +13,6 @@ PYBIND11_MODULE(_core, module) {
   collegium::python::bind_routing(module);
   collegium::python::bind_evaluation(module);
   collegium::python::bind_library(module);
+  collegium::python::bind_operations(module);
   module.attr("__version__") = COLLEGIUM_VERSION;
 }

@@ -18,6 +18,12 @@ COMMANDS = [
     "ask",
     "evaluate",
     "info",
+    "backup",
+    "verify",
+    "repair",
+    "compact",
+    "purge",
+    "export",
     "convert",
     "download-model",
 ]

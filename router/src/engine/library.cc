@@ -59,6 +59,7 @@ Result<ModelReference> place_language_model(const CreateOptions& options,
 Result<std::shared_ptr<Library>> Library::create(const std::string& given,
                                                  const CreateOptions& options) {
   const std::string path = folder_path(given);
+  COLLEGIUM_ASSIGN_OR_RETURN(NewFolder folder, NewFolder::make(path));
   if (options.encoder.empty())
     return Status::invalid_argument("CreateOptions::encoder is empty: a library needs an encoder");
   core::EncoderOptions encoder_options;
@@ -67,7 +68,6 @@ Result<std::shared_ptr<Library>> Library::create(const std::string& given,
   COLLEGIUM_ASSIGN_OR_RETURN(const auto encoder,
                              core::Encoder::load(options.encoder, encoder_options));
 
-  COLLEGIUM_ASSIGN_OR_RETURN(NewFolder folder, NewFolder::make(path));
   const std::string& making = folder.path();
   {
     index::CorpusOptions corpus_options;
@@ -107,8 +107,7 @@ Result<std::shared_ptr<Library>> LibraryImpl::open_library(const std::string& pa
   std::shared_ptr<LibraryImpl> library(new LibraryImpl());
   library->path_ = path;
   library->options_ = options;
-  auto corpus =
-      options.read_only ? index::Corpus::open_read_only(path) : index::Corpus::open(path);
+  auto corpus = options.read_only ? index::Corpus::open_read_only(path) : index::Corpus::open(path);
   if (!corpus.ok()) {
     if (corpus.status().code() == StatusCode::kNotFound)
       return Status::not_found(path + " is not a library: " + corpus.status().message());

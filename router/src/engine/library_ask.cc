@@ -247,6 +247,21 @@ Status LibraryImpl::retrieve(Question& question, const AskOptions& options) cons
   return {};
 }
 
+Result<std::vector<index::Hit>> LibraryImpl::served_hits(
+    std::shared_ptr<const Generation> generation, std::string_view text,
+    std::span<const float> vector, std::vector<std::string> collections, std::size_t k) const {
+  Question question;
+  question.generation = std::move(generation);
+  question.answer.question = std::string(text);
+  question.policy = question.generation->learned.policy;
+  question.collections = std::move(collections);
+  question.vector.assign(vector.begin(), vector.end());
+  AskOptions options;
+  options.k = k;
+  COLLEGIUM_RETURN_IF_ERROR(retrieve(question, options));
+  return std::move(question.searched->hits);
+}
+
 Status LibraryImpl::collect_passages(Question& question,
                                      const std::vector<index::Hit>& hits) const {
   const auto start = Clock::now();

@@ -204,6 +204,21 @@ Result<Evaluation> LibraryImpl::evaluate(const EvaluateOptions& options,
   COLLEGIUM_ASSIGN_OR_RETURN(const LearningSnapshot snapshot, learning_snapshot());
   COLLEGIUM_ASSIGN_OR_RETURN(auto evaluation,
                              router::evaluate(snapshot.data, current->learned, options, progress));
+  const auto& fusion = current->learned.fusion;
+  if (std::any_of(fusion.begin(), fusion.end(),
+                  [](const auto& one) { return one.second.options.lexical_weight > 0.0; })) {
+    const std::string claim = "; what is served";
+    const auto policies = std::find_if(
+        evaluation.rows.begin(), evaluation.rows.end(),
+        [&](const EvaluationRow& row) { return row.note.find(claim) != std::string::npos; });
+    if (policies != evaluation.rows.end()) {
+      policies->note.replace(policies->note.find(claim), claim.size(),
+                             "; what is served, but for the words");
+      COLLEGIUM_ASSIGN_OR_RETURN(auto served,
+                                 evaluate_served(snapshot, current, options.split, progress));
+      evaluation.rows.insert(policies + 1, std::move(served));
+    }
+  }
   // A pair may have changed its split since: what is test now may have been train.
   std::string changed;
   for (const auto& [name, digest] : current->data_digest) {

@@ -115,6 +115,16 @@ class LibraryImpl : public Library {
   Status retrieve(Question& question, const AskOptions& options) const;
   Status add_words(Question& question, const AskOptions& options,
                    const index::SearchOptions& search) const;
+  // What search() ranks for a question whose vector is known, at most `k` hits.
+  Result<std::vector<index::Hit>> served_hits(std::shared_ptr<const Generation> generation,
+                                              std::string_view question,
+                                              std::span<const float> vector,
+                                              std::vector<std::string> collections,
+                                              std::size_t k) const;
+  // hybrid.cc: the row "served".
+  Result<EvaluationRow> evaluate_served(const LearningSnapshot& snapshot,
+                                        const std::shared_ptr<const Generation>& generation,
+                                        Split split, const core::ProgressCallback& progress) const;
   Status collect_passages(Question& question, const std::vector<index::Hit>& hits) const;
   Status answer_internally(Question& question, const AskOptions& options,
                            const core::LanguageModel::TokenCallback& on_token) const;

@@ -107,9 +107,9 @@ Result<std::vector<BadRecord>> find_bad_records(const index::Corpus& corpus) {
 Status copy_models(const std::string& path, const LibrarySettings& settings,
                    const core::Encoder& encoder, const std::string& to) {
   if (!settings.encoder.linked)
-    COLLEGIUM_RETURN_IF_ERROR(copy_files(encoder.folder(), encoder.files(),
-                                         (fs::path(to) / kEncoderFolder).string())
-                                  .with_context("copying the encoder"));
+    COLLEGIUM_RETURN_IF_ERROR(
+        copy_files(encoder.folder(), encoder.files(), (fs::path(to) / kEncoderFolder).string())
+            .with_context("copying the encoder"));
   return copy_language_model(path, settings.language_model, to);
 }
 
@@ -164,8 +164,7 @@ Result<BackupReport> LibraryImpl::backup(const std::string& given) {
                                read_learned_files(path_, *record, corpus_->options().dim));
     COLLEGIUM_RETURN_IF_ERROR(copy_learned_files(path_, current, making));
     // The copy is read back: what the disk made of it is what a backup is for.
-    COLLEGIUM_RETURN_IF_ERROR(
-        read_learned_files(making, *record, corpus_->options().dim).status());
+    COLLEGIUM_RETURN_IF_ERROR(read_learned_files(making, *record, corpus_->options().dim).status());
   } else if (record.status().code() != StatusCode::kNotFound) {
     return record.status();
   }

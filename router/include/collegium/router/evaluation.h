@@ -63,6 +63,7 @@ struct COLLEGIUM_API Evaluation {
 //   random              an expert drawn for each query
 //   router K            the likeliest collection's expert, by each router K, never abstaining
 //   routed, bound       the policies with learned.policy's settings, without and with prior
+//   served              Library::evaluate() alone, where fit gave words a weight: search() as it is
 //   nearest neighbour   the expert of the collection that the nearest training query is of
 //   soft fusion         everything under the experts' query vectors (plain where a collection has
 //                       none), averaged by learned.router's probabilities

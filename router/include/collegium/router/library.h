@@ -55,8 +55,8 @@ struct OpenOptions {
   // Open as if nothing had been learned: the way to the documents when a learned file is damaged.
   // fit() then learns anew.
   bool ignore_learned = false;
-  // For reading only, whoever holds it: takes no lock, writes nothing, and stays at this state until
-  // reopen(). Whatever writes is failed_precondition.
+  // For reading only, whoever holds it: takes no lock, writes nothing, and stays at this state
+  // until reopen(). Whatever writes is failed_precondition.
   bool read_only = false;
 };
 

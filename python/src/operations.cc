@@ -1,0 +1,103 @@
+#include "collegium/router/operations.h"
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+#include <pybind11/stl/filesystem.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "bind.h"
+#include "calls.h"
+#include "collegium/router/library.h"
+
+namespace py = pybind11;
+
+namespace collegium::python {
+namespace {
+
+using router::BackupReport;
+using router::Finding;
+using router::Library;
+using router::RepairReport;
+using router::VerifyReport;
+
+// Names of files are not always UTF-8, and they are in these texts.
+template <typename Report>
+void bind_texts(py::class_<Report>& report) {
+  report.def("to_text", [](const Report& self) { return shown(self.to_text()); })
+      .def("to_json", &Report::to_json)
+      .def("__str__", [](const Report& self) { return shown(self.to_text()); });
+}
+
+void bind_reports(py::module_& m) {
+  py::class_<Finding>(m, "Finding")
+      .def_property_readonly("where", [](const Finding& self) { return shown(self.where); })
+      .def_property_readonly("problem", [](const Finding& self) { return shown(self.problem); })
+      .def("__repr__", [](const Finding& self) {
+        return shown("<Finding " + self.where + ": " + self.problem + ">");
+      });
+  py::class_<BackupReport> backup(m, "BackupReport");
+  backup.def_readonly("commit_seq", &BackupReport::commit_seq)
+      .def_readonly("files", &BackupReport::files)
+      .def_readonly("bytes", &BackupReport::bytes);
+  bind_texts(backup);
+  py::class_<VerifyReport> verify(m, "VerifyReport");
+  verify.def_property_readonly("ok", &VerifyReport::ok)
+      .def_readonly("commit_seq", &VerifyReport::commit_seq)
+      .def_readonly("collections", &VerifyReport::collections)
+      .def_readonly("documents", &VerifyReport::documents)
+      .def_readonly("passages", &VerifyReport::passages)
+      .def_readonly("records", &VerifyReport::records)
+      .def_readonly("learned_files", &VerifyReport::learned_files)
+      .def_readonly("findings", &VerifyReport::findings);
+  bind_texts(verify);
+  py::class_<RepairReport> repair(m, "RepairReport");
+  repair.def_readonly("documents", &RepairReport::documents)
+      .def_readonly("records", &RepairReport::records)
+      .def_readonly("dropped", &RepairReport::dropped);
+  bind_texts(repair);
+}
+
+}  // namespace
+
+void bind_operations(py::module_& m) {
+  bind_reports(m);
+  using Path = std::filesystem::path;
+  auto library = static_cast<py::class_<Library, std::shared_ptr<Library>>>(m.attr("Library"));
+  library
+      .def_static(
+          "verify_folder",
+          [](const Path& path, const Path& encoder, const Path& language_model) {
+            router::OpenOptions options;
+            options.encoder = encoder.string();
+            options.language_model = language_model.string();
+            return run_released([&] { return Library::verify_folder(path.string(), options); });
+          },
+          py::arg("path"), py::kw_only(), py::arg("encoder") = "", py::arg("language_model") = "")
+      .def_static(
+          "repair",
+          [](const Path& path, const Path& to) {
+            return run_released([&] { return Library::repair(path.string(), to.string()); });
+          },
+          py::arg("path"), py::arg("to"))
+      .def(
+          "backup",
+          [](Library& self, const Path& folder) {
+            return run_released([&] { return self.backup(folder.string()); });
+          },
+          py::arg("folder"))
+      .def("verify", [](Library& self) { return run_released([&] { return self.verify(); }); })
+      .def("compact", [](Library& self) { run_released([&] { return self.compact(); }); })
+      .def("purge", [](Library& self) { run_released([&] { return self.purge(); }); })
+      .def(
+          "export",
+          [](const Library& self, Utf8 collection, const Path& path) {
+            return run_released([&] { return self.export_jsonl(collection.view, path.string()); });
+          },
+          py::arg("collection"), py::arg("path"))
+      .def("reopen", [](Library& self) { run_released([&] { return self.reopen(); }); });
+}
+
+}  // namespace collegium::python
