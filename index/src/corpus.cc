@@ -41,6 +41,11 @@ Result<std::shared_ptr<Collection>> CorpusImpl::find(std::string_view name) cons
   return found->second;
 }
 
+std::shared_ptr<const rocksdb::Snapshot> CorpusImpl::published() const {
+  const std::shared_lock lock(publish_mutex_);
+  return snapshot_;
+}
+
 std::vector<std::string> CorpusImpl::collections() const {
   const std::shared_lock lock(publish_mutex_);
   std::vector<std::string> names;
@@ -73,7 +78,8 @@ Result<Document> CorpusImpl::document(std::string_view collection, std::string_v
     const std::shared_lock life(life_mutex_);
     COLLEGIUM_RETURN_IF_ERROR(check_open());
     COLLEGIUM_ASSIGN_OR_RETURN(const auto found, find(collection));
-    COLLEGIUM_ASSIGN_OR_RETURN(auto document, store_->document(found->number, id));
+    const auto snapshot = published();
+    COLLEGIUM_ASSIGN_OR_RETURN(auto document, store_->document(found->number, id, snapshot.get()));
     if (!document.has_value())
       return Status::not_found("no document '" + std::string(id) + "' in collection '" +
                                std::string(collection) + "'");
@@ -86,7 +92,8 @@ Result<bool> CorpusImpl::has_document(std::string_view collection, std::string_v
     const std::shared_lock life(life_mutex_);
     COLLEGIUM_RETURN_IF_ERROR(check_open());
     COLLEGIUM_ASSIGN_OR_RETURN(const auto found, find(collection));
-    COLLEGIUM_ASSIGN_OR_RETURN(const auto entry, store_->entry(found->number, id));
+    const auto snapshot = published();
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto entry, store_->entry(found->number, id, snapshot.get()));
     return entry.has_value();
   });
 }
@@ -97,7 +104,9 @@ Result<NewDocument> CorpusImpl::stored_document(std::string_view collection,
     const std::shared_lock life(life_mutex_);
     COLLEGIUM_RETURN_IF_ERROR(check_open());
     COLLEGIUM_ASSIGN_OR_RETURN(const auto found, find(collection));
-    COLLEGIUM_ASSIGN_OR_RETURN(auto stored, store_->stored_document(found->number, id));
+    const auto snapshot = published();
+    COLLEGIUM_ASSIGN_OR_RETURN(auto stored,
+                               store_->stored_document(found->number, id, snapshot.get()));
     if (!stored.has_value())
       return Status::not_found("no document '" + std::string(id) + "' in collection '" +
                                std::string(collection) + "'");
@@ -114,14 +123,20 @@ Result<StoredPassage> CorpusImpl::stored_passage(const Hit& hit) const {
       return Status::not_found("document '" + hit.document_id + "' in collection '" +
                                hit.collection + "' was replaced or removed since it was found");
     };
-    // The text first: a row is never reused, so if the document still has the hit's row after that,
-    // the text is the one that was searched.
-    COLLEGIUM_ASSIGN_OR_RETURN(auto document, store_->document(found->number, hit.document_id));
-    COLLEGIUM_ASSIGN_OR_RETURN(auto entry, store_->entry(found->number, hit.document_id));
+    std::shared_ptr<const CollectionState> state;
+    std::shared_ptr<const rocksdb::Snapshot> snapshot;
+    {
+      const std::shared_lock lock(publish_mutex_);  // both of one commit
+      COLLEGIUM_ASSIGN_OR_RETURN(state, found->index->state());
+      snapshot = snapshot_;
+    }
+    COLLEGIUM_ASSIGN_OR_RETURN(auto document,
+                               store_->document(found->number, hit.document_id, snapshot.get()));
+    COLLEGIUM_ASSIGN_OR_RETURN(auto entry,
+                               store_->entry(found->number, hit.document_id, snapshot.get()));
     if (!document.has_value() || !entry.has_value() || hit.row < entry->first_row ||
         hit.row - entry->first_row >= entry->passages.size())
       return gone();
-    COLLEGIUM_ASSIGN_OR_RETURN(const auto state, found->index->state());
     const auto vector = find_vector(*state, hit.row);
     if (vector.empty()) return gone();
     StoredPassage stored;
@@ -141,7 +156,8 @@ Result<std::string> CorpusImpl::record(std::string_view key) const {
   return guarded([&]() -> Result<std::string> {
     const std::shared_lock life(life_mutex_);
     COLLEGIUM_RETURN_IF_ERROR(check_open());
-    COLLEGIUM_ASSIGN_OR_RETURN(auto value, store_->record(key));
+    const auto snapshot = published();
+    COLLEGIUM_ASSIGN_OR_RETURN(auto value, store_->record(key, snapshot.get()));
     if (!value.has_value()) return Status::not_found("no record '" + std::string(key) + "'");
     return std::move(*value);
   });
@@ -152,7 +168,8 @@ Result<std::vector<std::pair<std::string, std::string>>> CorpusImpl::records(
   return guarded([&]() -> Result<std::vector<std::pair<std::string, std::string>>> {
     const std::shared_lock life(life_mutex_);
     COLLEGIUM_RETURN_IF_ERROR(check_open());
-    return store_->records(prefix);
+    const auto snapshot = published();
+    return store_->records(prefix, snapshot.get());
   });
 }
 
@@ -219,7 +236,7 @@ Result<std::vector<std::vector<Hit>>> CorpusImpl::search_batch(std::string_view 
                                                                const SearchOptions& options) const {
   return guarded([&]() -> Result<std::vector<std::vector<Hit>>> {
     const std::shared_lock life(life_mutex_);
-    COLLEGIUM_RETURN_IF_ERROR(check_open());
+    COLLEGIUM_RETURN_IF_ERROR(check_not_closed());
     COLLEGIUM_RETURN_IF_ERROR(options.validate());
     const std::size_t dim = options_.dim;
     if (queries.size() % dim != 0)
@@ -262,6 +279,7 @@ Status CorpusImpl::flush_indexes() {
     COLLEGIUM_RETURN_IF_ERROR(check_process());
     const std::shared_lock life(life_mutex_);
     COLLEGIUM_RETURN_IF_ERROR(check_writer());
+    COLLEGIUM_RETURN_IF_ERROR(check_open());
     return flush_locked();
   });
 }

@@ -2,10 +2,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "corpus_impl.h"
 #include "file_copy.h"
@@ -21,18 +23,40 @@ Result<std::uint64_t> file_size(const std::string& path) {
   return static_cast<std::uint64_t>(status.st_size);
 }
 
-std::string json_line(const Document& document) {
+// Metadata as it is stored, on one line: dumping what was parsed recurses, as deep as it is nested.
+// JSON has line ends between its parts alone, never raw in a string.
+Result<std::string> metadata_line(const Document& document) {
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  std::string_view text = document.metadata;
+  if (text.empty()) return std::string("{}");
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());  // as the parser
+  const std::size_t begin = text.find_first_not_of(" \t\r\n");
+  if (begin == std::string_view::npos || text[begin] != '{' || !nlohmann::json::accept(text))
+    return Status::corruption("document '" + document.id + "': its metadata is no JSON object");
+  std::string line(text.substr(begin));
+  std::replace_if(
+      line.begin(), line.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
+  return line;
+}
+
+Result<std::string> json_line(const Document& document) {
   nlohmann::ordered_json line;
   line["_id"] = document.id;
   line["title"] = document.title;
   line["text"] = document.text;
-  line["metadata"] = nlohmann::ordered_json::object();
-  if (!document.metadata.empty()) {
-    auto metadata = nlohmann::ordered_json::parse(document.metadata, nullptr,
-                                                  /*allow_exceptions=*/false);
-    if (metadata.is_object()) line["metadata"] = std::move(metadata);
-  }
-  return line.dump(-1, ' ', /*ensure_ascii=*/false) + "\n";
+  COLLEGIUM_ASSIGN_OR_RETURN(const std::string metadata, metadata_line(document));
+  std::string written = line.dump(-1, ' ', /*ensure_ascii=*/false);
+  written.pop_back();  // the brace
+  return written + ",\"metadata\":" + metadata + "}\n";
+}
+
+// What nobody else has: a process that was killed may have left its own behind.
+std::string random_suffix() {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::random_device random;
+  std::string suffix = ".";
+  for (int i = 0; i < 16; ++i) suffix.push_back(kDigits[random() % 16]);
+  return suffix + ".clgm-tmp";
 }
 
 }  // namespace
@@ -97,21 +121,28 @@ Result<std::uint64_t> CorpusImpl::export_jsonl(std::string_view collection,
     const std::shared_lock life(life_mutex_);
     COLLEGIUM_RETURN_IF_ERROR(check_open());
     COLLEGIUM_ASSIGN_OR_RETURN(const auto found, find(collection));
-    const std::string temporary = path + "." + std::to_string(::getpid()) + ".clgm-tmp";
+    const auto snapshot = published();
+    const std::string temporary = path + random_suffix();
     std::uint64_t documents = 0;
+    bool created = false;
     const auto write = [&]() -> Status {
       COLLEGIUM_ASSIGN_OR_RETURN(const auto file, FileWriter::create(temporary));
-      COLLEGIUM_RETURN_IF_ERROR(store_->visit_texts(found->number, [&](const Document& document) {
-        ++documents;
-        return file->write(json_line(document));
-      }));
+      created = true;
+      COLLEGIUM_RETURN_IF_ERROR(store_->visit_texts(
+          found->number,
+          [&](const Document& document) -> Status {
+            ++documents;
+            COLLEGIUM_ASSIGN_OR_RETURN(const std::string line, json_line(document));
+            return file->write(line);
+          },
+          snapshot.get()));
       COLLEGIUM_RETURN_IF_ERROR(file->close());
       if (std::rename(temporary.c_str(), path.c_str()) != 0) return Status::from_errno(errno, path);
       const fs::path parent = fs::path(path).parent_path();
       return sync_folder(parent.empty() ? "." : parent.string());
     };
     if (const Status status = write(); !status.ok()) {
-      if (status.code() != StatusCode::kAlreadyExists) ::unlink(temporary.c_str());
+      if (created) ::unlink(temporary.c_str());
       return status.with_context("export of collection '" + std::string(collection) + "'");
     }
     return documents;

@@ -34,6 +34,7 @@ Status CorpusImpl::sync() {
     COLLEGIUM_RETURN_IF_ERROR(check_process());
     const std::shared_lock life(life_mutex_);
     COLLEGIUM_RETURN_IF_ERROR(check_writer());
+    COLLEGIUM_RETURN_IF_ERROR(check_open());
     return sync_to(commit_seq_);
   });
 }
@@ -68,11 +69,12 @@ Status CorpusImpl::publish_locked(std::uint64_t last) {
     const std::unique_lock publish(publish_mutex_);
     for (; done < pending_.size() && pending_[done].seq <= last; ++done) {
       for (auto& [name, t] : pending_[done].touched) {
-        t.collection->record = t.record;
         t.collection->index->apply(std::move(t.change));
         if (t.words != nullptr)
           t.collection->words = std::make_shared<const LexicalSummary>(t.words->summary());
         collections_.try_emplace(name, t.collection);
+        // Last: reopen() keeps in memory what its record says is that of the store.
+        t.collection->record = t.record;
       }
       snapshot_ = std::move(pending_[done].snapshot);
       commit_seq_ = pending_[done].seq;
@@ -136,6 +138,10 @@ Result<std::uint64_t> CorpusImpl::write_locked(WriteSet::Impl& writes) {
       COLLEGIUM_ASSIGN_OR_RETURN(const auto document, store_->document(from.record.number, id));
       if (!document.has_value())
         return Status::corruption("store: document '" + id + "' has no text");
+      for (const core::PassageSpan& passage : entry.passages)
+        if (passage.bytes.begin > passage.bytes.end || passage.bytes.end > document->text.size())
+          return Status::corruption("store: document '" + id +
+                                    "': a passage lies outside its text");
       words_of(from).remove(document->title, document->text, entry.passages, entry.first_row);
     }
     batch.remove_document(from.record.number, id, entry);

@@ -118,6 +118,11 @@ class CorpusImpl final : public Corpus {
   std::uint64_t num_syncs() const { return store_->num_syncs(); }
   // No commit becomes durable, nor is seen, while it is held.
   std::unique_lock<std::mutex> hold_syncs() { return std::unique_lock(sync_mutex_); }
+  // Writes past the corpus, as damage does.
+  template <typename Work>
+  void with_store(Work work) {
+    work(*store_);
+  }
   std::uint64_t written_seq() {
     const std::lock_guard lock(write_mutex_);
     return written_seq_;
@@ -143,6 +148,12 @@ class CorpusImpl final : public Corpus {
     return !read_only_
                ? Status()
                : Status::failed_precondition("corpus " + path_ + " was opened for reading only");
+  }
+  // What rewrites the store's files asks this: after a failed reopen() it is open for reading only.
+  Status check_writable() const {
+    COLLEGIUM_RETURN_IF_ERROR(check_writer());
+    COLLEGIUM_RETURN_IF_ERROR(check_open());
+    return marker_ != nullptr ? Status() : failed_.with_context("the store is read-only");
   }
   // What writes asks this first, before any mutex, which another thread of the parent may have
   // held: a forked child has a copy of the store, whose files are the parent's to write.
@@ -170,6 +181,9 @@ class CorpusImpl final : public Corpus {
     return {store_->corpus_id(), collection.number, options_.dim, options_.encoder_digest};
   }
   Result<std::shared_ptr<Collection>> find(std::string_view name) const;
+  // The store as the last published commit left it: what readers see of it. Commits that wait for
+  // their sync, or failed it, are in the store too.
+  std::shared_ptr<const rocksdb::Snapshot> published() const;
   // A commit that was written and is not published: it may not be durable yet.
   struct Touched {
     std::shared_ptr<Collection> collection;
@@ -192,8 +206,8 @@ class CorpusImpl final : public Corpus {
 
   const std::string path_;
   const pid_t pid_ = ::getpid();
-  CorpusOptions options_;
-  std::uint32_t format_version_ = 0;
+  CorpusOptions options_;  // set before others see this; reopen() leaves them
+  std::atomic<std::uint32_t> format_version_{0};
   std::atomic<std::uint64_t> commit_seq_{0};
 
   // Taken in this order. Every call holds life_mutex_ shared; close(), reopen() and purge() alone.
@@ -209,7 +223,7 @@ class CorpusImpl final : public Corpus {
   bool read_only_ = false;
   bool closed_ = false;
   CollectionMap collections_;
-  // What the last commit left in the store, for readers of postings; guarded by publish_mutex_.
+  // What the last published commit left in the store; guarded by publish_mutex_.
   std::shared_ptr<const rocksdb::Snapshot> snapshot_;
 
   std::uint64_t durable_seq_ = 0;  // of sync_mutex_

@@ -97,6 +97,7 @@ Result<std::unique_ptr<Corpus>> CorpusImpl::create(const std::string& path,
   }
   corpus->options_ = options;
   corpus->format_version_ = corpus->store_->format_version();
+  corpus->snapshot_ = corpus->store_->snapshot();
   return std::unique_ptr<Corpus>(std::move(corpus));
 }
 
@@ -182,11 +183,17 @@ Status CorpusImpl::open_store_read_only() {
 
 // Of a store that was just opened. Collections whose state in memory is that of the store keep it.
 Status CorpusImpl::load_collections() {
-  options_ = store_->options();
-  format_version_ = store_->format_version();
-  if (read_only_ && format_version_ < kStoreVersion)
+  const CorpusOptions& stored = store_->options();
+  if (options_.dim == 0)
+    options_ = stored;
+  else if (stored.dim != options_.dim || stored.encoder_digest != options_.encoder_digest ||
+           stored.hnsw_threshold != options_.hnsw_threshold)
+    return Status::corruption("corpus " + path_ +
+                              ": its settings are not those it was opened with");
+  const std::uint32_t version = store_->format_version();
+  if (read_only_ && version < kStoreVersion)
     return Status::failed_precondition(
-        "corpus " + path_ + " has version " + std::to_string(format_version_) +
+        "corpus " + path_ + " has version " + std::to_string(version) +
         "; open it for writing once, which brings it to version " + std::to_string(kStoreVersion));
   if (!read_only_) {
     COLLEGIUM_RETURN_IF_ERROR(make_folder(index_folder(path_)));
@@ -210,11 +217,11 @@ Status CorpusImpl::load_collections() {
     COLLEGIUM_ASSIGN_OR_RETURN(auto collection, load_collection(name, record));
     loaded.emplace(name, std::move(collection));
   }
-  if (format_version_ < kStoreVersion) {
+  if (version < kStoreVersion) {
     COLLEGIUM_RETURN_IF_ERROR(store_->raise_format());
     COLLEGIUM_RETURN_IF_ERROR(store_->sync());
-    format_version_ = store_->format_version();
   }
+  format_version_ = store_->format_version();
   const std::unique_lock publish(publish_mutex_);
   snapshot_ = store_->snapshot();
   collections_ = loaded;
@@ -303,7 +310,10 @@ Status CorpusImpl::reopen_locked() {
   failed_ = status;
   marker_.reset();
   store_.reset();
-  if (auto store = DocumentStore::open_read_only(store_folder(path_)); store.ok()) {
+  // A store that is ahead holds a commit that was not published: reads would show it beside an
+  // index without it.
+  if (auto store = DocumentStore::open_read_only(store_folder(path_));
+      store.ok() && (*store)->commit_seq() == commit_seq_) {
     store_ = std::move(*store);
     snapshot_ = store_->snapshot();
   }

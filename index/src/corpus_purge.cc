@@ -11,8 +11,7 @@ Status CorpusImpl::compact() {
   return guarded([&]() -> Status {
     COLLEGIUM_RETURN_IF_ERROR(check_process());
     const std::shared_lock life(life_mutex_);
-    COLLEGIUM_RETURN_IF_ERROR(check_writer());
-    COLLEGIUM_RETURN_IF_ERROR(check_open());
+    COLLEGIUM_RETURN_IF_ERROR(check_writable());
     COLLEGIUM_RETURN_IF_ERROR(store_->compact());
     const std::lock_guard syncing(sync_mutex_);
     return mark(marker_->commit_seq());
@@ -23,8 +22,7 @@ Status CorpusImpl::purge() {
   return guarded([&]() -> Status {
     COLLEGIUM_RETURN_IF_ERROR(check_process());
     const std::unique_lock life(life_mutex_);
-    COLLEGIUM_RETURN_IF_ERROR(check_writer());
-    COLLEGIUM_RETURN_IF_ERROR(check_open());
+    COLLEGIUM_RETURN_IF_ERROR(check_writable());
     COLLEGIUM_RETURN_IF_ERROR(sync_to(written_seq_));
     {
       // The change log names what was removed.

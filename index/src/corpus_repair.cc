@@ -28,8 +28,10 @@ class Rescue {
                       "how it finds words cannot be read: " + settings.status().message());
       else if (settings->has_value())
         create.set_lexical(name, std::move(**settings));
-      if (!into_.commit(std::move(create), {Durability::kAsync}).ok()) {
-        findings_.add("collection '" + name + "'", "its name is not valid");
+      if (const auto made = into_.commit(std::move(create), {Durability::kAsync}); !made.ok()) {
+        // Only what the collection itself is at fault for is passed over.
+        if (made.status().code() != StatusCode::kInvalidArgument) return made.status();
+        findings_.add("collection '" + name + "'", made.status().message());
         continue;
       }
       const auto named = ids.find(record.number);

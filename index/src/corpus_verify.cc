@@ -37,6 +37,7 @@ std::string difference(const CollectionState& file, const CollectionState& store
     if (a.rows[p] != b.rows[q] || a.ids[a.document[p]] != b.ids[b.document[q]] ||
         a.begin[p] != b.begin[q] || a.end[p] != b.end[q] ||
         a.sections[a.section[p]] != b.sections[b.section[q]] ||
+        a.metadata_of(a.document[p]) != b.metadata_of(b.document[q]) ||
         std::memcmp(a.block->vectors().data() + p * dim, b.block->vectors().data() + q * dim,
                     dim * sizeof(float)) != 0)
       return "differs from the store at row " + std::to_string(b.rows[q]);

@@ -28,9 +28,10 @@ Result<std::map<std::string, CollectionRecord, std::less<>>> DocumentStore::coll
 }
 
 Result<std::optional<DocumentEntry>> DocumentStore::entry(std::uint32_t collection,
-                                                          std::string_view id) const {
+                                                          std::string_view id,
+                                                          const rocksdb::Snapshot* snapshot) const {
   COLLEGIUM_ASSIGN_OR_RETURN(const auto value,
-                             impl_->get(kDirectory, document_key(collection, id)));
+                             impl_->get(kDirectory, document_key(collection, id), snapshot));
   if (!value.has_value()) return std::optional<DocumentEntry>();
   DocumentEntry entry;
   if (!read_entry(*value, entry))
@@ -51,12 +52,13 @@ Result<std::optional<Document>> DocumentStore::document(std::uint32_t collection
   return std::optional<Document>(std::move(document));
 }
 
-Result<std::optional<NewDocument>> DocumentStore::stored_document(std::uint32_t collection,
-                                                                  std::string_view id) const {
-  const auto snapshot = impl_->snapshot();
+Result<std::optional<NewDocument>> DocumentStore::stored_document(
+    std::uint32_t collection, std::string_view id, const rocksdb::Snapshot* snapshot) const {
+  const auto now = snapshot == nullptr ? impl_->snapshot() : nullptr;
+  if (snapshot == nullptr) snapshot = now.get();
   const std::string key = document_key(collection, id);
-  COLLEGIUM_ASSIGN_OR_RETURN(const auto entry_bytes, impl_->get(kDirectory, key, snapshot.get()));
-  COLLEGIUM_ASSIGN_OR_RETURN(const auto text_bytes, impl_->get(kDocuments, key, snapshot.get()));
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto entry_bytes, impl_->get(kDirectory, key, snapshot));
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto text_bytes, impl_->get(kDocuments, key, snapshot));
   if (!entry_bytes.has_value() && !text_bytes.has_value()) return std::optional<NewDocument>();
   NewDocument stored;
   stored.document.id = id;
@@ -69,7 +71,7 @@ Result<std::optional<NewDocument>> DocumentStore::stored_document(std::uint32_t 
   for (std::size_t i = 0; i < entry.passages.size(); ++i) {
     COLLEGIUM_ASSIGN_OR_RETURN(
         const auto value,
-        impl_->get(kVectors, vector_key(collection, entry.first_row + i), snapshot.get()));
+        impl_->get(kVectors, vector_key(collection, entry.first_row + i), snapshot));
     if (!value.has_value() || value->size() != dim * sizeof(float))
       return damaged(impl_->folder, "a vector of " + what);
     stored.vectors.resize((i + 1) * dim);
@@ -79,14 +81,15 @@ Result<std::optional<NewDocument>> DocumentStore::stored_document(std::uint32_t 
   return std::optional<NewDocument>(std::move(stored));
 }
 
-Result<std::optional<std::string>> DocumentStore::record(std::string_view key) const {
-  return impl_->get(kDefault, name_key("r/", key));
+Result<std::optional<std::string>> DocumentStore::record(std::string_view key,
+                                                         const rocksdb::Snapshot* snapshot) const {
+  return impl_->get(kDefault, name_key("r/", key), snapshot);
 }
 
 Result<std::vector<std::pair<std::string, std::string>>> DocumentStore::records(
-    std::string_view prefix) const {
+    std::string_view prefix, const rocksdb::Snapshot* snapshot) const {
   std::vector<std::pair<std::string, std::string>> found;
-  COLLEGIUM_RETURN_IF_ERROR(impl_->scan(kDefault, name_key("r/", prefix), nullptr,
+  COLLEGIUM_RETURN_IF_ERROR(impl_->scan(kDefault, name_key("r/", prefix), snapshot,
                                         [&](std::string_view rest, std::string_view value) {
                                           found.emplace_back(name_key(prefix, rest), value);
                                           return Status();
@@ -167,8 +170,9 @@ Status DocumentStore::visit_documents(std::uint32_t collection,
 }
 
 Status DocumentStore::visit_texts(std::uint32_t collection,
-                                  const std::function<Status(const Document&)>& visit) const {
-  return impl_->scan(kDocuments, document_key(collection, ""), nullptr,
+                                  const std::function<Status(const Document&)>& visit,
+                                  const rocksdb::Snapshot* snapshot) const {
+  return impl_->scan(kDocuments, document_key(collection, ""), snapshot,
                      [&](std::string_view id, std::string_view value) -> Status {
                        Document document;
                        document.id = id;

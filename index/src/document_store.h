@@ -110,15 +110,19 @@ class DocumentStore {
   std::uint32_t next_collection() const noexcept;
 
   Result<std::map<std::string, CollectionRecord, std::less<>>> collections() const;
-  Result<std::optional<DocumentEntry>> entry(std::uint32_t collection, std::string_view id) const;
-  // As of `snapshot`, or now.
+  // As of `snapshot`, or now; so are those below.
+  Result<std::optional<DocumentEntry>> entry(std::uint32_t collection, std::string_view id,
+                                             const rocksdb::Snapshot* snapshot = nullptr) const;
   Result<std::optional<Document>> document(std::uint32_t collection, std::string_view id,
                                            const rocksdb::Snapshot* snapshot = nullptr) const;
   // Document, passages and vectors as of one commit.
-  Result<std::optional<NewDocument>> stored_document(std::uint32_t collection,
-                                                     std::string_view id) const;
-  Result<std::optional<std::string>> record(std::string_view key) const;
-  Result<std::vector<std::pair<std::string, std::string>>> records(std::string_view prefix) const;
+  Result<std::optional<NewDocument>> stored_document(
+      std::uint32_t collection, std::string_view id,
+      const rocksdb::Snapshot* snapshot = nullptr) const;
+  Result<std::optional<std::string>> record(std::string_view key,
+                                            const rocksdb::Snapshot* snapshot = nullptr) const;
+  Result<std::vector<std::pair<std::string, std::string>>> records(
+      std::string_view prefix, const rocksdb::Snapshot* snapshot = nullptr) const;
 
   // All documents of a collection with their vectors and metadata, by ascending first row.
   // corruption when vectors are missing, left over or of another dimension, or a text is missing.
@@ -134,8 +138,8 @@ class DocumentStore {
   std::shared_ptr<const rocksdb::Snapshot> snapshot() const;
 
   // All documents of a collection as of one commit, by ascending id.
-  Status visit_texts(std::uint32_t collection,
-                     const std::function<Status(const Document&)>& visit) const;
+  Status visit_texts(std::uint32_t collection, const std::function<Status(const Document&)>& visit,
+                     const rocksdb::Snapshot* snapshot = nullptr) const;
 
   // With the system when it returns ok, and seen by readers; durable after the next sync(). After a
   // failure of either nothing more can be written until the store is opened again.

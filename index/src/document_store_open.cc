@@ -87,7 +87,10 @@ Status to_status(const rocksdb::Status& status, const std::string& folder) {
       status.IsInvalidArgument() || status.IsNotSupported())
     return Status::corruption(message);
   if (status.IsIOError()) {
-    if (message.find("lock") != std::string::npos && message.find("LOCK") != std::string::npos)
+    // How RocksDB's own words begin; behind them stands the path, which is the user's.
+    const std::string_view said = status.getState() != nullptr ? status.getState() : "";
+    if (said.starts_with("lock hold by current process") || said.starts_with("While lock file") ||
+        said.starts_with("while lock file"))
       return Status::busy(message);
     return Status::io_error(message);
   }

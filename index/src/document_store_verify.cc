@@ -3,6 +3,7 @@
 
 #include "collegium/core/text/tokenizer.h"
 #include "document_store_impl.h"
+#include "lexical_verify.h"
 
 namespace collegium::index {
 namespace {
@@ -170,6 +171,17 @@ class Verifier {
                           std::to_string(collection.record.passages));
   }
 
+  // After all of the directory, and before the vectors.
+  std::map<std::uint32_t, IndexedCollection> indexed() const {
+    std::map<std::uint32_t, IndexedCollection> found;
+    for (const auto& [number, collection] : collections_)
+      found[number] = {collection.name, collection.record.passages, {}};
+    for (const auto& [row, id] : rows_)
+      if (const auto of = found.find(row.first); of != found.end())
+        of->second.rows.push_back(row.second);
+    return found;
+  }
+
   void note_directory(std::string_view key) { directory_.insert(split(key)); }
 
  private:
@@ -244,6 +256,10 @@ Status DocumentStore::verify(const std::function<void()>& listed, FindingList& f
     verifier.read_directory(key, value);
   });
   if (!whole) return {};
+  if (const Status postings =
+          verify_postings(lexical_tables(), snapshot.get(), verifier.indexed(), findings);
+      !postings.ok())
+    findings.add("the postings", postings.message());
   whole = read_family(kDocuments, "the texts",
                       [&](auto key, auto value) { verifier.read_text(key, value); }) &&
           read_family(kVectors, "the vectors",

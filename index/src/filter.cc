@@ -42,26 +42,6 @@ std::string joined(const std::string& place, const std::string& key) {
 
 bool is_scalar(const Json& value) { return !value.is_object() && !value.is_array(); }
 
-std::size_t nesting(std::string_view text) {
-  std::size_t depth = 0;
-  std::size_t deepest = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      deepest = std::max(deepest, ++depth);
-    } else if ((c == '}' || c == ']') && depth > 0) {
-      --depth;
-    }
-  }
-  return deepest;
-}
-
 Result<Json> parse_json(std::string_view text) {
   if (text.size() > Filter::kMaxBytes)
     return wrong("", "has " + std::to_string(text.size()) + " bytes, at most " +
@@ -99,6 +79,7 @@ class FilterParser {
   // All fields and operators of `object`. Nested as deep as the text, which is bounded.
   Result<FilterNode> parse_filter(const Json& object, const std::string& place) {
     if (!object.is_object()) return wrong(place, "is " + shown(object) + ", must be an object");
+    COLLEGIUM_RETURN_IF_ERROR(count_node(place));
     FilterNode all;
     for (const auto& [key, value] : object.items()) {
       const std::string here = joined(place, key);
@@ -120,6 +101,13 @@ class FilterParser {
   }
 
  private:
+  // Every object, list and test: an empty one takes its time too, for every document.
+  Status count_node(const std::string& place) {
+    if (++num_nodes_ <= Filter::kMaxNodes) return {};
+    return wrong(place, "is object, list or test " + std::to_string(num_nodes_) + ", allowed are " +
+                            std::to_string(Filter::kMaxNodes));
+  }
+
   static FilterNode negated(FilterNode node) {
     FilterNode made;
     made.kind = Kind::kNot;
@@ -131,6 +119,7 @@ class FilterParser {
     if (!list.is_array() || list.empty())
       return wrong(place, "is " + (list.is_array() ? "empty" : shown(list)) +
                               ", must be a list of at least one filter");
+    COLLEGIUM_RETURN_IF_ERROR(count_node(place));
     FilterNode made;
     for (std::size_t i = 0; i < list.size(); ++i) {
       COLLEGIUM_ASSIGN_OR_RETURN(auto part,
@@ -160,6 +149,7 @@ class FilterParser {
     if (!object.is_object() || object.empty())
       return wrong(place, "is " + (object.is_object() ? "an empty object" : shown(object)) +
                               ", must be an object of operators");
+    COLLEGIUM_RETURN_IF_ERROR(count_node(place));
     FilterNode all;
     for (const auto& [key, operand] : object.items()) {
       const std::string here = joined(place, key);
@@ -198,6 +188,7 @@ class FilterParser {
                    "is no operator, allowed are $eq, $ne, $gt, $gte, $lt, $lte, $in, $nin, "
                    "$prefix, $exists, $not");
     }
+    COLLEGIUM_RETURN_IF_ERROR(count_node(place));
     if (++num_tests_ > Filter::kMaxTests)
       return wrong(place, "is test " + std::to_string(num_tests_) + ", allowed are " +
                               std::to_string(Filter::kMaxTests));
@@ -235,6 +226,7 @@ class FilterParser {
   FilterProgram& program_;
   std::map<std::string, std::size_t> numbers_;  // of the fields
   std::size_t num_tests_ = 0;
+  std::size_t num_nodes_ = 0;
 };
 
 bool evaluate(const FilterNode& node, const std::vector<std::vector<FieldValue>>& fields) {

@@ -1,5 +1,6 @@
 #include "filter_value.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -184,6 +185,26 @@ void collect_field(const nlohmann::json& object, std::string_view path, TextPool
   if (!head->is_array()) return;
   for (const auto& element : *head)
     if (element.is_object()) collect_field(element, tail, pool, values);
+}
+
+std::size_t nesting(std::string_view text) {
+  std::size_t depth = 0;
+  std::size_t deepest = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      deepest = std::max(deepest, ++depth);
+    } else if ((c == '}' || c == ']') && depth > 0) {
+      --depth;
+    }
+  }
+  return deepest;
 }
 
 nlohmann::json parse_metadata(std::string_view metadata) {

@@ -67,6 +67,9 @@ void collect_field(const nlohmann::json& object, std::string_view path, TextPool
 void collect_stored_field(std::string_view metadata, std::string_view path, TextPool& pool,
                           std::vector<FieldValue>& values);
 
+// How deep the brackets of a JSON text are nested; of other text some number.
+std::size_t nesting(std::string_view text);
+
 // Metadata as JSON; an object without fields when there is none.
 nlohmann::json parse_metadata(std::string_view metadata);
 

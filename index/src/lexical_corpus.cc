@@ -1,3 +1,4 @@
+#include <optional>
 #include <utility>
 
 #include "collegium/index/result_caps.h"
@@ -50,13 +51,23 @@ Result<LexicalResult> search_capped(const LexicalTables& tables, std::uint32_t c
 Status CorpusImpl::load_words(Collection& collection) {
   const CollectionRecord& record = collection.record;
   const LexicalTables tables = store_->lexical_tables();
-  COLLEGIUM_ASSIGN_OR_RETURN(auto summary, LexicalSummary::load(tables, record.number));
-  if (!summary.has_value()) {
-    if (store_->format_version() == kStoreVersion)
-      return tables.damaged("collection " + std::to_string(record.number) + " has no postings");
+  std::optional<LexicalSummary> summary;
+  if (store_->format_version() < kStoreVersion) {
+    // An upgrade that was cut off may have left a summary: of it nothing is believed.
     COLLEGIUM_ASSIGN_OR_RETURN(summary, rebuild_lexical(*store_, record.number, {}));
     collection.postings_rebuilt = true;
+  } else {
+    COLLEGIUM_ASSIGN_OR_RETURN(summary, LexicalSummary::load(tables, record.number));
+    // Made by a library that finds other words, queries would miss those. A reader cannot make them
+    // anew and searches what is there.
+    if (!read_only_ && summary.has_value() && summary->digest != words_digest(summary->settings)) {
+      const LexicalSettings settings = summary->settings;
+      COLLEGIUM_ASSIGN_OR_RETURN(summary, rebuild_lexical(*store_, record.number, settings));
+      collection.postings_rebuilt = true;
+    }
   }
+  if (!summary.has_value())
+    return tables.damaged("collection " + std::to_string(record.number) + " has no postings");
   if (summary->passages != record.passages)
     return tables.damaged("collection " + std::to_string(record.number) + " has postings of " +
                           std::to_string(summary->passages) + " passages, its record says " +

@@ -10,6 +10,14 @@ namespace collegium::index {
 namespace {
 
 constexpr int kStepsBeforeSeek = 8;  // a step to the next block costs about a tenth of a seek
+constexpr std::uint64_t kMaxRow = ~std::uint64_t{0} >> 1;  // so that no sum with a row wraps
+
+// Of a block with postings. The rows between first and last are looked at when they are read.
+bool sound(const PostingBlock& block, std::uint64_t next_row) {
+  const std::uint64_t last = block.last_row();
+  return block.base() >= next_row && block.row(0) >= block.base() && block.row(0) <= last &&
+         last <= kMaxRow;
+}
 
 }  // namespace
 
@@ -47,6 +55,7 @@ Result<std::unique_ptr<PostingCursor>> PostingCursor::open(const LexicalTables& 
     return tables.damaged("the record of a term is malformed");
   if (cursor->df_ == cursor->last_.size()) {
     cursor->enter_last();
+    COLLEGIUM_RETURN_IF_ERROR(cursor->status_);
     return cursor;
   }
   rocksdb::ReadOptions read;
@@ -79,22 +88,21 @@ void PostingCursor::enter_full() {
   at_ = 0;
   bound_ = -1.0;
   unpacked_ = false;
-  if (!block_.read(view(full_->value())) || block_.size() == 0 || block_.base() < next_row_ ||
-      block_.last_row() < block_.base() || block_.last_row() == ~std::uint64_t{0})
+  if (!block_.read(view(full_->value())) || block_.size() == 0 || !sound(block_, next_row_))
     return fail(tables_.damaged("a block of postings is malformed"));
   next_row_ = block_.last_row() + 1;
 }
 
 void PostingCursor::enter_last() {
   where_ = last_.size() == 0 ? Where::kEnd : Where::kLast;
+  if (at_end() && next_row_ == 0)
+    return fail(tables_.damaged("term of " + std::to_string(df_) + " postings has none"));
   if (at_end()) return;
   at_ = 0;
   bound_ = -1.0;
   unpacked_ = false;
   block_ = last_;
-  if (block_.base() < next_row_ || block_.last_row() < block_.base() ||
-      block_.last_row() == ~std::uint64_t{0})
-    fail(tables_.damaged("the record of a term is malformed"));
+  if (!sound(block_, next_row_)) fail(tables_.damaged("the record of a term is malformed"));
 }
 
 void PostingCursor::next_block() {
@@ -124,7 +132,8 @@ void PostingCursor::skip_to(std::uint64_t row) {
   skip_to_block(row);
   if (at_end()) return;
   at_ = block_.find(row, at_);
-  if (at_ == block_.size()) fail(tables_.damaged("the rows of a block of postings do not ascend"));
+  if (at_ == block_.size() || this->row() > block_.last_row())
+    fail(tables_.damaged("the rows of a block of postings do not ascend"));
 }
 
 std::string PostingCursor::positions_key() const {

@@ -164,6 +164,9 @@ class Search {
     COLLEGIUM_ASSIGN_OR_RETURN(const auto driver, open(rarest));
     const auto word = std::find_if(words_.begin(), words_.end(),
                                    [&](const Word& w) { return w.term.term == rarest; });
+    if (word == words_.end())
+      return tables_.damaged("term '" + rarest +
+                             "' has passages by its count and none by its blocks");
     const double others = bounds_[0] - word->term.weight;  // it scores too
     while (!driver->at_end()) {
       if (too_low(others + word->term.weight * driver->block_bound(bm25_))) {
@@ -235,6 +238,7 @@ std::vector<LexicalMatch> explain_passage(const LexicalState& lexical,
                                           std::span<const LexicalTerm> terms,
                                           std::string_view title, std::string_view text,
                                           core::ByteSpan passage) {
+  passage = whole_characters(text, passage);
   std::vector<LexicalMatch> matches(terms.size());
   std::map<std::string_view, std::size_t> numbers;
   for (std::size_t i = 0; i < terms.size(); ++i) numbers.emplace(terms[i].term, i);

@@ -52,7 +52,7 @@ std::string summary_key(std::uint32_t collection) { return term_key(collection, 
 
 std::string LexicalSummary::write() const {
   core::ByteWriter out;
-  out.write<std::uint32_t>(1);
+  out.write<std::uint32_t>(2);
   out.write(settings.k1);
   out.write(settings.b);
   out.write_string(settings.stemmer);
@@ -62,6 +62,7 @@ std::string LexicalSummary::write() const {
   for (const std::string& word : settings.stop_words) out.write_string(word);
   out.write(passages);
   out.write(words);
+  out.write(digest);
   return {reinterpret_cast<const char*>(out.bytes().data()), out.bytes().size()};
 }
 
@@ -71,16 +72,18 @@ bool LexicalSummary::read(std::string_view bytes) {
   std::uint8_t fold = 0;
   std::uint8_t split = 0;
   std::uint64_t count = 0;
-  if (!in.read(layout) || layout != 1 || !in.read(settings.k1) || !in.read(settings.b) ||
-      !in.read_string(settings.stemmer) || !in.read(fold) || fold > 1 || !in.read(split) ||
-      split > 1 || !in.read(count) || count > in.remaining() / 8)
+  if (!in.read(layout) || (layout != 1 && layout != 2) || !in.read(settings.k1) ||
+      !in.read(settings.b) || !in.read_string(settings.stemmer) || !in.read(fold) || fold > 1 ||
+      !in.read(split) || split > 1 || !in.read(count) || count > in.remaining() / 8)
     return false;
   settings.fold_accents = fold == 1;
   settings.split_names = split == 1;
   settings.stop_words.resize(count);
   for (std::string& word : settings.stop_words)
     if (!in.read_string(word)) return false;
-  return in.read(passages) && in.read(words) && in.remaining() == 0 && settings.validate().ok();
+  digest = 0;
+  if (!in.read(passages) || !in.read(words) || (layout == 2 && !in.read(digest))) return false;
+  return in.remaining() == 0 && settings.validate().ok();
 }
 
 Result<std::optional<LexicalSummary>> LexicalSummary::load(const LexicalTables& tables,

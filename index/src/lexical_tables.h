@@ -54,8 +54,12 @@ struct LexicalSummary {
   std::uint64_t passages = 0;
   std::uint64_t words = 0;  // of all passages
 
-  // u32 layout (1), f64 k1, f64 b, string stemmer, u8 fold accents, u8 split names, u64 stop words,
-  // strings; u64 passages, u64 words.
+  // words_digest() of the settings where the words were found; 0: not known. When it is another
+  // here, this library finds other words than are in the postings.
+  std::uint64_t digest = 0;
+
+  // u32 layout (2), f64 k1, f64 b, string stemmer, u8 fold accents, u8 split names, u64 stop words,
+  // strings; u64 passages, u64 words, u64 digest. Layout 1 had no digest.
   std::string write() const;
   [[nodiscard]] bool read(std::string_view bytes);
 

@@ -134,7 +134,7 @@ std::size_t word_end(std::string_view text, std::size_t begin) {
       if (next != Kind::kLetter && next != Kind::kDigit) break;
       continue;
     }
-    if (here.end == text.size()) break;
+    if (here.end >= text.size()) break;
     const Kind next = character_at(text, here.end).kind;
     const bool joins = is_apostrophe(here.c) ? before == Kind::kLetter && next == Kind::kLetter
                                              : (here.c == '.' || here.c == ',') &&
@@ -242,6 +242,12 @@ void shorten(std::string& term) {
 }
 
 }  // namespace
+
+core::ByteSpan whole_characters(std::string_view text, core::ByteSpan bytes) noexcept {
+  while (bytes.begin > 0 && inside_character(text, bytes.begin)) --bytes.begin;
+  while (inside_character(text, bytes.end)) ++bytes.end;
+  return bytes;
+}
 
 void LexicalWords::StemmerDeleter::operator()(sb_stemmer* stemmer) const {
   sb_stemmer_delete(stemmer);

@@ -14,6 +14,14 @@ struct sb_stemmer;
 
 namespace collegium::index {
 
+// Whether valid UTF-8 `text` has `at` between two bytes of one character.
+inline bool inside_character(std::string_view text, std::size_t at) noexcept {
+  return at < text.size() && (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80;
+}
+
+// `bytes` with all of the characters it cuts. Stores of before WriteSet looked may have such.
+core::ByteSpan whole_characters(std::string_view text, core::ByteSpan bytes) noexcept;
+
 // Finds the words of a text as LexicalSettings describes them. One serves one thread.
 class LexicalWords {
  public:
@@ -56,5 +64,10 @@ class LexicalWords {
   std::string term_;
   std::u32string characters_;
 };
+
+// Of the words that are found in a fixed text and of the Unicode version: another one when this
+// library, libstemmer or utf8proc has changed in what it makes of a text. Never 0.
+// Pre: settings.validate() is ok.
+std::uint64_t words_digest(const LexicalSettings& settings);
 
 }  // namespace collegium::index

@@ -27,7 +27,9 @@ LexicalWriter::LexicalWriter(LexicalTables tables, std::uint32_t collection, Lex
     : tables_(std::move(tables)),
       collection_(collection),
       summary_(std::move(summary)),
-      words_(summary_.settings) {}
+      words_(summary_.settings) {
+  if (summary_.digest == 0) summary_.digest = words_digest(summary_.settings);
+}
 
 void LexicalWriter::add(std::string_view title, std::string_view text,
                         std::span<const core::PassageSpan> passages, std::uint64_t first_row) {
@@ -51,10 +53,13 @@ void LexicalWriter::visit_passages(std::string_view title, std::string_view text
     }
     found_.emplace_back(at->second, word.position);
   };
+  if (passages.empty()) return;
+  found_.clear();
+  const std::uint32_t after_title = words_.run(title, 0, sink);
+  const auto of_title = found_;
   for (std::size_t i = 0; i < passages.size(); ++i) {
-    found_.clear();
-    const core::ByteSpan bytes = passages[i].bytes;
-    const std::uint32_t after_title = words_.run(title, 0, sink);
+    found_ = of_title;
+    const core::ByteSpan bytes = whole_characters(text, passages[i].bytes);
     // One position between them is empty, so no phrase begins in the title and ends in the text.
     words_.run(text.substr(bytes.begin, bytes.end - bytes.begin), after_title + 1, sink);
     change_passage(first_row + i, added);
@@ -233,8 +238,10 @@ Result<LexicalSummary> rebuild_lexical(DocumentStore& store, std::uint32_t colle
   {
     // What a rebuild that was cut off left behind.
     DocumentStore::Batch batch(store);
-    const std::string begin = document_key(collection, "");
-    const std::string end = after_prefix(begin);
+    // Not the summary: if this is cut off too, it still has the settings, and a digest that
+    // differs.
+    const std::string begin = summary_key(collection) + '\0';
+    const std::string end = after_prefix(document_key(collection, ""));
     for (rocksdb::ColumnFamilyHandle* family : {tables.postings, tables.positions})
       COLLEGIUM_RETURN_IF_ERROR(tables.check(batch.raw().DeleteRange(family, begin, end)));
     COLLEGIUM_RETURN_IF_ERROR(store.write(batch));

@@ -1,3 +1,4 @@
+#include <atomic>
 #include <bit>
 #include <cfloat>
 #include <cmath>
@@ -134,12 +135,16 @@ class Candidates {
   // A row whose upper bound is below this is not among the best k.
   float threshold() const { return threshold_; }
 
-  void offer(const Candidate& candidate) {
+  // How many there are at the least; 0 as long as that is not looked into.
+  std::size_t offer(const Candidate& candidate) {
     found_.push_back(candidate);
-    if (found_.size() < limit_) return;
+    if (found_.size() < limit_) return 0;
     drop();
     limit_ = std::max(limit_, 2 * found_.size());
+    return found_.size();
   }
+
+  void give_up() { found_ = {}; }
 
   void drop() {
     if (found_.size() > k_) {
@@ -165,12 +170,23 @@ class Candidates {
   std::vector<Candidate> found_;
 };
 
+// Codes that tell rows apart too badly leave more rows than this: reading all floats in order is
+// faster then.
+std::size_t most_candidates(const ScanRows& rows, std::size_t k) {
+  return std::max(2 * k, rows.size() / 8);
+}
+
+// `hopeless` (queries,): those whose candidates nobody needs; a query becomes so when a stripe has
+// too many for it, by its own share or by what all the queries of a pass may take.
 void scan_stripe(const ScanRows& rows, const ScanCodes& codes, std::size_t begin, std::size_t end,
-                 std::size_t chunk_rows, const CodedQueries& queries,
-                 std::span<Candidates> candidates) {
+                 std::size_t chunk_rows, const CodedQueries& queries, std::size_t k,
+                 std::span<std::atomic<bool>> hopeless, std::span<Candidates> candidates) {
   const ScanKernels& kernels = scan_kernels();
   constexpr std::size_t kBlock = ScanParts::kQueriesAtOnce;
   const std::size_t stride = codes.stride;
+  constexpr std::size_t kMaxOfAll = std::size_t{1} << 22;
+  const std::size_t most =
+      std::max(2 * k, std::min(most_candidates(rows, k), kMaxOfAll / candidates.size()));
   std::vector<float> scores(kBlock * chunk_rows);
   std::vector<std::uint32_t> selected(chunk_rows);
   for (std::size_t at = begin; at < end; at += chunk_rows) {
@@ -178,6 +194,10 @@ void scan_stripe(const ScanRows& rows, const ScanCodes& codes, std::size_t begin
     const float* error = codes.error.data() + at;
     for (std::size_t q = 0; q < candidates.size(); q += kBlock) {
       const std::size_t count = std::min(kBlock, candidates.size() - q);
+      if (std::all_of(hopeless.begin() + static_cast<std::ptrdiff_t>(q),
+                      hopeless.begin() + static_cast<std::ptrdiff_t>(q + count),
+                      [](const auto& one) { return one.load(std::memory_order_relaxed); }))
+        continue;
       const std::size_t left = std::min(chunk_rows, end - at - n) * stride;
       if (codes.kind == ScanKind::kInt8) {
         const std::int8_t* chunk = codes.bytes.data() + at * stride;
@@ -193,6 +213,10 @@ void scan_stripe(const ScanRows& rows, const ScanCodes& codes, std::size_t begin
       }
       for (std::size_t j = 0; j < count; ++j) {
         Candidates& one = candidates[q + j];
+        if (hopeless[q + j].load(std::memory_order_relaxed)) {
+          one.give_up();
+          continue;
+        }
         const float* row_scores = scores.data() + j * chunk_rows;
         const float size = queries.length[q + j];
         const float slack = queries.slack[q + j];
@@ -202,8 +226,12 @@ void scan_stripe(const ScanRows& rows, const ScanCodes& codes, std::size_t begin
           const std::uint32_t i = selected[s];
           const float off = error[i] * size + slack;
           const auto position = static_cast<std::uint32_t>(at + i);
-          if (row_scores[i] + off >= one.threshold() && rows.alive(position))
-            one.offer({row_scores[i] - off, row_scores[i] + off, position});
+          if (!(row_scores[i] + off >= one.threshold()) || !rows.alive(position)) continue;
+          if (one.offer({row_scores[i] - off, row_scores[i] + off, position}) > most) {
+            hopeless[q + j].store(true, std::memory_order_relaxed);
+            one.give_up();
+            break;
+          }
         }
       }
     }
@@ -223,21 +251,23 @@ std::vector<BlockResult> scan_bounded(const ScanRows& rows, const ScanCodes& cod
     const CodedQueries coded(queries, dim, codes);
     const std::size_t row_bytes = codes.stride * (codes.kind == ScanKind::kInt8 ? 1 : 2);
     const ScanParts parts(rows.size(), row_bytes, count);
+    std::vector<std::atomic<bool>> hopeless(count);
+    for (std::size_t q = 0; q < count; ++q) hopeless[q] = !coded.usable[q];
     std::vector<std::vector<Candidates>> candidates(parts.num_stripes);
     pool.parallel_for(parts.num_stripes, [&](std::size_t stripe) {
       candidates[stripe].assign(count, Candidates(k));
       const std::size_t begin = stripe * parts.stripe_rows;
       scan_stripe(rows, codes, begin, std::min(rows.size(), begin + parts.stripe_rows),
-                  parts.chunk_rows, coded, candidates[stripe]);
+                  parts.chunk_rows, coded, k, hopeless, candidates[stripe]);
     });
     pool.parallel_for(count, [&](std::size_t q) {
+      if (hopeless[q]) return;
       Candidates& all = candidates[0][q];
       for (std::size_t stripe = 1; stripe < candidates.size(); ++stripe)
         all.join(candidates[stripe][q]);
       all.drop();
-      // Codes that tell rows apart too badly: reading all floats in order is faster.
-      if (!coded.usable[q] || all.found().size() > std::max(2 * k, rows.size() / 8)) {
-        results[first + q] = scan_floats(rows, queries.subspan(q * dim, dim), k)[0];
+      if (all.found().size() > most_candidates(rows, k)) {
+        hopeless[q] = true;
         return;
       }
       std::vector<std::uint32_t> positions;
@@ -246,6 +276,14 @@ std::vector<BlockResult> scan_bounded(const ScanRows& rows, const ScanCodes& cod
       std::sort(positions.begin(), positions.end());  // in the order of memory
       results[first + q] = rescore(rows, queries.data() + q * dim, positions, k);
     });
+    std::vector<float> others;
+    for (std::size_t q = 0; q < count; ++q)
+      if (hopeless[q])
+        others.insert(others.end(), queries.data() + q * dim, queries.data() + (q + 1) * dim);
+    if (others.empty()) continue;
+    std::vector<BlockResult> exact = scan_floats(rows, others, k);
+    for (std::size_t q = 0, next = 0; q < count; ++q)
+      if (hopeless[q]) results[first + q] = std::move(exact[next++]);
   }
   return results;
 }

@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "collegium/core/text/tokenizer.h"
+#include "filter_value.h"
+#include "lexical_words.h"
 
 namespace collegium::index {
 namespace {
@@ -30,6 +32,10 @@ Status check_document(const NewDocument& added, std::size_t dim) {
   COLLEGIUM_RETURN_IF_ERROR(core::check_utf8(document.title, what + ": title"));
   COLLEGIUM_RETURN_IF_ERROR(core::check_utf8(document.text, what + ": text"));
   COLLEGIUM_RETURN_IF_ERROR(core::check_utf8(document.metadata, what + ": metadata"));
+  // Who reads it may recurse.
+  if (const std::size_t depth = nesting(document.metadata); depth > kMaxMetadataDepth)
+    return Status::invalid_argument(what + ": metadata is nested " + std::to_string(depth) +
+                                    " deep, allowed are " + std::to_string(kMaxMetadataDepth));
   if (!document.metadata.empty() &&
       !nlohmann::json::parse(document.metadata, nullptr, /*allow_exceptions=*/false).is_object())
     return Status::invalid_argument(what + ": metadata is not a JSON object");
@@ -44,6 +50,11 @@ Status check_document(const NewDocument& added, std::size_t dim) {
       return Status::invalid_argument(where + ": bytes [" + std::to_string(passage.bytes.begin) +
                                       ", " + std::to_string(passage.bytes.end) + ") of a text of " +
                                       std::to_string(document.text.size()));
+    for (const auto& [name, at] :
+         {std::pair("begin", passage.bytes.begin), std::pair("end", passage.bytes.end)})
+      if (inside_character(document.text, at))
+        return Status::invalid_argument(where + ": its " + name + " " + std::to_string(at) +
+                                        " lies inside a character, must lie between two");
     COLLEGIUM_RETURN_IF_ERROR(core::check_utf8(passage.section, where + ": section"));
     COLLEGIUM_RETURN_IF_ERROR(
         check_vector(std::span(added.vectors).subspan(i * dim, dim), where + ": vector"));
@@ -84,6 +95,7 @@ Status WriteSet::Impl::validate(std::size_t dim) const {
   }
   std::set<std::pair<std::string_view, std::string_view>> ids;
   std::size_t bytes = 0;
+  std::size_t searched = 0;  // what words are found in: titles count for every passage
   for (const auto& [collection, added] : documents) {
     COLLEGIUM_RETURN_IF_ERROR(check_document(added, dim));
     if (!ids.emplace(collection, added.document.id).second)
@@ -92,6 +104,9 @@ Status WriteSet::Impl::validate(std::size_t dim) const {
                                       " is named twice in one commit");
     bytes += added.document.title.size() + added.document.text.size() +
              added.document.metadata.size() + added.vectors.size() * sizeof(float);
+    searched += added.document.title.size() * added.passages.size();
+    for (const core::PassageSpan& passage : added.passages)
+      searched += passage.bytes.end - passage.bytes.begin;
   }
   for (const auto& [collection, id] : removed_documents)
     if (!ids.emplace(collection, id).second)
@@ -113,6 +128,11 @@ Status WriteSet::Impl::validate(std::size_t dim) const {
     return Status::invalid_argument("a commit of " + std::to_string(bytes) +
                                     " bytes, allowed are " + std::to_string(kMaxCommitBytes) +
                                     ": divide it");
+  if (searched > kMaxCommitBytes)
+    return Status::invalid_argument(
+        "a commit whose passages, each with its document's title, have " +
+        std::to_string(searched) + " bytes, allowed are " + std::to_string(kMaxCommitBytes) +
+        ": divide it, or shorten the titles");
   return {};
 }
 

@@ -11,6 +11,7 @@
 namespace collegium::index {
 
 inline constexpr std::size_t kMaxIdBytes = 1024;
+inline constexpr std::size_t kMaxMetadataDepth = 64;  // as Filter::kMaxDepth
 inline constexpr std::size_t kMaxCommitBytes = std::size_t{1} << 30;
 
 struct WriteSet::Impl {

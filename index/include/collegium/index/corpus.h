@@ -72,7 +72,8 @@ struct CollectionInfo {
   std::uint64_t index_generation = 0;  // as in Hit, now
   bool index_rebuilt = false;          // open() had to rebuild its index from the store
   std::string index_note;              // why, or empty
-  // open() had to make its postings, which the store lacked, from its documents.
+  // open() had to make its postings from its documents: the store lacked them, or had those of a
+  // library that finds other words.
   bool postings_rebuilt = false;
 };
 
@@ -224,10 +225,10 @@ class COLLEGIUM_API Corpus {
 
   // All of `writes` or nothing, in one batch; what ok promises says `options`.
   // invalid_argument (dimension, non-finite vector, empty or long id, not UTF-8, metadata that is
-  // no JSON object, a passage outside its text, more than 1 GiB at once, the same id twice),
-  // not_found (unknown collection, a document to remove), already_exists (a collection),
-  // resource_exhausted (disk full), io_error. After one of the last two the corpus is read-only:
-  // reads and searches go on, every commit fails in the same way until reopen().
+  // no JSON object or nested more than 64 deep, a passage outside its text, more than 1 GiB at
+  // once, the same id twice), not_found (unknown collection, a document to remove), already_exists
+  // (a collection), resource_exhausted (disk full), io_error. After one of the last two the corpus
+  // is read-only: reads and searches go on, every commit fails in the same way until reopen().
   // failed_precondition when opened for reading only.
   // Returns the new commit_seq; an empty set writes nothing and returns the current one.
   virtual Result<std::uint64_t> commit(WriteSet writes, const CommitOptions& options = {}) = 0;
@@ -287,8 +288,8 @@ class COLLEGIUM_API Corpus {
   // Reads the files anew, without giving up the lock: after a failed write to write again, when
   // opened for reading only to see the newest commit. Waits for calls under way; views stay valid.
   // A commit that failed may turn out to have been kept. Errors as open(); the corpus then reads
-  // and searches on as it did (if its store cannot even be opened for reading, only searches do),
-  // and reopen() can be tried again.
+  // and searches on as it did (if its store cannot even be opened for reading, or holds a commit
+  // that was not published, only searches by vectors do), and reopen() can be tried again.
   virtual Status reopen() = 0;
 
   // Copies the corpus as of one commit into `to`, while readers and writers go on; every file is
@@ -300,9 +301,9 @@ class COLLEGIUM_API Corpus {
 
   // Reads everything: every checksum of RocksDB's tables and logs, the change log from its first
   // entry to its last and the directory against it, every document with its passages and vectors,
-  // the counts, every index file. What is wrong is in the report; a failure means that it could not
-  // look. Changes nothing; readers go on, commits wait for its first part. About a read of the
-  // folder, and memory for the ids of the documents.
+  // the counts, every posting of its words, every index file. What is wrong is in the report; a
+  // failure means that it could not look. Changes nothing; readers go on, commits wait for its
+  // first part. About a read of the folder, and memory for the ids of the documents.
   virtual Result<VerifyReport> verify() = 0;
 
   // Merges the store's files, which gives back the room of what was replaced or removed. Readers

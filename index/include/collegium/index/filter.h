@@ -34,11 +34,12 @@ struct FilterProgram;
 // Immutable; any number of threads may use it at once.
 class COLLEGIUM_API Filter {
  public:
-  // Of the text; of nested objects and arrays; of tests; of one field's name. An `$in` list counts
-  // as one test.
+  // Of the text; of nested objects and arrays; of tests; of objects, lists and tests together; of
+  // one field's name. An `$in` list counts as one test.
   static constexpr std::size_t kMaxBytes = 16u << 20;
   static constexpr std::size_t kMaxDepth = 64;
   static constexpr std::size_t kMaxTests = 1000;
+  static constexpr std::size_t kMaxNodes = 4 * kMaxTests;
   static constexpr std::size_t kMaxFieldBytes = 1024;
 
   // invalid_argument, with the place in the filter: not JSON (NaN and infinity are none), a key
