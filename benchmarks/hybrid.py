@@ -25,7 +25,7 @@ RESAMPLES = 2000
 METHODS = {
     "expert": "vectors under the collection's own expert",
     "BM25": "words alone",
-    "one weight": "z-scores, words 0.3 everywhere: what stands before any dev question",
+    "one weight": "z-scores, words 0.3 everywhere, to compare",
     "reciprocal ranks": "of expert and BM25, half each",
     "hybrid": "z-scores, the weight that fit chose",
 }

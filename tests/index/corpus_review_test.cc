@@ -202,7 +202,7 @@ TEST(CorpusReview, OnlyRocksDbsOwnWordsMakeAStoreBusy) {
   const auto said = [&](const std::string& message) {
     return to_status(rocksdb::Status::IOError(message, "Input/output error"), "folder");
   };
-  EXPECT_CODE(said("While pread: /home/clock/LOCKED/store/000012.sst"), kIoError);
+  EXPECT_CODE(said("While pread: /data/clock/LOCKED/store/000012.sst"), kIoError);
   EXPECT_CODE(said("While open a file for lock: /x/While lock file/LOCK"), kIoError);
   EXPECT_CODE(said("While lock file: /x/LOCK"), kBusy);
   const auto corpus = make_corpus(folder / "corpus", 1);
