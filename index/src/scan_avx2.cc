@@ -26,6 +26,15 @@ inline V load_bf16(const std::uint16_t* p) {
 }
 inline V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 inline V sub(V a, V b) { return _mm256_sub_ps(a, b); }
+inline V add(V a, V b) { return _mm256_add_ps(a, b); }
+inline V mul(V a, V b) { return _mm256_mul_ps(a, b); }
+inline V splat(float x) { return _mm256_set1_ps(x); }
+inline unsigned above(V a, V b) {
+  return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)));
+}
+inline unsigned at_least(V a, V b) {
+  return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ)));
+}
 
 // Each sum is ((l0 + l2) + (l1 + l3)) + ((l4 + l6) + (l5 + l7)).
 inline void sum_four(V a, V b, V c, V d, float* out) {
@@ -63,58 +72,12 @@ inline void scale_four(D a, D b, D c, D d, const float* query_scale, const float
 
 #include "scan_body.inc"
 #include "scan_int8_body.inc"
-
-void score_rows_int8(const std::int8_t* rows, const float* row_scale, const std::int32_t* row_sum,
-                     std::size_t n, std::size_t dim, const std::uint8_t* queries,
-                     const float* query_scale, std::size_t num_queries, float* out,
-                     std::size_t out_stride, FetchAhead ahead) noexcept {
-  score_rows_of_codes(rows, row_scale, row_sum, n, dim, queries, query_scale, num_queries, out,
-                      out_stride, ahead);
-}
-
-// Appends the numbers of the set bits of `mask`, counted from `first`.
-inline std::size_t append_bits(unsigned mask, std::size_t first, std::uint32_t* out,
-                               std::size_t count) {
-  for (; mask != 0; mask &= mask - 1)
-    out[count++] =
-        static_cast<std::uint32_t>(first) + static_cast<std::uint32_t>(__builtin_ctz(mask));
-  return count;
-}
-
-std::size_t select_above(const float* values, std::size_t n, float threshold,
-                         std::uint32_t* out) noexcept {
-  const V limit = _mm256_set1_ps(threshold);
-  std::size_t count = 0;
-  std::size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const int mask = _mm256_movemask_ps(_mm256_cmp_ps(load(values + i), limit, _CMP_GT_OQ));
-    if (mask != 0) count = append_bits(static_cast<unsigned>(mask), i, out, count);
-  }
-  for (; i < n; ++i)
-    if (values[i] > threshold) out[count++] = static_cast<std::uint32_t>(i);
-  return count;
-}
-
-std::size_t select_possible(const float* values, const float* error, std::size_t n, float factor,
-                            float threshold, std::uint32_t* out) noexcept {
-  const V limit = _mm256_set1_ps(threshold);
-  const V times = _mm256_set1_ps(factor);
-  std::size_t count = 0;
-  std::size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const V upper = _mm256_add_ps(load(values + i), _mm256_mul_ps(load(error + i), times));
-    const int mask = _mm256_movemask_ps(_mm256_cmp_ps(upper, limit, _CMP_GE_OQ));
-    if (mask != 0) count = append_bits(static_cast<unsigned>(mask), i, out, count);
-  }
-  for (; i < n; ++i)
-    if (values[i] + error[i] * factor >= threshold) out[count++] = static_cast<std::uint32_t>(i);
-  return count;
-}
+#include "scan_select.inc"
 
 }  // namespace
 
 extern const ScanKernels kScanKernelsAvx2;
-const ScanKernels kScanKernelsAvx2 = {score_rows,        score_rows_bf16, score_rows_int8,
+const ScanKernels kScanKernelsAvx2 = {score_rows,        score_rows_bf16, score_rows_of_codes,
                                       count_differences, select_above,    select_possible,
                                       product,           squared_distance};
 

@@ -26,6 +26,11 @@ inline V load_bf16(const std::uint16_t* p) {
 }
 inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 inline V sub(V a, V b) { return _mm512_sub_ps(a, b); }
+inline V add(V a, V b) { return _mm512_add_ps(a, b); }
+inline V mul(V a, V b) { return _mm512_mul_ps(a, b); }
+inline V splat(float x) { return _mm512_set1_ps(x); }
+inline unsigned above(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+inline unsigned at_least(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 
 inline __m256 fold(V a) {
   return _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
@@ -49,55 +54,12 @@ inline D multiply_add(B query, B codes, D sum) {
 
 #include "scan_body.inc"
 #include "scan_int8_body.inc"
-
-void score_rows_int8(const std::int8_t* rows, const float* row_scale, const std::int32_t* row_sum,
-                     std::size_t n, std::size_t dim, const std::uint8_t* queries,
-                     const float* query_scale, std::size_t num_queries, float* out,
-                     std::size_t out_stride, FetchAhead ahead) noexcept {
-  score_rows_of_codes(rows, row_scale, row_sum, n, dim, queries, query_scale, num_queries, out,
-                      out_stride, ahead);
-}
-
-// Appends the numbers of the set bits of `mask`, counted from `first`.
-inline std::size_t append_bits(unsigned mask, std::size_t first, std::uint32_t* out,
-                               std::size_t count) {
-  for (; mask != 0; mask &= mask - 1)
-    out[count++] =
-        static_cast<std::uint32_t>(first) + static_cast<std::uint32_t>(__builtin_ctz(mask));
-  return count;
-}
-
-std::size_t select_above(const float* values, std::size_t n, float threshold,
-                         std::uint32_t* out) noexcept {
-  const V limit = _mm512_set1_ps(threshold);
-  std::size_t count = 0;
-  std::size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    count = append_bits(_mm512_cmp_ps_mask(load(values + i), limit, _CMP_GT_OQ), i, out, count);
-  for (; i < n; ++i)
-    if (values[i] > threshold) out[count++] = static_cast<std::uint32_t>(i);
-  return count;
-}
-
-std::size_t select_possible(const float* values, const float* error, std::size_t n, float factor,
-                            float threshold, std::uint32_t* out) noexcept {
-  const V limit = _mm512_set1_ps(threshold);
-  const V times = _mm512_set1_ps(factor);
-  std::size_t count = 0;
-  std::size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const V upper = _mm512_add_ps(load(values + i), _mm512_mul_ps(load(error + i), times));
-    count = append_bits(_mm512_cmp_ps_mask(upper, limit, _CMP_GE_OQ), i, out, count);
-  }
-  for (; i < n; ++i)
-    if (values[i] + error[i] * factor >= threshold) out[count++] = static_cast<std::uint32_t>(i);
-  return count;
-}
+#include "scan_select.inc"
 
 }  // namespace
 
 extern const ScanKernels kScanKernelsAvx512;
-const ScanKernels kScanKernelsAvx512 = {score_rows,        score_rows_bf16, score_rows_int8,
+const ScanKernels kScanKernelsAvx512 = {score_rows,        score_rows_bf16, score_rows_of_codes,
                                         count_differences, select_above,    select_possible,
                                         product,           squared_distance};
 

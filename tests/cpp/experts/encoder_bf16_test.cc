@@ -11,6 +11,7 @@
 #include "collegium/core/experts/lora_adapter.h"
 #include "collegium/core/safetensors.h"
 #include "collegium/core/thread_pool.h"
+#include "experts/encoder_calls.h"
 #include "experts/model_folder.h"
 #include "experts/trunk.h"
 #include "io/json_file.h"
@@ -24,22 +25,8 @@ namespace {
 using testing::HasSubstr;
 using Vectors = std::vector<float>;
 
-std::shared_ptr<const Encoder> load(const std::string& folder, const EncoderOptions& options) {
-  auto encoder = Encoder::load(folder, options);
-  EXPECT_TRUE(encoder.ok()) << encoder.status().to_string();
-  return encoder.ok() ? *encoder : nullptr;
-}
-
 std::shared_ptr<const Encoder> load_bf16(const std::string& folder, Isa isa = active_isa()) {
   return load(folder, {.compute = Compute::kBf16, .isa = isa});
-}
-
-Vectors encode(const Encoder& encoder, const std::vector<std::string>& texts,
-               TextKind kind = TextKind::kDocument) {
-  const std::vector<std::string_view> views(texts.begin(), texts.end());
-  auto result = encoder.encode(views, kind);
-  EXPECT_TRUE(result.ok()) << result.status().to_string();
-  return result.ok() ? std::move(result->vectors) : Vectors();
 }
 
 std::vector<std::string> golden_texts() {
@@ -117,28 +104,11 @@ TEST(EncoderBf16, EveryLevelBelowAmxGivesTheSameBits) {
 }
 
 TEST(EncoderBf16, AloneInAnyBatchInAnyOrderAndOnAnyThreadsTheSameBits) {
-  const ThreadsRestored restored;
   const TemporaryFolder folder;
   write_random_bert(folder.path(), random_bert(63));
   const auto encoder = load_bf16(folder.path());
-  const auto texts = random_texts(60, 64);
-  const std::size_t dim = encoder->dim();
-  set_num_threads(1);
-  std::vector<Vectors> alone;
-  for (const auto& text : texts) alone.push_back(encode(*encoder, {text}));
-  std::mt19937 generator(65);
-  for (std::size_t round = 0; round < 60; ++round) {
-    set_num_threads(std::vector<std::size_t>{1, 2, 4}[round % 3]);
-    std::vector<std::size_t> chosen(1 + generator() % (round % 5 == 0 ? 60 : 7));
-    std::vector<std::string> batch;
-    for (std::size_t& i : chosen) batch.push_back(texts[i = generator() % texts.size()]);
-    const Vectors together = encode(*encoder, batch);
-    for (std::size_t i = 0; i < chosen.size(); ++i) {
-      ASSERT_EQ(
-          std::memcmp(together.data() + i * dim, alone[chosen[i]].data(), dim * sizeof(float)), 0)
-          << "text " << chosen[i] << " at place " << i << " of " << chosen.size();
-    }
-  }
+  ASSERT_NE(encoder, nullptr);
+  expect_same_bits_in_any_company(*encoder, 64, 65);
 }
 
 TEST(EncoderBf16, LayersMayStayInFp32) {
