@@ -9,7 +9,7 @@ DATA ?=
 COLLEGIUM_DATA ?= $(abspath $(or $(DATA),../shared/data))
 export COLLEGIUM_DATA
 
-.PHONY: demo test test-fast build wheel evidence format lint sanitize consumer clean
+.PHONY: demo test test-fast build wheel evidence format lint sanitize sanitize-threads consumer clean
 
 build:
 	tools/install-dependencies.sh build test
@@ -52,6 +52,12 @@ sanitize:
 	tools/install-dependencies.sh build sanitize
 	tools/build.sh asan
 	tools/run-tests.sh asan
+
+# THREAD_SECONDS=3600 for evidence.
+sanitize-threads:
+	tools/install-dependencies.sh build sanitize
+	tools/build.sh tsan collegium_core_tests collegium_index_tests collegium_router_tests
+	tools/run-tests.sh tsan
 
 clean:
 	rm -rf build dist

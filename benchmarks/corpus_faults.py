@@ -2,10 +2,11 @@
 
     python benchmarks/corpus_faults.py --minutes 60
 
-Runs the slow tests of corpus_damage_test and corpus_fault_test again and again with other seeds
-and larger counts until the time is over or every target is reached, one after the other.
-What was reached is kept in build/evidence/corpus-faults.json under the digest of the test program:
-a later run goes on with the next seeds, and another program begins anew. A failure is recorded
+Runs the slow tests of corpus_damage_test and corpus_fault_test, and library_faults_test.py, again
+and again with other seeds and larger counts until the time is over or every target is reached, one
+after the other. What was reached is kept in build/evidence/corpus-faults.json under the digest of
+the test program and the module: a later run goes on with the next seeds, and another build begins
+anew. A failure is recorded
 with its seed, never retried, and makes the exit status 1.
 """
 
@@ -16,9 +17,11 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
+import collegium
 import evidence
 
 STATE = evidence.ROOT / "build" / "evidence" / "corpus-faults.json"
@@ -67,11 +70,25 @@ FAULTS = {
         60,
         3_600,
     ),
+    "library-kill": (
+        "kill -9 at a random moment of a library's add, remove, fit, compact, purge",
+        "library_faults_test.py::test_what_was_acknowledged_survives_killed_processes",
+        25,
+        1_000,
+    ),
+    "library-disk": (
+        "ENOSPC or EIO at a random call of a library's and all after it",
+        "library_faults_test.py::test_a_full_or_failing_disk_refuses_and_the_library_recovers",
+        15,
+        300,
+    ),
 }
 
 
 def digest(program: Path) -> str:
-    return hashlib.sha256(program.read_bytes()).hexdigest()[:16]
+    found = hashlib.sha256(program.read_bytes())
+    found.update(Path(collegium._core.__file__).read_bytes())
+    return found.hexdigest()[:16]
 
 
 def load(program: str) -> dict:
@@ -98,14 +115,16 @@ def run_share(program: Path, state: dict, name: str, share: float) -> None:
         "COLLEGIUM_FAULT_ROUNDS": str(rounds),
         "COLLEGIUM_FAULT_SEED": str(seed),
     }
+    command = [str(program), f"--gtest_filter={test}"]
+    if ".py::" in test:
+        command = [sys.executable, "-m", "pytest", "-q", f"{evidence.ROOT}/tests/python/{test}"]
+        environment["PYTHONPATH"] = str(Path(collegium.__file__).parents[1])
     begun = time.monotonic()
-    done = subprocess.run(
-        [program, f"--gtest_filter={test}"], env=environment, capture_output=True, text=True
-    )
-    # A filter that matches nothing passes, and would count.
-    passed = done.returncode == 0 and "[       OK ]" in done.stdout
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    # A filter that matches nothing passes, and would count, as would a test that is skipped.
+    passed = done.returncode == 0 and ("[       OK ]" in done.stdout or "1 passed" in done.stdout)
     if not passed:
-        lines = [line for line in done.stdout.splitlines() if "Failure" in line]
+        lines = [line for line in done.stdout.splitlines() if "Failure" in line or line[:2] == "E "]
         state["failures"].append({"fault": name, "seed": seed, "rounds": rounds, "said": lines[:3]})
     reached["rounds"] += rounds
     reached["seeds"] += 1

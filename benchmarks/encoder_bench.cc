@@ -1,5 +1,5 @@
 // Times of Encoder::encode by shape and number of threads, as JSON on standard output, for tuning:
-//   encoder_bench MODEL_FOLDER [seconds a shape]
+//   encoder_bench MODEL_FOLDER [seconds a shape [compute]]
 // benchmarks/encoder_speed.py compares with other engines; this needs no Python and no peer.
 #include <algorithm>
 #include <chrono>
@@ -36,12 +36,17 @@ double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: encoder_bench MODEL_FOLDER [seconds a shape]\n");
+    std::fprintf(stderr, "usage: encoder_bench MODEL_FOLDER [seconds a shape [compute]]\n");
     return 2;
   }
   const double budget = argc > 2 ? std::atof(argv[2]) : 2.0;
   const double load_begin = seconds();
-  const auto encoder = Encoder::load(argv[1]);
+  EncoderOptions options;
+  const std::string_view compute = argc > 3 ? argv[3] : "fp32";
+  options.compute = compute == "int8"   ? Compute::kInt8
+                    : compute == "bf16" ? Compute::kBf16
+                                        : Compute::kFp32;
+  const auto encoder = Encoder::load(argv[1], options);
   if (!encoder.ok()) {
     std::fprintf(stderr, "%s\n", encoder.status().to_string().c_str());
     return 1;

@@ -2,29 +2,31 @@
 // every collection as raw float32. vector_search_bench ROWS QUERIES DIM reads such files, then one
 // command a line and answers with one line:
 //   threads N                      -> ok
-//   graph                          -> seconds to build the graph
 //   time KIND BATCH K              -> seconds of one batch, queries in turn
 //   find KIND BATCH K FILE         -> writes (queries, K) int64 positions to FILE; ok
-// KIND: auto, fp32, int8, bf16, binary, or hnsw:BREADTH.
+// KIND: fp32, int8, bf16 or binary. Scans as exact searches of a corpus do them.
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <fstream>
 #include <iostream>
-#include <memory>
+#include <map>
+#include <span>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "collegium/core/thread_pool.h"
 #include "collegium/index/corpus.h"
-#include "vector_block.h"
+#include "scan.h"
 
 namespace {
 
 using collegium::index::BlockResult;
+using collegium::index::ScanCodes;
 using collegium::index::ScanKind;
-using collegium::index::SearchOptions;
-using collegium::index::VectorBlock;
+using collegium::index::ScanRows;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point begin) {
@@ -40,23 +42,15 @@ std::vector<float> read_floats(const std::string& path) {
   return numbers;
 }
 
-bool parse_kind(const std::string& kind, SearchOptions& options) {
-  options = {};
-  if (kind.starts_with("hnsw:")) {
-    options.breadth = std::stoul(kind.substr(5));
-    return true;
-  }
-  options.exact = true;
-  const std::pair<const char*, ScanKind> kinds[] = {{"auto", ScanKind::kAuto},
-                                                    {"fp32", ScanKind::kFloat32},
+// kAuto: no such kind.
+ScanKind parse_kind(const std::string& kind) {
+  const std::pair<const char*, ScanKind> kinds[] = {{"fp32", ScanKind::kFloat32},
                                                     {"int8", ScanKind::kInt8},
                                                     {"bf16", ScanKind::kBfloat16},
                                                     {"binary", ScanKind::kBinary}};
-  for (const auto& [name, value] : kinds) {
-    options.scan = value;
-    if (kind == name) return true;
-  }
-  return false;
+  for (const auto& [name, value] : kinds)
+    if (kind == name) return value;
+  return ScanKind::kAuto;
 }
 
 int write_vectors(const std::string& path, const std::string& file) {
@@ -81,50 +75,48 @@ int main(int argc, char** argv) {
   const std::size_t dim = std::stoul(argv[3]);
   const std::vector<float> queries = read_floats(argv[2]);
   const std::size_t num_queries = queries.size() / dim;
-  std::unique_ptr<VectorBlock> block;
+  collegium::core::AlignedBuffer<float> vectors;
   {
-    const std::vector<float> rows = read_floats(argv[1]);
-    auto made = VectorBlock::create_exact(dim);
-    if (!made.ok() || !(*made)->reserve(rows.size() / dim).ok() || !(*made)->append(rows).ok())
-      return 1;
-    block = std::move(*made);
+    const std::vector<float> read = read_floats(argv[1]);
+    vectors = collegium::core::AlignedBuffer<float>(read.size());
+    std::copy(read.begin(), read.end(), vectors.begin());
   }
+  const ScanRows rows{{vectors.data(), vectors.size()}, dim, {}, vectors.size() / dim};
+  std::map<ScanKind, ScanCodes> codes;
   std::size_t next = 0;  // the query a batch begins with
-  const auto search = [&](std::size_t first, std::size_t batch, std::size_t k,
-                          const SearchOptions& options) {
-    auto found = block->search_batch(std::span(queries).subspan(first * dim, batch * dim), k, {},
-                                     block->size(), options);
-    return found.ok() ? std::move(*found) : std::vector<BlockResult>();
+  const auto search = [&](std::size_t first, std::size_t batch, std::size_t k, ScanKind kind) {
+    const auto part = std::span(queries).subspan(first * dim, batch * dim);
+    if (!collegium::index::uses_codes(rows, kind, batch, k)) return scan_floats(rows, part, k);
+    return scan_codes(rows, codes.at(kind), part, k);
   };
   std::string line;
   while (std::getline(std::cin, line)) {
     std::istringstream in(line);
-    std::string command, kind, file;
+    std::string command, name, file;
     std::size_t batch = 0, k = 0;
-    SearchOptions options;
+    ScanKind kind = ScanKind::kAuto;
+    const auto read_kind = [&] {
+      in >> name >> batch >> k;
+      kind = parse_kind(name);
+      if (kind != ScanKind::kAuto && !codes.contains(kind))
+        codes.emplace(kind, make_codes(rows.vectors, dim, kind));
+      return in && kind != ScanKind::kAuto && batch >= 1 && batch <= num_queries;
+    };
     in >> command;
     if (command == "threads" && in >> batch) {
       collegium::core::set_num_threads(batch);
       std::cout << "ok" << std::endl;
-    } else if (command == "graph") {
-      const auto begin = Clock::now();
-      auto graph = VectorBlock::build_graph(*block, {});
-      if (!graph.ok()) return 1;
-      block = std::move(*graph);
-      std::cout << seconds_since(begin) << std::endl;
-    } else if (command == "time" && in >> kind >> batch >> k && parse_kind(kind, options) &&
-               batch >= 1 && batch <= num_queries) {
+    } else if (command == "time" && read_kind()) {
       if (next + batch > num_queries) next = 0;
       const auto begin = Clock::now();
-      const auto found = search(next, batch, k, options);
+      const auto found = search(next, batch, k, kind);
       std::cout << seconds_since(begin) << std::endl;
       if (found.size() != batch) return 1;
       next += batch;
-    } else if (command == "find" && in >> kind >> batch >> k >> file && parse_kind(kind, options) &&
-               batch >= 1) {
+    } else if (command == "find" && read_kind() && in >> file) {
       std::ofstream out(file, std::ios::binary);
       for (std::size_t first = 0; first < num_queries; first += batch) {
-        for (BlockResult& one : search(first, std::min(batch, num_queries - first), k, options)) {
+        for (BlockResult& one : search(first, std::min(batch, num_queries - first), k, kind)) {
           for (std::size_t i = 0; i < k; ++i) {
             const std::int64_t position = i < one.best.size() ? one.best[i].position : -1;
             out.write(reinterpret_cast<const char*>(&position), sizeof position);

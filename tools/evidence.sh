@@ -2,14 +2,14 @@
 # Regenerates docs/evidence/: all parts, or those named. A part that lacks its data says so.
 #   tools/evidence.sh [demo] [routing] [parity] [encoder-speed] [encoder-experts]
 #     [encoder-quality] [support-check] [python-import] [lexical-search]
-#     [hostile-files] [corpus-faults]
+#     [hostile-files] [corpus-faults] [ingestion] [million]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tools/models.sh
 source tools/models.sh
 python=build/venv/bin/python
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(demo routing parity encoder-speed encoder-experts encoder-quality support-check python-import lexical-search hostile-files corpus-faults)
+[ ${#parts[@]} -gt 0 ] || parts=(demo routing parity encoder-speed encoder-experts encoder-quality support-check python-import lexical-search hostile-files corpus-faults ingestion)
 for part in "${parts[@]}"; do
   echo "== evidence: $part"
   case "$part" in
@@ -25,6 +25,10 @@ for part in "${parts[@]}"; do
     python-import) "$python" benchmarks/python_import.py ;;
     hostile-files) "$python" benchmarks/hostile_files.py ;;
     corpus-faults) "$python" benchmarks/corpus_faults.py ;;
+    ingestion) "$python" benchmarks/ingestion.py ;;
+    million)
+      cmake --preset release && cmake --build build/release --target million_bench
+      "$python" benchmarks/million.py ;;
     lexical-search) "$python" benchmarks/lexical_search.py ;;
     hybrid) "$python" benchmarks/hybrid.py ;;
     vector-search)

@@ -64,6 +64,9 @@ Isa detect() {
   constexpr std::uint32_t kAmxBf16 = 1u << 22, kAmxTile = 1u << 24, kAmxInt8 = 1u << 25;  // of edx
   if (!all_set(states, kTileState) || !all_set(edx, kAmxBf16 | kAmxTile | kAmxInt8))
     return Isa::kVnni;
+  // AVX512_BF16, which rounds what goes into the tiles: every machine with AMX has it.
+  constexpr std::uint32_t kBf16 = 1u << 5;  // of eax
+  if (!__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) || !all_set(eax, kBf16)) return Isa::kVnni;
   return tiles_permitted() ? Isa::kAmx : Isa::kVnni;
 }
 #else

@@ -58,19 +58,38 @@ std::shared_ptr<const DocumentMetadata> join_metadata(const Segment& a, const Se
   return joined;
 }
 
-// A graph over the living rows of `state`. An old graph with few dead rows is extended, which
-// keeps its dead rows as steps on the way; else a new one is built.
-Result<LiveSegment> build_graph(const CollectionState& state) {
-  const bool extend =
-      state.has_graph() && state.segments[0].num_live * 5 >= state.segments[0].segment->size() * 4;
+// Whether the state's graph or lists are what `kind` and `settings` ask for.
+bool fits(const CollectionState& state, IndexKind kind, const IndexSettings& settings) {
+  if (!state.has_structure()) return false;
+  const VectorBlock& block = *state.segments[0].segment->block;
+  if (block.kind() != kind) return false;
+  if (block.graph() != nullptr)
+    return block.graph()->options() == GraphOptions{settings.links, settings.build_breadth};
+  const std::size_t have = block.lists()->num_lists();
+  if (settings.lists != 0) return have == std::min<std::size_t>(settings.lists, block.size());
+  const std::size_t suits = InvertedLists::default_lists(state.num_live());
+  return suits <= 2 * have && have <= 4 * suits;
+}
+
+// A graph or lists over the living rows of `state`. An old one with few dead rows is extended,
+// which keeps its dead rows as steps on the way; else a new one is built.
+Result<LiveSegment> build_structure(const CollectionState& state, IndexKind kind,
+                                    const IndexSettings& settings) {
+  const bool extend = fits(state, kind, settings) &&
+                      state.segments[0].num_live * 5 >= state.segments[0].segment->size() * 4;
+  const auto build = [&](const VectorBlock& base, std::span<const float> more) {
+    return kind == IndexKind::kHnsw
+               ? VectorBlock::build_graph(base, more, {settings.links, settings.build_breadth})
+               : VectorBlock::build_lists(base, more, settings.lists);
+  };
   auto segment = std::make_shared<Segment>();
   LiveSegment result;
   LiveSegment rest;
   if (extend) {
     const LiveSegment& old = state.segments[0];
     COLLEGIUM_ASSIGN_OR_RETURN(rest, merge(state.dim, std::span(state.segments).subspan(1)));
-    COLLEGIUM_ASSIGN_OR_RETURN(
-        auto block, VectorBlock::build_graph(*old.segment->block, rest.segment->block->vectors()));
+    COLLEGIUM_ASSIGN_OR_RETURN(auto block,
+                               build(*old.segment->block, rest.segment->block->vectors()));
     const Segment& more = *rest.segment;
     *segment = *old.segment;
     const auto join = [](auto& to, const auto& from, auto offset) {
@@ -92,7 +111,7 @@ Result<LiveSegment> build_graph(const CollectionState& state) {
     segment->block = std::move(block);
   } else {
     COLLEGIUM_ASSIGN_OR_RETURN(rest, merge(state.dim, state.segments));
-    COLLEGIUM_ASSIGN_OR_RETURN(auto block, VectorBlock::build_graph(*rest.segment->block, {}));
+    COLLEGIUM_ASSIGN_OR_RETURN(auto block, build(*rest.segment->block, {}));
     *segment = *rest.segment;
     segment->block = std::move(block);
   }
@@ -101,13 +120,14 @@ Result<LiveSegment> build_graph(const CollectionState& state) {
   return result;
 }
 
-// `graph` was built from an earlier state; this is what is alive of it in `current`, and the rows
+// `built` was made from an earlier state; this is what is alive of it in `current`, and the rows
 // that came after it.
-Result<std::shared_ptr<const CollectionState>> adopt_graph(LiveSegment graph,
-                                                           const CollectionState& current) {
-  const std::vector<std::uint64_t>& rows = graph.segment->rows;
+Result<std::shared_ptr<const CollectionState>> adopt(LiveSegment built,
+                                                     const MeasuredEffort& measured,
+                                                     const CollectionState& current) {
+  const std::vector<std::uint64_t>& rows = built.segment->rows;
   auto live = std::make_shared<std::vector<std::uint8_t>>((rows.size() + 7) / 8, 0);
-  graph.num_live = 0;
+  built.num_live = 0;
   std::size_t at = 0;
   for (const LiveSegment& part : current.segments) {
     for (std::size_t i = 0; i < part.segment->size(); ++i) {
@@ -116,17 +136,18 @@ Result<std::shared_ptr<const CollectionState>> adopt_graph(LiveSegment graph,
       if (!part.alive(i)) continue;
       while (rows[at] < row) ++at;
       if (rows[at] != row)
-        return Status::internal("index: row " + std::to_string(row) + " is not in the graph");
+        return Status::internal("index: row " + std::to_string(row) + " is not in what was built");
       (*live)[at / 8] = static_cast<std::uint8_t>((*live)[at / 8] | 1u << (at % 8));
-      ++graph.num_live;
+      ++built.num_live;
     }
   }
   COLLEGIUM_ASSIGN_OR_RETURN(LiveSegment tail,
                              merge(current.dim, current.segments, rows.back() + 1));
-  if (graph.num_live != rows.size()) graph.live = std::move(live);
+  if (built.num_live != rows.size()) built.live = std::move(live);
   auto next = std::make_shared<CollectionState>(current);
   next->segments.clear();
-  next->segments.push_back(std::move(graph));
+  next->measured = measured;
+  next->segments.push_back(std::move(built));
   if (tail.num_live > 0) next->segments.push_back(std::move(tail));
   return std::shared_ptr<const CollectionState>(std::move(next));
 }
@@ -169,13 +190,13 @@ Status CollectionIndex::fold_locked() {
   // Merge the newest segments while they are at least half of the one before; a graph is left
   // alone, a segment that is mostly dead is copied without its dead.
   std::erase_if(segments, [](const LiveSegment& part) {
-    return part.num_live == 0 && !part.segment->block->has_graph();
+    return part.num_live == 0 && !part.segment->block->has_structure();
   });
   std::size_t begin = segments.size();
   std::size_t total = 0;
   while (begin > 0) {
     const LiveSegment& part = segments[begin - 1];
-    const bool mergeable = !part.segment->block->has_graph();
+    const bool mergeable = !part.segment->block->has_structure();
     const bool mostly_dead = part.num_live * 2 < part.segment->size();
     if (!mergeable || !(begin == segments.size() || total * 2 >= part.num_live || mostly_dead))
       break;
@@ -217,42 +238,81 @@ Result<std::shared_ptr<const CollectionState>> CollectionIndex::flat_state() {
   const std::lock_guard lock(mutex_);
   COLLEGIUM_RETURN_IF_ERROR(fold_locked());
   COLLEGIUM_ASSIGN_OR_RETURN(auto merged, merged_locked());
-  // With a graph the flat copy is the view's alone, else it serves searches as well.
-  if (!state_->has_graph()) state_ = merged;
+  // With a structure the flat copy is the view's alone, else it serves searches as well.
+  if (!state_->has_structure()) state_ = merged;
   return merged;
+}
+
+IndexSettings CollectionIndex::settings() const {
+  const std::lock_guard lock(mutex_);
+  return settings_;
+}
+
+void CollectionIndex::set_settings(IndexSettings settings) {
+  const std::lock_guard lock(mutex_);
+  settings_ = std::move(settings);
+}
+
+IndexKind CollectionIndex::kind_for(const IndexSettings& settings, std::size_t passages) const {
+  if (passages == 0) return IndexKind::kExact;
+  if (settings.kind != IndexKind::kAuto) return settings.kind;
+  return passages > hnsw_threshold_ ? IndexKind::kHnsw : IndexKind::kExact;
 }
 
 Result<std::shared_ptr<const CollectionState>> CollectionIndex::settle() {
   const std::lock_guard settling(settle_mutex_);
   std::shared_ptr<const CollectionState> from;
+  IndexSettings settings;
+  IndexKind kind = IndexKind::kExact;
   {
     const std::lock_guard lock(mutex_);
     COLLEGIUM_RETURN_IF_ERROR(fold_locked());
-    if (state_->num_live() <= hnsw_threshold_) {
+    settings = settings_;
+    kind = kind_for(settings, state_->num_live());
+    if (kind == IndexKind::kExact) {
       COLLEGIUM_ASSIGN_OR_RETURN(state_, merged_locked());
-      if (!state_->has_graph()) return state_;
-      // Shrunk below the threshold: its rows without the graph.
+      if (!state_->has_structure()) return state_;
+      // Shrunk below the threshold, or wanted so: its rows without the structure.
       auto next = std::make_shared<CollectionState>(*state_);
       COLLEGIUM_ASSIGN_OR_RETURN(next->segments[0], merge(next->dim, state_->segments));
+      next->measured = {};
       state_ = std::move(next);
       return state_;
     }
     from = state_;
   }
-  if (from->has_graph()) {
-    const LiveSegment& graph = from->segments[0];
-    const std::size_t outside = from->num_live() - graph.num_live;
-    if (outside * 16 <= graph.num_live && graph.num_live * 5 >= graph.segment->size() * 4)
-      return from;
+  LiveSegment built;
+  bool covers = false;
+  if (fits(*from, kind, settings)) {
+    built = from->segments[0];
+    const std::size_t outside = from->num_live() - built.num_live;
+    covers = outside * 16 <= built.num_live && built.num_live * 5 >= built.segment->size() * 4;
   }
-  COLLEGIUM_ASSIGN_OR_RETURN(LiveSegment graph, build_graph(*from));
-  COLLEGIUM_ASSIGN_OR_RETURN(auto settled, adopt_graph(graph, *from));
+  MeasuredEffort measured = from->measured;
+  const bool has_effort =
+      settings.effort != 0
+          ? measured.effort == settings.effort && measured.queries == 0
+          : measured.queries != 0 && measured.target == static_cast<float>(settings.target_recall);
+  if (covers && has_effort) return from;
+  if (!covers) {
+    COLLEGIUM_ASSIGN_OR_RETURN(built, build_structure(*from, kind, settings));
+  }
+  if (settings.effort != 0) {
+    measured = {settings.effort, 0, 0.0f, static_cast<float>(settings.target_recall)};
+  } else {
+    EffortQuestion question;
+    question.target = settings.target_recall;
+    COLLEGIUM_ASSIGN_OR_RETURN(const EffortAnswer answer,
+                               measure_effort(*built.segment->block, question));
+    measured = answer.measured;
+  }
+  COLLEGIUM_ASSIGN_OR_RETURN(auto settled, adopt(built, measured, *from));
   const std::lock_guard lock(mutex_);
   COLLEGIUM_RETURN_IF_ERROR(fold_locked());
   if (state_ == from) {
     state_ = settled;
   } else {
-    COLLEGIUM_ASSIGN_OR_RETURN(state_, adopt_graph(std::move(graph), *state_));
+    COLLEGIUM_ASSIGN_OR_RETURN(state_, adopt(std::move(built), measured, *state_));
   }
   return settled;
 }

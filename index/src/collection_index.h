@@ -12,6 +12,7 @@
 
 #include "collection_state.h"
 #include "collegium/core/status.h"
+#include "collegium/index/index_settings.h"
 
 namespace collegium::index {
 
@@ -41,8 +42,9 @@ struct CollectionChange {
 // O(log rows) times however many commits it took to add them.
 class CollectionIndex {
  public:
-  CollectionIndex(std::shared_ptr<const CollectionState> state, std::uint64_t hnsw_threshold)
-      : hnsw_threshold_(hnsw_threshold), state_(std::move(state)) {}
+  CollectionIndex(std::shared_ptr<const CollectionState> state, std::uint64_t hnsw_threshold,
+                  IndexSettings settings = {})
+      : hnsw_threshold_(hnsw_threshold), settings_(std::move(settings)), state_(std::move(state)) {}
 
   // Called in the order of the commits.
   void apply(CollectionChange change);
@@ -53,9 +55,15 @@ class CollectionIndex {
   // The same in at most one segment, all alive, which a view can show without a copy.
   Result<std::shared_ptr<const CollectionState>> flat_state();
 
-  // The state as an index file should hold it: one segment, or a graph that covers nearly all
-  // rows when there are more than hnsw_threshold. Building the graph takes minutes for 100,000
-  // rows; readers and writers go on meanwhile.
+  // What settle() makes of the collection; valid ones.
+  IndexSettings settings() const;
+  void set_settings(IndexSettings settings);
+  // Which kind the settings mean for so many passages; never kAuto.
+  IndexKind kind_for(const IndexSettings& settings, std::size_t passages) const;
+
+  // The state as an index file should hold it: one segment, or a graph or lists over nearly all
+  // rows where the settings want them, with a measured effort. A graph over 100,000 rows takes some
+  // ten seconds; readers and writers go on meanwhile.
   Result<std::shared_ptr<const CollectionState>> settle();
 
  private:
@@ -63,8 +71,9 @@ class CollectionIndex {
   Result<std::shared_ptr<const CollectionState>> merged_locked();
 
   const std::uint64_t hnsw_threshold_;
-  std::mutex settle_mutex_;  // one graph at a time; taken before mutex_
-  std::mutex mutex_;
+  std::mutex settle_mutex_;  // one build at a time; taken before mutex_
+  mutable std::mutex mutex_;
+  IndexSettings settings_;
   std::shared_ptr<const CollectionState> state_;
   std::vector<CollectionChange> pending_;
 };

@@ -1,5 +1,7 @@
 #include "collection_state.h"
 
+#include <xxhash.h>
+
 #include <algorithm>
 #include <numeric>
 #include <optional>
@@ -14,9 +16,20 @@ std::size_t CollectionState::num_live() const {
   return total;
 }
 
-// State, little-endian: u64 segments, each followed by u64 living positions and
-// u8 live[(positions + 7) / 8]; u64 documents without passages, strings ids[...].
+std::uint64_t CollectionState::index_generation() const {
+  if (!has_structure()) return 0;
+  const std::uint64_t parts[] = {segments[0].segment->block->structure_digest(), measured.effort};
+  return XXH3_64bits(parts, sizeof(parts)) | 1;
+}
+
+// State, little-endian: u32 effort, u32 queries, f32 recall, f32 target (MeasuredEffort);
+// u64 segments, each followed by u64 living positions and u8 live[(positions + 7) / 8];
+// u64 documents without passages, strings ids[...].
 void CollectionState::write(core::ByteWriter& out) const {
+  out.write(measured.effort);
+  out.write(measured.queries);
+  out.write(measured.recall);
+  out.write(measured.target);
   out.write<std::uint64_t>(segments.size());
   for (const LiveSegment& segment : segments) {
     segment.segment->write(out);
@@ -41,7 +54,10 @@ Result<std::shared_ptr<const CollectionState>> CollectionState::read(core::ByteR
   auto state = std::make_shared<CollectionState>();
   state->dim = dim;
   std::uint64_t num_segments = 0;
-  if (!in.read(num_segments)) return damaged("empty");
+  if (!in.read(state->measured.effort) || !in.read(state->measured.queries) ||
+      !in.read(state->measured.recall) || !in.read(state->measured.target) ||
+      !in.read(num_segments))
+    return damaged("shorter than it says");
   std::uint64_t next_row = 0;
   for (std::uint64_t s = 0; s < num_segments; ++s) {
     LiveSegment part;
@@ -55,7 +71,7 @@ Result<std::shared_ptr<const CollectionState>> CollectionState::read(core::ByteR
     for (std::size_t i = 0; i < segment.size(); ++i)
       counted += static_cast<std::size_t>(live[i / 8] >> (i % 8) & 1);
     if (counted != num_live || segment.size() == 0 || segment.rows.front() < next_row ||
-        (s > 0 && segment.block->has_graph()))
+        (s > 0 && segment.block->has_structure()))
       return damaged("segments disagree");
     next_row = segment.rows.back() + 1;
     part.num_live = num_live;
@@ -118,7 +134,10 @@ std::optional<std::vector<DocumentScore>> best_documents(const CollectionState& 
 
 Result<std::vector<std::vector<DocumentScore>>> search_documents_batch(
     const CollectionState& state, std::span<const float> queries, std::size_t k, float shift,
-    const SearchOptions& options) {
+    const SearchOptions& asked) {
+  SearchOptions options = asked;
+  if (options.breadth == 0) options.breadth = state.measured.effort;
+  if (options.probes == 0) options.probes = state.measured.effort;
   const std::size_t num_live = state.num_live();
   const std::size_t dim = state.dim;
   std::vector<std::vector<DocumentScore>> documents(queries.size() / dim);
@@ -128,7 +147,7 @@ Result<std::vector<std::vector<DocumentScore>>> search_documents_batch(
   // Blocks give passages; documents are wanted, and every tie at the boundary. So passages are
   // asked for until the k-th document is better than any passage not seen can be. How many are
   // asked for depends on the query alone, never on the batch.
-  for (std::size_t want = std::min(num_live, 2 * std::min(k, num_live) + 32); !open.empty();
+  for (std::size_t want = std::min(num_live, passages_for(std::min(k, num_live))); !open.empty();
        want = std::min(num_live, 4 * want)) {
     std::vector<std::vector<BlockResult>> found;
     for (const LiveSegment& part : state.segments) {
@@ -165,10 +184,23 @@ Result<std::vector<DocumentScore>> search_documents(const CollectionState& state
 }
 
 std::string_view index_kind(const CollectionState& state) {
-  if (state.has_graph()) return "hnsw";
+  if (state.has_structure()) return index_kind_name(state.segments[0].segment->block->kind());
   for (const LiveSegment& part : state.segments)
     if (part.segment->block->scan_kind() == ScanKind::kInt8) return "exact-int8";
   return "exact";
+}
+
+std::string index_parameters(const CollectionState& state) {
+  if (!state.has_structure()) return {};
+  const VectorBlock& block = *state.segments[0].segment->block;
+  const MeasuredEffort& measured = state.measured;
+  std::string text;
+  if (const Graph* graph = block.graph(); graph != nullptr)
+    text = "links " + std::to_string(graph->options().links) + ", build_breadth " +
+           std::to_string(graph->options().build_breadth) + ", breadth ";
+  else
+    text = "lists " + std::to_string(block.lists()->num_lists()) + ", probes ";
+  return text + std::to_string(measured.effort);
 }
 
 Hit make_hit(std::string_view collection, const DocumentScore& found) {

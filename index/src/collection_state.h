@@ -12,6 +12,7 @@
 #include "collegium/core/bytes.h"
 #include "collegium/core/status.h"
 #include "collegium/index/corpus.h"
+#include "measured_effort.h"
 #include "segment.h"
 
 namespace collegium::index {
@@ -21,17 +22,19 @@ namespace collegium::index {
 struct CollectionState {
   std::uint64_t commit_seq = 0;  // of the last commit that changed this collection
   std::size_t dim = 0;
-  std::vector<LiveSegment> segments;  // only the first can have a graph
+  std::vector<LiveSegment> segments;  // only the first can have a graph or lists
+  MeasuredEffort measured;            // of the first's; meaningless if it has neither
   // Documents that have no passage: they are in no segment and cannot be found by a search.
   std::shared_ptr<const std::set<std::string>> without_passages;
 
   std::size_t num_live() const;
-  bool has_graph() const { return !segments.empty() && segments[0].segment->block->has_graph(); }
-
-  // What an answer depends on besides commit and query: 0, or the digest of the graph.
-  std::uint64_t index_generation() const {
-    return has_graph() ? segments[0].segment->block->graph_digest() : 0;
+  bool has_structure() const {
+    return !segments.empty() && segments[0].segment->block->has_structure();
   }
+
+  // What an answer depends on besides commit, query and options: 0, or a digest of the graph or the
+  // lists and of the default effort.
+  std::uint64_t index_generation() const;
 
   void write(core::ByteWriter& out) const;
   static Result<std::shared_ptr<const CollectionState>> read(core::ByteReader& in, std::size_t dim);
@@ -57,8 +60,10 @@ Result<std::vector<std::vector<DocumentScore>>> search_documents_batch(
     const CollectionState& state, std::span<const float> queries, std::size_t k, float shift,
     const SearchOptions& options);
 
-// How its rows are searched when nothing else is asked for, as in CollectionInfo.
+// How its rows are searched when nothing else is asked for, and with which parameters, as in
+// CollectionInfo.
 std::string_view index_kind(const CollectionState& state);
+std::string index_parameters(const CollectionState& state);
 
 Hit make_hit(std::string_view collection, const DocumentScore& found);
 

@@ -69,6 +69,8 @@ Result<CollectionInfo> CorpusImpl::collection_info(std::string_view name) const 
     COLLEGIUM_ASSIGN_OR_RETURN(const auto state, collection->index->state());
     info.index_generation = state->index_generation();
     info.index_kind = index_kind(*state);
+    info.index_parameters = index_parameters(*state);
+    info.index_reason = index_reason(*collection->index, *state);
     return info;
   });
 }
@@ -295,13 +297,14 @@ Status CorpusImpl::flush_locked() {
   for (const auto& [name, collection] : collections) {
     const auto flush = [&, &one = *collection]() -> Status {
       COLLEGIUM_ASSIGN_OR_RETURN(const auto state, one.index->settle());
-      if (one.file_seq == state->commit_seq && one.file_has_graph == state->has_graph()) return {};
+      if (one.file_seq == state->commit_seq && one.file_generation == state->index_generation())
+        return {};
       // A file that is ahead of a store which lost its last, unsynced commits would tell of data
       // loss.
       COLLEGIUM_RETURN_IF_ERROR(sync_to(state->commit_seq));
       COLLEGIUM_RETURN_IF_ERROR(write_index_file(index_path(one), identity(one), *state));
       one.file_seq = state->commit_seq;
-      one.file_has_graph = state->has_graph();
+      one.file_generation = state->index_generation();
       return {};
     };
     if (const Status status = flush(); !status.ok() && first_failure.ok())

@@ -64,6 +64,10 @@ Status CorpusImpl::publish_locked(std::uint64_t last) {
   // An exception on the way would leave readers with half of it.
   const Status before =
       std::exchange(failed_, Status::internal("corpus " + path_ + ": a commit was interrupted"));
+  LexicalCache::Update words(lexical_cache_);
+  for (const Pending& p : pending_)
+    for (const auto& [name, t] : p.touched)
+      if (p.seq <= last && t.words != nullptr) words.add(t.record.number, t.words->changes());
   std::size_t done = 0;
   {
     const std::unique_lock publish(publish_mutex_);
@@ -79,6 +83,7 @@ Status CorpusImpl::publish_locked(std::uint64_t last) {
       snapshot_ = std::move(pending_[done].snapshot);
       commit_seq_ = pending_[done].seq;
     }
+    lexical_cache_.publish(commit_seq_, words);
   }
   pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(done));
   failed_ = before;
@@ -102,7 +107,7 @@ Result<std::uint64_t> CorpusImpl::write_locked(WriteSet::Impl& writes) {
   const auto words_of = [&](Touched& of) -> LexicalWriter& {
     if (of.words == nullptr)
       of.words = std::make_shared<LexicalWriter>(store_->lexical_tables(), of.record.number,
-                                                 *of.collection->written_words);
+                                                 *of.collection->written_words, &lexical_cache_);
     return *of.words;
   };
   std::uint32_t next_collection = next_collection_;
@@ -162,7 +167,7 @@ Result<std::uint64_t> CorpusImpl::write_locked(WriteSet::Impl& writes) {
                                          "and b can be changed now");
     of->words = std::make_shared<LexicalWriter>(
         store_->lexical_tables(), of->record.number,
-        LexicalSummary{std::move(settings), before.passages, before.words});
+        LexicalSummary{std::move(settings), before.passages, before.words}, &lexical_cache_);
   }
   for (const auto& [name, id] : writes.removed_documents) {
     COLLEGIUM_ASSIGN_OR_RETURN(Touched * from, touch(name));

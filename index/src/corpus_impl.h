@@ -22,6 +22,7 @@
 #include "document_store.h"
 #include "folder_lock.h"
 #include "index_file.h"
+#include "lexical_cache.h"
 #include "write_set.h"
 
 namespace collegium::index {
@@ -43,7 +44,7 @@ struct Collection {
   std::string note;
   // What its index file holds; guarded by CorpusImpl::flush_mutex_.
   std::uint64_t file_seq = 0;
-  bool file_has_graph = false;
+  std::uint64_t file_generation = 0;
 };
 
 // Runs `work`; what is thrown (memory, for the most part) becomes a value.
@@ -64,10 +65,16 @@ std::shared_ptr<CollectionState> empty_state(std::size_t dim, std::uint64_t comm
 // its record says.
 Result<std::shared_ptr<const CollectionState>> rebuild_state(const DocumentStore& store,
                                                              const CollectionRecord& record);
+// `state` of an earlier commit brought forward to the one of `record` by what the change log says;
+// its graph stays. Fails, for rebuild_state() to be asked, when the log does not reach back so far,
+// is damaged or does not fit, or when reading the whole collection would be quicker.
+Result<std::shared_ptr<const CollectionState>> replay_state(
+    const DocumentStore& store, const CollectionRecord& record,
+    std::shared_ptr<const CollectionState> state);
 
 // The corpus: opening in corpus_open.cc, commits in corpus_commit.cc, backup and export in
-// corpus_backup.cc, verify in corpus_verify.cc, repair in corpus_repair.cc, compact and purge in
-// corpus_purge.cc, the rest in corpus.cc.
+// corpus_backup.cc, verify in corpus_verify.cc, repair in corpus_repair.cc, replay_state() in
+// corpus_replay.cc, compact and purge in corpus_purge.cc, the rest in corpus.cc.
 class CorpusImpl final : public Corpus {
  public:
   static Result<std::unique_ptr<Corpus>> create(const std::string& path,
@@ -102,6 +109,9 @@ class CorpusImpl final : public Corpus {
                                           std::size_t k,
                                           const SearchOptions& options) const override;
   Result<LexicalSettings> lexical_settings(std::string_view collection) const override;
+  Result<IndexSettings> index_settings(std::string_view collection) const override;
+  Status set_index_settings(std::string_view collection, const IndexSettings& settings) override;
+  Result<TuneReport> tune(std::string_view collection, const TuneOptions& options) override;
   Status flush_indexes() override;
   Status reopen() override;
   Result<BackupReport> backup(const std::string& to) override;
@@ -174,6 +184,8 @@ class CorpusImpl final : public Corpus {
                                                       const CollectionRecord& record);
   Status reopen_locked();
   Status load_words(Collection& collection);
+  Result<IndexSettings> load_index_settings(const std::string& collection) const;
+  std::string index_reason(const CollectionIndex& index, const CollectionState& state) const;
   std::string index_path(const Collection& collection) const {
     return path_ + "/index/" + std::to_string(collection.number) + ".index";
   }
@@ -211,6 +223,7 @@ class CorpusImpl final : public Corpus {
   std::atomic<std::uint64_t> commit_seq_{0};
 
   // Taken in this order. Every call holds life_mutex_ shared; close(), reopen() and purge() alone.
+  std::mutex settings_mutex_;  // of set_index_settings()
   mutable std::shared_mutex life_mutex_;
   std::mutex flush_mutex_;
   std::mutex sync_mutex_;  // one sync at a time; those who waited find theirs done
@@ -225,6 +238,7 @@ class CorpusImpl final : public Corpus {
   CollectionMap collections_;
   // What the last published commit left in the store; guarded by publish_mutex_.
   std::shared_ptr<const rocksdb::Snapshot> snapshot_;
+  mutable LexicalCache lexical_cache_;
 
   std::uint64_t durable_seq_ = 0;  // of sync_mutex_
   // Of write_mutex_:

@@ -229,6 +229,7 @@ Status CorpusImpl::load_collections() {
   pending_.clear();
   next_collection_ = store_->next_collection();
   durable_seq_ = written_seq_ = commit_seq_ = store_->commit_seq();
+  lexical_cache_.clear(commit_seq_);
   failed_ = Status();
   return {};
 }
@@ -248,24 +249,37 @@ Result<std::shared_ptr<Collection>> CorpusImpl::load_collection(const std::strin
                                 std::to_string(record.changed_seq) + ": acknowledged data is lost");
     const std::uint64_t rows_end =
         state->segments.empty() ? 0 : state->segments.back().segment->rows.back() + 1;
-    if (state->commit_seq != record.changed_seq)
+    if (rows_end > record.next_row ||
+        (state->commit_seq == record.changed_seq && state->num_live() != record.passages)) {
+      collection->note = path + " disagrees with the store";
+      collection->rebuilt = true;
+    } else {
+      collection->file_seq = state->commit_seq;
+      collection->file_generation = state->index_generation();
+    }
+    if (!collection->rebuilt && state->commit_seq != record.changed_seq) {
       collection->note = path + " is at commit " + std::to_string(state->commit_seq) +
                          ", the store at " + std::to_string(record.changed_seq);
-    else if (state->num_live() != record.passages || rows_end > record.next_row)
-      collection->note = path + " disagrees with the store";
+      if (auto replayed = replay_state(*store_, record, std::move(state)); replayed.ok()) {
+        state = std::move(*replayed);
+        collection->note += "; the commits between were replayed";
+      } else {
+        collection->rebuilt = true;
+        collection->note += "; " + replayed.status().message();
+      }
+    }
   } else {
     collection->note = read.status().to_string();
-  }
-  if (collection->note.empty()) {
-    collection->file_seq = state->commit_seq;
-    collection->file_has_graph = state->has_graph();
-  } else {
     collection->rebuilt = true;
+  }
+  if (collection->rebuilt) {
     COLLEGIUM_ASSIGN_OR_RETURN(state, rebuild_state(*store_, record));
   }
   COLLEGIUM_RETURN_IF_ERROR(load_words(*collection));
   collection->written_words = collection->words;
-  collection->index = std::make_unique<CollectionIndex>(std::move(state), options_.hnsw_threshold);
+  COLLEGIUM_ASSIGN_OR_RETURN(IndexSettings settings, load_index_settings(name));
+  collection->index = std::make_unique<CollectionIndex>(std::move(state), options_.hnsw_threshold,
+                                                        std::move(settings));
   return collection;
 }
 

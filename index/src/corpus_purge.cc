@@ -49,8 +49,8 @@ Status CorpusImpl::purge() {
           [](const LiveSegment& part) { return part.num_live != part.segment->size(); });
       if (has_dead) {
         COLLEGIUM_ASSIGN_OR_RETURN(auto rebuilt, rebuild_state(*store_, collection->record));
-        collection->index =
-            std::make_unique<CollectionIndex>(std::move(rebuilt), options_.hnsw_threshold);
+        collection->index = std::make_unique<CollectionIndex>(
+            std::move(rebuilt), options_.hnsw_threshold, collection->index->settings());
       }
       collection->file_seq = 0;
     }

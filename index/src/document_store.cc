@@ -169,6 +169,27 @@ Status DocumentStore::visit_documents(std::uint32_t collection,
   return {};
 }
 
+Status DocumentStore::visit_log(std::uint64_t after, std::uint64_t upto,
+                                const std::function<Status(LogEntry&)>& visit) const {
+  const std::string prefix = "l/";
+  std::uint64_t next = after + 1;
+  std::vector<LogEntry> entries;
+  const auto read = [&](std::string_view key, std::string_view value) -> Status {
+    if (next > upto || read_key_u64(key) != next) return {};
+    entries.clear();
+    if (key.size() != sizeof(next) || !read_log(value, entries))
+      return damaged(impl_->folder, "the change log of commit " + std::to_string(next));
+    for (LogEntry& entry : entries) COLLEGIUM_RETURN_IF_ERROR(visit(entry));
+    ++next;
+    return {};
+  };
+  COLLEGIUM_RETURN_IF_ERROR(
+      impl_->scan(kDefault, prefix, nullptr, read, log_key(next).substr(prefix.size())));
+  return next > upto
+             ? Status()
+             : Status::not_found("commit " + std::to_string(next) + " is not in the change log");
+}
+
 Status DocumentStore::visit_texts(std::uint32_t collection,
                                   const std::function<Status(const Document&)>& visit,
                                   const rocksdb::Snapshot* snapshot) const {

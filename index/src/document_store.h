@@ -46,6 +46,15 @@ struct DocumentEntry {
   std::vector<core::PassageSpan> passages;
 };
 
+// Of the change log.
+struct LogEntry {
+  std::uint8_t kind = 0;  // 1 put, 2 remove
+  std::uint32_t collection = 0;
+  std::string id;
+  std::uint64_t first_row = 0;
+  std::uint64_t passages = 0;
+};
+
 // Documents, vectors, records and settings in RocksDB: the truth. Everything a commit does is one
 // Batch, written and synced at once. Reads are thread-safe; write() has one caller at a time.
 // Key layout and values: document_store.cc and docs/formats.md.
@@ -130,6 +139,11 @@ class DocumentStore {
       std::function<Status(std::string_view id, const DocumentEntry& entry,
                            std::span<const float> vectors, std::string_view metadata)>;
   Status visit_documents(std::uint32_t collection, const DocumentVisitor& visit) const;
+
+  // What the commits after `after`, up to `upto`, did to documents, in their order. not_found when
+  // the log begins later or has a gap, corruption when it is damaged. `visit` may move from it.
+  Status visit_log(std::uint64_t after, std::uint64_t upto,
+                   const std::function<Status(LogEntry&)>& visit) const;
 
   LexicalTables lexical_tables() const;
   // Says that the store is as this version has it, once what version 1 lacked (postings) is there.

@@ -69,14 +69,6 @@ bool read_entry(std::string_view bytes, DocumentEntry& entry);
 bool read_collection(std::string_view bytes, CollectionRecord& record);
 bool read_document(std::string_view bytes, Document& document);
 
-// Of the change log.
-struct LogEntry {
-  std::uint8_t kind = 0;  // 1 put, 2 remove
-  std::uint32_t collection = 0;
-  std::string id;
-  std::uint64_t first_row = 0;
-  std::uint64_t passages = 0;
-};
 bool read_log(std::string_view bytes, std::vector<LogEntry>& entries);
 std::string log_key(std::uint64_t commit_seq);
 

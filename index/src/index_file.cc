@@ -9,8 +9,9 @@ namespace {
 // Payload, little-endian: string corpus id, u32 collection, u64 dim, string encoder digest, u64
 // commit_seq, state (collection_state.cc).
 // Version history: 2 adds the documents' metadata to a segment. Version 1 would be taken for an
-// index of documents that have none, so it is not read but made anew from the store.
-constexpr core::FileKind kKind{"index", 2};
+// index of documents that have none, so it is not read but made anew from the store. 3 has graphs
+// of our own build, lists, and what was measured of them; older ones are made anew.
+constexpr core::FileKind kKind{"index", 3};
 
 }  // namespace
 

@@ -130,16 +130,29 @@ Impact PostingBlock::impact(std::size_t i) const noexcept {
 }
 
 std::size_t PostingBlock::find(std::uint64_t wanted, std::size_t from) const noexcept {
-  std::size_t begin = from;
-  std::size_t end = size_;
-  while (begin < end) {
-    const std::size_t middle = begin + (end - begin) / 2;
-    if (row(middle) < wanted)
-      begin = middle + 1;
-    else
-      end = middle;
+  if (wanted <= base_) return from;
+  const std::uint64_t offset = wanted - base_;
+  const auto search = [&]<typename T>(T) {
+    // Halving without a branch on what is compared.
+    std::size_t begin = from;
+    for (std::size_t count = size_ - from; count > 0;) {
+      const std::size_t half = (count + 1) / 2;
+      const bool below = load<T>(columns_[0] + (begin + half - 1) * sizeof(T)) < offset;
+      begin += below ? half : 0;
+      count = below ? count - half : half - 1;
+    }
+    return begin;
+  };
+  switch (width_[0]) {
+    case 1:
+      return search(std::uint8_t{});
+    case 2:
+      return search(std::uint16_t{});
+    case 4:
+      return search(std::uint32_t{});
+    default:
+      return search(std::uint64_t{});
   }
-  return begin;
 }
 
 std::vector<Posting> PostingBlock::postings() const {
@@ -149,15 +162,15 @@ std::vector<Posting> PostingBlock::postings() const {
 }
 
 void PostingBlock::unpack(std::array<std::uint64_t, kMaxPostings>& rows,
-                          std::array<double, kMaxPostings>& saturation, double flat,
-                          double per_word) const noexcept {
+                          std::array<double, kMaxPostings>& scores, double flat, double per_word,
+                          double weight) const noexcept {
   std::array<double, kMaxPostings> lengths;
   load_column(columns_[0], width_[0], size_, rows.data());
-  load_column(columns_[1], width_[1], size_, saturation.data());
+  load_column(columns_[1], width_[1], size_, scores.data());
   load_column(columns_[2], width_[2], size_, lengths.data());
   for (std::size_t i = 0; i < size_; ++i) {
     rows[i] += base_;
-    saturation[i] = saturation[i] / (saturation[i] + (flat + per_word * lengths[i]));
+    scores[i] = weight * (scores[i] / (scores[i] + (flat + per_word * lengths[i])));
   }
 }
 

@@ -53,10 +53,10 @@ class PostingBlock {
   // The first posting at or behind `from` whose row is at least `row`; size() if there is none.
   std::size_t find(std::uint64_t row, std::size_t from) const noexcept;
   std::vector<Posting> postings() const;
-  // The first size() of each: rows, and tf / (tf + flat + per_word * length).
+  // The first size() of each: rows, and weight * (tf / (tf + (flat + per_word * length))).
   void unpack(std::array<std::uint64_t, kMaxPostings>& rows,
-              std::array<double, kMaxPostings>& saturation, double flat,
-              double per_word) const noexcept;
+              std::array<double, kMaxPostings>& scores, double flat, double per_word,
+              double weight) const noexcept;
 
  private:
   std::uint64_t column(std::size_t which, std::size_t i) const noexcept;

@@ -100,7 +100,7 @@ Result<std::vector<Hit>> CorpusImpl::search_lexical(std::string_view name,
     {
       const std::shared_lock lock(publish_mutex_);  // both of one commit
       COLLEGIUM_ASSIGN_OR_RETURN(state, collection->index->state());
-      lexical = {collection->words, snapshot_};
+      lexical = {commit_seq_, &lexical_cache_, collection->words, snapshot_};
     }
     state = filter_state(std::move(state), options.filter);
     const LexicalTables tables = store_->lexical_tables();

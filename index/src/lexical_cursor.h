@@ -1,7 +1,5 @@
 #pragma once
 
-#include <rocksdb/iterator.h>
-
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -9,9 +7,12 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lexical_blocks.h"
+#include "lexical_cache.h"
+#include "lexical_postings.h"
 #include "lexical_tables.h"
 
 namespace collegium::index {
@@ -29,73 +30,81 @@ struct Bm25 {
   static double idf(std::uint64_t passages, std::uint64_t df);
 };
 
+// The postings of a term as a reader of `lexical` sees them: from the cache, or read into it. A
+// term that is nowhere has none. corruption when the store's are not sound.
+Result<std::shared_ptr<const TermPostings>> find_postings(const LexicalTables& tables,
+                                                          std::uint32_t collection,
+                                                          const LexicalState& lexical,
+                                                          std::string_view term);
+
 // Walks the postings of one term by ascending row, block by block; what it skips is not unpacked.
-// When something is wrong with the store it stands at the end and status() says so.
 class PostingCursor {
  public:
-  // `snapshot` must outlive it. A term that is nowhere has df() 0 and stands at the end.
-  static Result<std::unique_ptr<PostingCursor>> open(const LexicalTables& tables,
-                                                     const rocksdb::Snapshot* snapshot,
-                                                     std::uint32_t collection,
-                                                     std::string_view term);
+  explicit PostingCursor(std::shared_ptr<const TermPostings> postings)
+      : postings_(std::move(postings)) {
+    enter(0);
+  }
 
-  std::uint64_t df() const noexcept { return df_; }
-  bool at_end() const noexcept { return where_ == Where::kEnd; }
-  const Status& status() const noexcept { return status_; }
+  std::uint64_t df() const noexcept { return postings_->df(); }
+  bool at_end() const noexcept { return loaded_ == nullptr; }
 
   // The block it is in, and the posting in it. Pre: not at the end.
-  const PostingBlock& block() const noexcept { return block_; }
+  const LoadedBlock& loaded() const noexcept { return *loaded_; }
+  const PostingBlock& block() const noexcept { return loaded_->block(); }
   std::size_t at() const noexcept { return at_; }
-  std::uint64_t row() const noexcept { return block_.row(at_); }
-  // Of the block it is in: the key of its positions.
-  std::string positions_key() const;
+  std::uint64_t row() const noexcept { return row_; }
+  std::uint64_t last_row() const noexcept { return last_row_; }  // of the block
   // The greatest saturation in this block.
   double block_bound(const Bm25& bm25);
 
   // To the first posting whose row is at least `row`; never back.
   void skip_to(std::uint64_t row);
-  // The same, but only as far as the block that has it.
-  void skip_to_block(std::uint64_t row);
+  // The same, but only as far as the block that has it; row() is then the block's first or where it
+  // stood.
+  void skip_to_block(std::uint64_t row) {
+    if (!at_end() && last_row_ < row) enter(postings_->find_block(row, number_));
+  }
+  // Makes score() of more rows of this block cheaper.
+  void unpack(double weight, const Bm25& bm25);
+  // weight * saturation of `row` if it is in this block, else 0; stands at or behind it afterwards.
+  // Pre: not at the end, row() <= row <= last_row().
+  double score(std::uint64_t row, double weight, const Bm25& bm25) {
+    if (unpacked_) {
+      while (columns_->rows[at_] < row) ++at_;
+      row_ = columns_->rows[at_];
+      return row_ == row ? columns_->scores[at_] : 0.0;
+    }
+    at_ = block().find(row, at_);
+    row_ = block().row(at_);
+    return row_ == row ? weight * bm25.saturation(block().tf(at_), block().length(at_)) : 0.0;
+  }
   // skip_to(row), and whether the row is there.
   bool find(std::uint64_t row) {
     skip_to(row);
-    return !at_end() && this->row() == row;
+    return !at_end() && row_ == row;
   }
   // Adds weight * saturation of every posting with row in [begin, end) to sums[row - begin] and
-  // marks it in `marks`, a bit a row; stands behind them afterwards. Pre: not at the end,
-  // row() >= begin.
-  void add_up(std::uint64_t begin, std::uint64_t end, double weight, const Bm25& bm25,
-              std::span<double> sums, std::span<std::uint64_t> marks);
+  // says in which groups of 64 rows they are, a bit a group; stands behind them afterwards. A
+  // cursor has one `weight`. Pre: not at the end, row() >= begin, end - begin <= 4096.
+  std::uint64_t add_up(std::uint64_t begin, std::uint64_t end, double weight, const Bm25& bm25,
+                       std::span<double> sums);
 
  private:
-  enum class Where : std::uint8_t { kFull, kLast, kEnd };
-  PostingCursor() = default;
-  void enter_full();  // where the iterator stands, or the last block
-  void enter_last();
-  void next_block();
-  void fail(Status status);
-  void unpack(const Bm25& bm25);
+  void enter(std::size_t block);
 
-  LexicalTables tables_;
-  std::string key_;       // of the term
-  std::string end_key_;   // after all its blocks
-  rocksdb::Slice upper_;  // the same
-  std::string record_;
-  std::uint64_t df_ = 0;
-  PostingBlock last_;
-  std::unique_ptr<rocksdb::Iterator> full_;  // over full blocks; null: there are none
-  Where where_ = Where::kEnd;
-  PostingBlock block_;
+  std::shared_ptr<const TermPostings> postings_;
+  const LoadedBlock* loaded_ = nullptr;  // null: at the end
+  std::size_t number_ = 0;               // of the block
   std::size_t at_ = 0;
-  std::uint64_t next_row_ = 0;  // rows of later blocks are at least this
-  double bound_ = -1.0;         // of block_; below 0: not computed
+  std::uint64_t row_ = 0;
+  std::uint64_t last_row_ = 0;
+  double bound_ = -1.0;  // of the block; below 0: not computed
   bool unpacked_ = false;
   struct Unpacked {
     std::array<std::uint64_t, PostingBlock::kMaxPostings> rows;
-    std::array<double, PostingBlock::kMaxPostings> saturation;
+    std::array<double, PostingBlock::kMaxPostings> scores;
   };
   std::unique_ptr<Unpacked> columns_;
-  Status status_;
 };
 
 // Words next to each other: whether a passage has them all so. One word is one too.
@@ -105,8 +114,8 @@ class PhraseCursor {
     std::string term;
     std::uint32_t offset = 0;  // from the phrase's first word
   };
-  static Result<PhraseCursor> open(const LexicalTables& tables, const rocksdb::Snapshot* snapshot,
-                                   std::uint32_t collection, std::span<const Word> words);
+  static Result<PhraseCursor> open(const LexicalTables& tables, std::uint32_t collection,
+                                   const LexicalState& lexical, std::span<const Word> words);
 
   // Passages with the rarest of the words.
   std::uint64_t df() const noexcept;
@@ -115,19 +124,20 @@ class PhraseCursor {
   bool has_words(std::uint64_t row);
   // Whether they stand as a phrase. Pre: has_words(row) was the last call and true.
   bool is_phrase();
-  Status status() const;
+  const Status& status() const noexcept { return status_; }
 
  private:
   struct Part {
     Word word;
-    std::unique_ptr<PostingCursor> cursor;
-    std::string key;                       // of the block whose positions are here
+    PostingCursor cursor;
+    const LoadedBlock* block = nullptr;    // whose positions are here
     std::vector<std::uint32_t> positions;  // of all its postings
     std::vector<std::size_t> begins;       // (postings + 1,)
   };
   Status load_positions(Part& part);
 
   LexicalTables tables_;
+  std::uint32_t collection_ = 0;
   const rocksdb::Snapshot* snapshot_ = nullptr;
   std::vector<Part> parts_;
   Status status_;

@@ -48,6 +48,13 @@ std::string block_key(std::string term_key, std::uint64_t row) {
   return term_key;
 }
 
+std::uint64_t row_of_key(std::string_view block_key) {
+  std::uint64_t row = 0;
+  for (const char c : block_key.substr(block_key.size() - 8))
+    row = row << 8 | static_cast<unsigned char>(c);
+  return row;
+}
+
 std::string summary_key(std::uint32_t collection) { return term_key(collection, ""); }
 
 std::string LexicalSummary::write() const {

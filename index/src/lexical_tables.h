@@ -46,6 +46,7 @@ struct LexicalTables {
 
 std::string term_key(std::uint32_t collection, std::string_view term);
 std::string block_key(std::string term_key, std::uint64_t row);
+std::uint64_t row_of_key(std::string_view block_key);  // pre: it is one
 std::string summary_key(std::uint32_t collection);
 
 // What is known of a collection's words as a whole.
@@ -67,8 +68,12 @@ struct LexicalSummary {
                                                     std::uint32_t collection);
 };
 
+class LexicalCache;
+
 // A collection's words as of one commit, for readers.
 struct LexicalState {
+  std::uint64_t commit_seq = 0;
+  LexicalCache* cache = nullptr;
   std::shared_ptr<const LexicalSummary> summary;
   std::shared_ptr<const rocksdb::Snapshot> snapshot;
 };

@@ -23,10 +23,12 @@ std::uint64_t read_u64(std::string_view bytes) {
 
 }  // namespace
 
-LexicalWriter::LexicalWriter(LexicalTables tables, std::uint32_t collection, LexicalSummary summary)
+LexicalWriter::LexicalWriter(LexicalTables tables, std::uint32_t collection, LexicalSummary summary,
+                             const LexicalCache* cache)
     : tables_(std::move(tables)),
       collection_(collection),
       summary_(std::move(summary)),
+      cache_(cache),
       words_(summary_.settings) {
   if (summary_.digest == 0) summary_.digest = words_digest(summary_.settings);
 }
@@ -98,6 +100,7 @@ void LexicalWriter::change_passage(std::uint64_t row, bool added) {
 Status LexicalWriter::finish(rocksdb::WriteBatch& batch, bool with_summary) {
   std::vector<std::pair<std::string_view, std::uint32_t>> order(numbers_.begin(), numbers_.end());
   std::sort(order.begin(), order.end());  // as they lie in the store
+  written_.clear();
   for (const auto& [term, number] : order)
     COLLEGIUM_RETURN_IF_ERROR(finish_term(std::string(term), changes_[number], batch));
   order.clear();
@@ -140,17 +143,22 @@ Status LexicalWriter::take_out(Block& block, std::uint64_t row, const std::strin
 Status LexicalWriter::finish_term(const std::string& term, const Change& change,
                                   rocksdb::WriteBatch& batch) {
   const std::string key = term_key(collection_, term);
+  TermChange written{term, cache_ != nullptr && cache_->holds(collection_, term), 0, "", {}};
   Status failed;  // a batch fails only beyond 4 GB
   const auto put = [&](const std::string& at, const Block& block, std::string head) {
     const auto both = [&](const rocksdb::Status& status) {
       if (!status.ok() && failed.ok()) failed = tables_.check(status);
     };
-    if (block.postings.empty() && at != key) {
+    std::string postings;
+    if (!block.postings.empty() || at == key) postings = PostingBlock::write(block.postings);
+    if (written.complete && at == key) written.last = postings;
+    if (written.complete && at != key) written.full.emplace_back(row_of_key(at), postings);
+    if (postings.empty()) {
       both(batch.Delete(tables_.postings, at));
       both(batch.Delete(tables_.positions, at));
       return;
     }
-    both(batch.Put(tables_.postings, at, head.append(PostingBlock::write(block.postings))));
+    both(batch.Put(tables_.postings, at, head.append(postings)));
     both(batch.Put(tables_.positions, at, block.positions));
   };
 
@@ -217,7 +225,12 @@ Status LexicalWriter::finish_term(const std::string& term, const Change& change,
   last.positions.erase(0, positions_begin);
 
   df = df + change.added.size() - change.removed.size();
+  written.df = df;
+  const auto note = [&] {
+    if (cache_ != nullptr) written_.push_back(std::move(written));
+  };
   if (df == 0) {
+    note();
     if (!record.has_value()) return failed;
     const rocksdb::Status postings = batch.Delete(tables_.postings, key);
     const rocksdb::Status positions = batch.Delete(tables_.positions, key);
@@ -228,6 +241,7 @@ Status LexicalWriter::finish_term(const std::string& term, const Change& change,
   std::string head;
   append_u64(head, df);
   put(key, last, std::move(head));
+  note();
   return failed;
 }
 

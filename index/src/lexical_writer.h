@@ -10,6 +10,7 @@
 
 #include "collegium/core/text/passages.h"
 #include "lexical_blocks.h"
+#include "lexical_cache.h"
 #include "lexical_tables.h"
 #include "lexical_words.h"
 
@@ -20,7 +21,9 @@ namespace collegium::index {
 // Whoever uses it is the only writer meanwhile.
 class LexicalWriter {
  public:
-  LexicalWriter(LexicalTables tables, std::uint32_t collection, LexicalSummary summary);
+  // With `cache`, changes() are collected for it.
+  LexicalWriter(LexicalTables tables, std::uint32_t collection, LexicalSummary summary,
+                const LexicalCache* cache = nullptr);
 
   // Rows first_row, first_row + 1, ...: above every row there was.
   void add(std::string_view title, std::string_view text,
@@ -35,6 +38,8 @@ class LexicalWriter {
   // Into `batch`, with the summary if `with_summary`; the writer is then empty. corruption when
   // something to be removed is not there.
   Status finish(rocksdb::WriteBatch& batch, bool with_summary = true);
+  // Of the last finish(): complete for words that the cache had then.
+  std::span<const TermChange> changes() const noexcept { return written_; }
   const LexicalSummary& summary() const noexcept { return summary_; }
   LexicalSummary& summary() noexcept { return summary_; }
 
@@ -60,6 +65,8 @@ class LexicalWriter {
   LexicalTables tables_;
   std::uint32_t collection_;
   LexicalSummary summary_;
+  const LexicalCache* cache_;
+  std::vector<TermChange> written_;
   LexicalWords words_;
   std::size_t bytes_ = 0;
   std::unordered_map<std::string, std::uint32_t> numbers_;      // of terms

@@ -49,26 +49,32 @@ struct ScanCodes {
   core::AlignedBuffer<std::uint64_t> words;   // kBinary: (size, stride), a bit a sign
   core::AlignedBuffer<float> scale;           // kInt8: (size,); row = scale * code, about
   core::AlignedBuffer<std::int32_t> sum;      // kInt8: (size,), of a row's codes
-  core::AlignedBuffer<float> error;           // kInt8, kBfloat16: (size,), length of what is off
-  float longest = 0.0f;                       // at least the length of any row, exact or coded
+  // (size,), length of what is off; kFloat32: length of the row
+  core::AlignedBuffer<float> error;
+  float longest = 0.0f;  // at least the length of any row, exact or coded
 };
 
-// Codes of rows (n, dim); kAuto and kFloat32 have none. Uses the process's threads.
+// Codes of rows (n, dim); kAuto has none, kFloat32 only lengths. Uses the process's threads.
 ScanCodes make_codes(std::span<const float> rows, std::size_t dim, ScanKind kind);
 
 // The scans. For each of `queries` (any, dim) the min(want, num_live) best live rows by (score
 // descending, position ascending), scored in fp32 by the kernels of this level of instructions. A
-// query's result is the same bits alone, in any batch, and for any number of threads; rows are read
-// once for a dozen queries, and shared out among the process's threads when there are enough.
+// query's result is the same bits alone, in any batch, and for any number of threads; rows are
+// shared out among the process's threads when there are enough.
 // They throw std::bad_alloc and nothing else.
 std::vector<BlockResult> scan_floats(const ScanRows& rows, std::span<const float> queries,
                                      std::size_t want);
 
-// Reads the codes, and of the floats only the rows that may be among the best. With kInt8 and
-// kBfloat16 the result is that of scan_floats() to the bit: a row is left out only if its code's
-// score and the largest error that Cauchy and Schwarz allow put it below the best. With kBinary the
-// rows with the fewest differing signs are looked at, which misses some.
+// Reads the codes, and of the floats only the rows that may be among the best. Except with kBinary
+// the result is that of scan_floats() to the bit: a row is left out only if its code's score and
+// the largest error that Cauchy and Schwarz allow put it below the best. With kBinary the rows with
+// the fewest differing signs are looked at, which misses some. The codes of kFloat32 serve batches,
+// whose products are summed in the order that is fastest, those that may be among the best once
+// more.
 std::vector<BlockResult> scan_codes(const ScanRows& rows, const ScanCodes& codes,
                                     std::span<const float> queries, std::size_t want);
+
+// Whether scan_codes() reads codes of this kind, rather than call scan_floats().
+bool uses_codes(const ScanRows& rows, ScanKind kind, std::size_t num_queries, std::size_t want);
 
 }  // namespace collegium::index

@@ -11,8 +11,11 @@ constexpr std::size_t kLanes = 8;
 // Sixteen registers: twelve sums, three queries and a row.
 constexpr std::size_t kRowsOfMany = 4;
 constexpr std::size_t kRowsOfOne = 8;
+constexpr std::size_t kFloatRows = 6, kFloatPanels = 1;
+constexpr std::size_t kCodeRows = 3, kCodePanels = 1;
+constexpr int kQueryOffset = 64;  // two products of bytes fit 16 bits
 
-#include "scan_fetch.inc"
+#include "scan_ahead.inc"
 
 inline V zero() { return _mm256_setzero_ps(); }
 inline V load(const float* p) { return _mm256_loadu_ps(p); }
@@ -70,15 +73,34 @@ inline void scale_four(D a, D b, D c, D d, const float* query_scale, const float
   _mm_storeu_ps(out, _mm_mul_ps(rows, _mm_mul_ps(queries, _mm_cvtepi32_ps(sums))));
 }
 
+inline D splat_bytes(std::int32_t x) { return _mm256_set1_epi32(x); }
+inline D splat_sum(std::int32_t x) { return _mm256_set1_epi32(x); }
+inline D subtract(D a, D b) { return _mm256_sub_epi32(a, b); }
+inline V to_floats(D a) { return _mm256_cvtepi32_ps(a); }
+// Four products fit 16 bits too: see quantise_row().
+inline D multiply_add_two(B q0, B x0, B q1, B x1, D sum) {
+  const __m256i pairs =
+      _mm256_add_epi16(_mm256_maddubs_epi16(q0, x0), _mm256_maddubs_epi16(q1, x1));
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+inline V widen_codes(const std::int8_t* p) {
+  return _mm256_cvtepi32_ps(
+      _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+
+#include "scan_batch.inc"
 #include "scan_body.inc"
 #include "scan_int8_body.inc"
+#include "scan_int8_panels.inc"
+#include "scan_panels.inc"
 #include "scan_select.inc"
 
 }  // namespace
 
 extern const ScanKernels kScanKernelsAvx2;
-const ScanKernels kScanKernelsAvx2 = {score_rows,        score_rows_bf16, score_rows_of_codes,
-                                      count_differences, select_above,    select_possible,
-                                      product,           squared_distance};
+const ScanKernels kScanKernelsAvx2 = {
+    score_rows,      score_rows_bf16,  score_rows_of_codes, count_differences, select_above,
+    select_possible, select_floats,    select_codes,        nullptr,           product_int8,
+    product,         squared_distance, kQueryOffset};
 
 }  // namespace collegium::index

@@ -7,16 +7,16 @@
 namespace collegium::index {
 namespace {
 
-using V = __m512;
-constexpr std::size_t kLanes = 16;
 // Thirty-two registers: 24 sums, three queries and a row.
 constexpr std::size_t kRowsOfMany = 8;
 constexpr std::size_t kRowsOfOne = 8;
+constexpr std::size_t kFloatRows = 12, kFloatPanels = 2;
+constexpr std::size_t kCodeRows = 6, kCodePanels = 2;
+constexpr int kQueryOffset = 64;  // two products of bytes fit 16 bits
 
-#include "scan_fetch.inc"
+#include "scan_512.inc"
+#include "scan_ahead.inc"
 
-inline V zero() { return _mm512_setzero_ps(); }
-inline V load(const float* p) { return _mm512_loadu_ps(p); }
 inline V load_first(const float* p, std::size_t n) {
   return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
 }
@@ -24,13 +24,8 @@ inline V load_bf16(const std::uint16_t* p) {
   const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
 }
-inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 inline V sub(V a, V b) { return _mm512_sub_ps(a, b); }
-inline V add(V a, V b) { return _mm512_add_ps(a, b); }
-inline V mul(V a, V b) { return _mm512_mul_ps(a, b); }
-inline V splat(float x) { return _mm512_set1_ps(x); }
 inline unsigned above(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
-inline unsigned at_least(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 
 inline __m256 fold(V a) {
   return _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
@@ -52,15 +47,30 @@ inline D multiply_add(B query, B codes, D sum) {
   return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
 }
 
+// Four products fit 16 bits too: see quantise_row().
+inline D multiply_add_two(B q0, B x0, B q1, B x1, D sum) {
+  const __m512i pairs =
+      _mm512_add_epi16(_mm512_maddubs_epi16(q0, x0), _mm512_maddubs_epi16(q1, x1));
+  return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+}
+inline V widen_codes(const std::int8_t* p) {
+  return _mm512_cvtepi32_ps(
+      _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+
+#include "scan_batch.inc"
 #include "scan_body.inc"
 #include "scan_int8_body.inc"
+#include "scan_int8_panels.inc"
+#include "scan_panels.inc"
 #include "scan_select.inc"
 
 }  // namespace
 
 extern const ScanKernels kScanKernelsAvx512;
-const ScanKernels kScanKernelsAvx512 = {score_rows,        score_rows_bf16, score_rows_of_codes,
-                                        count_differences, select_above,    select_possible,
-                                        product,           squared_distance};
+const ScanKernels kScanKernelsAvx512 = {
+    score_rows,      score_rows_bf16,  score_rows_of_codes, count_differences, select_above,
+    select_possible, select_floats,    select_codes,        nullptr,           product_int8,
+    product,         squared_distance, kQueryOffset};
 
 }  // namespace collegium::index

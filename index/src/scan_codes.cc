@@ -1,10 +1,9 @@
 #include <atomic>
-#include <bit>
-#include <cfloat>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
+#include "scan_candidates.h"
+#include "scan_coding.h"
 #include "scan_kernels.h"
 #include "scan_parts.h"
 
@@ -13,229 +12,164 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// A float that is not below `x`.
-float rounded_up(double x) {
-  return x == 0.0
-             ? 0.0f
-             : std::max(std::nextafter(static_cast<float>(x * (1.0 + 1e-7)), kInfinity), FLT_MIN);
-}
-
-double length(const float* x, std::size_t dim) {
-  double squares = 0.0;
-  for (std::size_t d = 0; d < dim; ++d) squares += static_cast<double>(x[d]) * x[d];
-  return std::sqrt(squares);
-}
-
-float largest_value(const float* x, std::size_t dim) {
-  float largest = 0.0f;
-  for (std::size_t d = 0; d < dim; ++d) largest = std::max(largest, std::abs(x[d]));
-  return largest;
-}
-
-// Writes x = scale * code + rest with |code| <= `most`; returns the scale and, in `rest`, the
-// length of the rest. A scale of 0 has codes of 0.
-float quantise(const float* x, std::size_t dim, float most, std::int8_t* code, double& rest) {
-  const float scale = largest_value(x, dim) / most;
-  if (!(scale >= FLT_MIN)) {
-    std::fill_n(code, dim, std::int8_t{0});
-    rest = length(x, dim);
-    return 0.0f;
-  }
-  const float inverse = 1.0f / scale;
-  constexpr float kToInteger = 12582912.0f;  // 1.5 * 2^23: added, it leaves no fraction
-  constexpr std::size_t kSums = 4;
-  double squares[kSums] = {};
-  const auto code_one = [&](std::size_t d, double& sum) {
-    const float rounded = std::clamp((x[d] * inverse + kToInteger) - kToInteger, -most, most);
-    code[d] = static_cast<std::int8_t>(rounded);
-    const double off = x[d] - static_cast<double>(scale) * rounded;
-    sum += off * off;
-  };
-  std::size_t d = 0;
-  for (; d + kSums <= dim; d += kSums)
-    for (std::size_t i = 0; i < kSums; ++i) code_one(d + i, squares[i]);
-  for (; d < dim; ++d) code_one(d, squares[0]);
-  rest = std::sqrt(squares[0] + squares[1] + squares[2] + squares[3]);
-  return scale;
-}
-
-// The next bfloat16, ties to even.
-std::uint16_t to_bfloat16(float x) {
-  const std::uint32_t bits = std::bit_cast<std::uint32_t>(x);
-  return static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-double halve(const float* x, std::size_t dim, std::uint16_t* half) {
-  double squares = 0.0;
-  for (std::size_t d = 0; d < dim; ++d) {
-    half[d] = to_bfloat16(x[d]);
-    const double off =
-        static_cast<double>(x[d]) - std::bit_cast<float>(std::uint32_t{half[d]} << 16);
-    squares += off * off;
-  }
-  return std::sqrt(squares);
-}
-
-// Queries as a scan of codes needs them, and the bound of what a code's score is off: at most
-// error[row] * length + slack, from the exact product to the fp32 score and the code's score.
-struct CodedQueries {
-  std::size_t stride;
-  core::AlignedBuffer<float> floats;        // (n, stride)
-  core::AlignedBuffer<std::uint8_t> bytes;  // (n, stride)
-  std::vector<float> scale, length, slack;  // (n,)
-  std::vector<bool> usable;                 // else too long or short for the bound to be of use
-
-  CodedQueries(std::span<const float> queries, std::size_t dim, const ScanCodes& codes)
-      : stride(codes.stride) {
-    const std::size_t n = queries.size() / dim;
-    const bool coded = codes.kind == ScanKind::kInt8;
-    if (coded)
-      bytes = core::AlignedBuffer<std::uint8_t>(n * stride);
-    else
-      floats = core::AlignedBuffer<float>(n * stride);
-    scale.resize(n);
-    length.resize(n);
-    slack.resize(n);
-    usable.resize(n);
-    std::vector<std::int8_t> code(dim);
-    for (std::size_t q = 0; q < n; ++q) {
-      const float* query = queries.data() + q * dim;
-      double rest = 0.0;
-      if (coded) {
-        scale[q] = quantise(query, dim, kQueryOffset - 1, code.data(), rest);
-        for (std::size_t d = 0; d < dim; ++d)
-          bytes[q * stride + d] = static_cast<std::uint8_t>(code[d] + kQueryOffset);
-      } else {
-        std::copy_n(query, dim, floats.data() + q * stride);
-      }
-      const double size = index::length(query, dim);
-      length[q] = rounded_up(size);
-      // Rounding: each of two sums of dim products is off by at most dim * 2^-24 of the product of
-      // the lengths; a few more for scaling and comparing. Then what is flushed to zero.
-      const double longest = codes.longest;
-      const double rounding = 2.2 * static_cast<double>(dim + 16) * 0x1p-24 * size * longest;
-      const double flushed =
-          4.0 * static_cast<double>(dim) * FLT_MIN * (1.0 + size) * (1.0 + longest);
-      slack[q] = rounded_up(rest * longest + rounding + flushed);
-      usable[q] = size > 1e-12 && size < 1e12 && longest < 1e12;
-    }
-  }
-};
-
-struct Candidate {
-  float lower, upper;  // bounds of the fp32 score
-  std::uint32_t position;
-};
-
-// Rows that may be among the best k of those offered so far.
-class Candidates {
- public:
-  explicit Candidates(std::size_t k) : k_(k), limit_(4 * k + 256) {}
-
-  // A row whose upper bound is below this is not among the best k.
-  float threshold() const { return threshold_; }
-
-  // How many there are at the least; 0 as long as that is not looked into.
-  std::size_t offer(const Candidate& candidate) {
-    found_.push_back(candidate);
-    if (found_.size() < limit_) return 0;
-    drop();
-    limit_ = std::max(limit_, 2 * found_.size());
-    return found_.size();
-  }
-
-  void give_up() { found_ = {}; }
-
-  void drop() {
-    if (found_.size() > k_) {
-      const auto last = found_.begin() + static_cast<std::ptrdiff_t>(k_ - 1);
-      std::nth_element(found_.begin(), last, found_.end(),
-                       [](const auto& a, const auto& b) { return a.lower > b.lower; });
-      threshold_ = std::max(threshold_, last->lower);
-    }
-    std::erase_if(found_, [this](const auto& one) { return one.upper < threshold_; });
-  }
-
-  void join(const Candidates& other) {
-    threshold_ = std::max(threshold_, other.threshold_);
-    found_.insert(found_.end(), other.found_.begin(), other.found_.end());
-  }
-
-  const std::vector<Candidate>& found() const { return found_; }
-
- private:
-  std::size_t k_;
-  std::size_t limit_;
-  float threshold_ = -kInfinity;
-  std::vector<Candidate> found_;
-};
-
 // Codes that tell rows apart too badly leave more rows than this: reading all floats in order is
 // faster then.
 std::size_t most_candidates(const ScanRows& rows, std::size_t k) {
   return std::max(2 * k, rows.size() / 8);
 }
 
-// `hopeless` (queries,): those whose candidates nobody needs; a query becomes so when a stripe has
-// too many for it, by its own share or by what all the queries of a pass may take.
-void scan_stripe(const ScanRows& rows, const ScanCodes& codes, std::size_t begin, std::size_t end,
-                 std::size_t chunk_rows, const CodedQueries& queries, std::size_t k,
-                 std::span<std::atomic<bool>> hopeless, std::span<Candidates> candidates) {
-  const ScanKernels& kernels = scan_kernels();
-  constexpr std::size_t kBlock = ScanParts::kQueriesAtOnce;
-  const std::size_t stride = codes.stride;
-  constexpr std::size_t kMaxOfAll = std::size_t{1} << 22;
-  const std::size_t most =
-      std::max(2 * k, std::min(most_candidates(rows, k), kMaxOfAll / candidates.size()));
-  std::vector<float> scores(kBlock * chunk_rows);
-  std::vector<std::uint32_t> selected(chunk_rows);
-  for (std::size_t at = begin; at < end; at += chunk_rows) {
-    const std::size_t n = std::min(chunk_rows, end - at);
-    const float* error = codes.error.data() + at;
-    for (std::size_t q = 0; q < candidates.size(); q += kBlock) {
-      const std::size_t count = std::min(kBlock, candidates.size() - q);
-      if (std::all_of(hopeless.begin() + static_cast<std::ptrdiff_t>(q),
-                      hopeless.begin() + static_cast<std::ptrdiff_t>(q + count),
-                      [](const auto& one) { return one.load(std::memory_order_relaxed); }))
-        continue;
-      const std::size_t left = std::min(chunk_rows, end - at - n) * stride;
-      if (codes.kind == ScanKind::kInt8) {
-        const std::int8_t* chunk = codes.bytes.data() + at * stride;
-        kernels.score_rows_int8(chunk, codes.scale.data() + at, codes.sum.data() + at, n, stride,
-                                queries.bytes.data() + q * stride, queries.scale.data() + q, count,
-                                scores.data(), chunk_rows,
-                                share_of_next(chunk + n * stride, left, q, candidates.size()));
-      } else {
-        const std::uint16_t* chunk = codes.halves.data() + at * stride;
-        kernels.score_rows_bf16(chunk, n, stride, queries.floats.data() + q * stride, count,
-                                scores.data(), chunk_rows,
-                                share_of_next(chunk + n * stride, 2 * left, q, candidates.size()));
-      }
-      for (std::size_t j = 0; j < count; ++j) {
-        Candidates& one = candidates[q + j];
-        if (hopeless[q + j].load(std::memory_order_relaxed)) {
-          one.give_up();
-          continue;
-        }
-        const float* row_scores = scores.data() + j * chunk_rows;
-        const float size = queries.length[q + j];
-        const float slack = queries.slack[q + j];
-        const std::size_t num_selected = kernels.select_possible(
-            row_scores, error, n, size, one.threshold() - slack, selected.data());
-        for (std::size_t s = 0; s < num_selected; ++s) {
-          const std::uint32_t i = selected[s];
-          const float off = error[i] * size + slack;
-          const auto position = static_cast<std::uint32_t>(at + i);
-          if (!(row_scores[i] + off >= one.threshold()) || !rows.alive(position)) continue;
-          if (one.offer({row_scores[i] - off, row_scores[i] + off, position}) > most) {
-            hopeless[q + j].store(true, std::memory_order_relaxed);
-            one.give_up();
-            break;
-          }
+// One pass of queries over a stripe of the rows.
+class StripeScan {
+ public:
+  // `hopeless` (n,): queries whose candidates nobody needs. One becomes so when a stripe has too
+  // many for it, by its own share or by what all the queries of a pass may take.
+  StripeScan(const ScanRows& rows, const ScanCodes& codes, const CodedQueries& queries,
+             std::size_t k, std::span<std::atomic<bool>> hopeless,
+             std::vector<Candidates>& candidates)
+      : rows_(rows),
+        codes_(codes),
+        queries_(queries),
+        hopeless_(hopeless),
+        candidates_(candidates),
+        most_(std::max(2 * k, std::min(most_candidates(rows, k), kMaxOfAll / hopeless.size()))),
+        num_left_(hopeless.size()),
+        given_up_(hopeless.size()),
+        limit_(std::max(hopeless.size(), queries.reach.size()), kInfinity) {
+    candidates.assign(hopeless.size(), Candidates(k));
+    for (std::size_t q = 0; q < hopeless.size(); ++q)
+      if (hopeless[q])
+        give_up(q);
+      else
+        limit_[q] = -kInfinity;
+  }
+
+  // Queries one by one.
+  void scan_queries(std::size_t begin, std::size_t end, std::size_t chunk_rows) {
+    constexpr std::size_t kBlock = ScanParts::kQueriesAtOnce;
+    std::vector<float> scores(kBlock * chunk_rows);
+    std::vector<std::uint32_t> selected(chunk_rows);
+    for (std::size_t at = begin; at < end && num_left_ != 0; at += chunk_rows) {
+      const std::size_t n = std::min(chunk_rows, end - at);
+      const std::size_t ahead = std::min(chunk_rows, end - at - n);
+      for (std::size_t q = 0; q < candidates_.size(); q += kBlock) {
+        const std::size_t count = std::min(kBlock, candidates_.size() - q);
+        score(at, n, ahead, q, count, scores.data(), chunk_rows);
+        for (std::size_t j = q; j < q + count; ++j) {
+          const std::size_t num_selected = kernels_.select_possible(
+              scores.data() + (j - q) * chunk_rows, codes_.error.data() + at, n, queries_.length[j],
+              limit_[j] * queries_.scale[j], selected.data());
+          for (std::size_t s = 0; s < num_selected; ++s) offer(at + selected[s], j);
         }
       }
     }
   }
+
+  // Queries in panels. The first parts are short: they find thresholds for the others.
+  void scan_panels(std::size_t begin, std::size_t end, std::size_t part_rows) {
+    constexpr std::size_t kFirst = 24;
+    const PanelQueries panels{queries_.bytes.data(), queries_.num_panels, queries_.reach.data(),
+                              limit_.data()};
+    std::vector<Survivor> survivors(part_rows * panels.num_panels * kPanelWidth);
+    for (std::size_t at = begin, n; at < end && num_left_ != 0; at += n) {
+      n = std::min({part_rows, std::max(at - begin, kFirst), end - at});
+      const std::size_t count =
+          select(at, n, std::min(part_rows, end - at - n), panels, survivors.data());
+      for (std::size_t s = 0; s < count; ++s) offer(at + survivors[s].row, survivors[s].query);
+    }
+  }
+
+ private:
+  static constexpr std::size_t kMaxOfAll = std::size_t{1} << 22;
+
+  void score(std::size_t at, std::size_t n, std::size_t ahead, std::size_t q, std::size_t count,
+             float* scores, std::size_t scores_stride) const {
+    const std::size_t stride = codes_.stride;
+    if (codes_.kind == ScanKind::kInt8) {
+      const std::int8_t* chunk = codes_.bytes.data() + at * stride;
+      kernels_.score_rows_int8(
+          chunk, codes_.scale.data() + at, codes_.sum.data() + at, n, stride,
+          queries_.bytes.data() + q * stride, queries_.scale.data() + q, count, scores,
+          scores_stride, share_of_next(chunk + n * stride, ahead * stride, q, candidates_.size()));
+    } else {
+      const std::uint16_t* chunk = codes_.halves.data() + at * stride;
+      kernels_.score_rows_bf16(
+          chunk, n, stride, queries_.floats.data() + q * stride, count, scores, scores_stride,
+          share_of_next(chunk + n * stride, 2 * ahead * stride, q, candidates_.size()));
+    }
+  }
+
+  std::size_t select(std::size_t at, std::size_t n, std::size_t ahead, const PanelQueries& panels,
+                     Survivor* survivors) const {
+    const std::size_t stride = codes_.stride;
+    const float* error = codes_.error.data() + at;
+    if (codes_.kind == ScanKind::kInt8) {
+      const std::int8_t* part = codes_.bytes.data() + at * stride;
+      return kernels_.select_int8(part, codes_.scale.data() + at, codes_.sum.data() + at, error, n,
+                                  stride, panels, survivors, {part + n * stride, ahead * stride});
+    }
+    if (codes_.kind == ScanKind::kBfloat16) {
+      const std::uint16_t* part = codes_.halves.data() + at * stride;
+      return kernels_.select_bf16(part, error, n, stride, panels, survivors,
+                                  {part + n * stride, 2 * ahead * stride});
+    }
+    const float* part = rows_.vectors.data() + at * stride;
+    return kernels_.select_floats(part, error, n, stride, panels, survivors,
+                                  {part + n * stride, sizeof(float) * ahead * stride});
+  }
+
+  // Looks at the row more closely, while its code is near.
+  void offer(std::size_t position, std::size_t q) {
+    if (given_up_[q] || !rows_.alive(position)) return;
+    const float* query = queries_.floats.data() + q * codes_.stride;
+    float score = 0.0f, off = 0.0f;
+    if (codes_.kind == ScanKind::kFloat32) {
+      score = kernels_.product(rows_.vectors.data() + position * rows_.dim, query, rows_.dim);
+    } else {
+      off = codes_.error[position] * queries_.length[q] + queries_.slack[q];
+      if (codes_.kind == ScanKind::kInt8)
+        score = codes_.scale[position] *
+                kernels_.product_int8(codes_.bytes.data() + position * codes_.stride, query,
+                                      codes_.stride);
+      else
+        kernels_.score_rows_bf16(codes_.halves.data() + position * codes_.stride, 1, codes_.stride,
+                                 query, 1, &score, 1, {});
+    }
+    Candidates& all = candidates_[q];
+    if (!(score + off >= all.threshold())) return;
+    if (!all.offer({score - off, score + off, static_cast<std::uint32_t>(position)})) return;
+    if (hopeless_[q].load(std::memory_order_relaxed) || all.found().size() > most_)
+      give_up(q);
+    else
+      limit_[q] = (all.threshold() - queries_.coarse_slack[q]) / queries_.scale[q];
+  }
+
+  void give_up(std::size_t q) {
+    hopeless_[q].store(true, std::memory_order_relaxed);
+    candidates_[q].give_up();
+    given_up_[q] = true;
+    limit_[q] = kInfinity;
+    --num_left_;
+  }
+
+  const ScanKernels& kernels_ = scan_kernels();
+  const ScanRows& rows_;
+  const ScanCodes& codes_;
+  const CodedQueries& queries_;
+  std::span<std::atomic<bool>> hopeless_;
+  std::vector<Candidates>& candidates_;
+  const std::size_t most_;
+  std::size_t num_left_;
+  std::vector<bool> given_up_;
+  std::vector<float> limit_;  // as in PanelQueries
+};
+
+// Fewer queries than this are scanned one by one.
+constexpr std::size_t kFewQueries = 8;
+
+bool in_panels(ScanKind kind, std::size_t num_queries) {
+  if (kind == ScanKind::kFloat32) return true;
+  return num_queries >= kFewQueries &&
+         (kind != ScanKind::kBfloat16 || scan_kernels().select_bf16 != nullptr);
 }
 
 std::vector<BlockResult> scan_bounded(const ScanRows& rows, const ScanCodes& codes,
@@ -243,22 +177,28 @@ std::vector<BlockResult> scan_bounded(const ScanRows& rows, const ScanCodes& cod
   const std::size_t dim = rows.dim;
   const std::size_t num_queries = all_queries.size() / dim;
   constexpr std::size_t kPass = 256;
+  const std::size_t row_bytes = codes.stride * (codes.kind == ScanKind::kInt8       ? 1
+                                                : codes.kind == ScanKind::kBfloat16 ? 2
+                                                                                    : 4);
   std::vector<BlockResult> results(num_queries);
   auto& pool = core::default_pool();
   for (std::size_t first = 0; first < num_queries; first += kPass) {
     const std::size_t count = std::min(kPass, num_queries - first);
     const auto queries = all_queries.subspan(first * dim, count * dim);
-    const CodedQueries coded(queries, dim, codes);
-    const std::size_t row_bytes = codes.stride * (codes.kind == ScanKind::kInt8 ? 1 : 2);
+    const bool panels = in_panels(codes.kind, count);
+    const CodedQueries coded(queries, dim, codes, panels);
     const ScanParts parts(rows.size(), row_bytes, count);
     std::vector<std::atomic<bool>> hopeless(count);
     for (std::size_t q = 0; q < count; ++q) hopeless[q] = !coded.usable[q];
     std::vector<std::vector<Candidates>> candidates(parts.num_stripes);
     pool.parallel_for(parts.num_stripes, [&](std::size_t stripe) {
-      candidates[stripe].assign(count, Candidates(k));
       const std::size_t begin = stripe * parts.stripe_rows;
-      scan_stripe(rows, codes, begin, std::min(rows.size(), begin + parts.stripe_rows),
-                  parts.chunk_rows, coded, k, hopeless, candidates[stripe]);
+      const std::size_t end = std::min(rows.size(), begin + parts.stripe_rows);
+      StripeScan scan(rows, codes, coded, k, hopeless, candidates[stripe]);
+      if (panels)
+        scan.scan_panels(begin, end, ScanParts::panel_rows(row_bytes));
+      else
+        scan.scan_queries(begin, end, parts.chunk_rows);
     });
     pool.parallel_for(count, [&](std::size_t q) {
       if (hopeless[q]) return;
@@ -268,6 +208,12 @@ std::vector<BlockResult> scan_bounded(const ScanRows& rows, const ScanCodes& cod
       all.drop();
       if (all.found().size() > most_candidates(rows, k)) {
         hopeless[q] = true;
+        return;
+      }
+      if (codes.kind == ScanKind::kFloat32) {
+        std::vector<ScoredPosition> best;
+        for (const Candidate& one : all.found()) best.push_back({one.lower, one.position});
+        results[first + q] = best_of(rows, std::move(best), k);
         return;
       }
       std::vector<std::uint32_t> positions;
@@ -286,11 +232,6 @@ std::vector<BlockResult> scan_bounded(const ScanRows& rows, const ScanCodes& cod
       if (hopeless[q]) results[first + q] = std::move(exact[next++]);
   }
   return results;
-}
-
-void set_signs(const float* x, std::size_t dim, std::uint64_t* words) {
-  for (std::size_t d = 0; d < dim; ++d)
-    words[d / 64] |= std::uint64_t{x[d] > 0.0f ? 1u : 0u} << (d % 64);
 }
 
 BlockResult scan_signs(const ScanRows& rows, const ScanCodes& codes, const float* query,
@@ -322,54 +263,20 @@ BlockResult scan_signs(const ScanRows& rows, const ScanCodes& codes, const float
 
 }  // namespace
 
-ScanCodes make_codes(std::span<const float> rows, std::size_t dim, ScanKind kind) {
-  const std::size_t size = rows.size() / dim;
-  ScanCodes codes;
-  codes.kind = kind;
-  if (kind == ScanKind::kAuto || kind == ScanKind::kFloat32) return codes;
-  const bool binary = kind == ScanKind::kBinary;
-  codes.stride = binary ? (dim + 63) / 64 : (dim + 63) / 64 * 64;
-  if (binary) codes.words = core::AlignedBuffer<std::uint64_t>(size * codes.stride);
-  if (kind == ScanKind::kInt8) {
-    codes.bytes = core::AlignedBuffer<std::int8_t>(size * codes.stride);
-    codes.scale = core::AlignedBuffer<float>(size);
-    codes.sum = core::AlignedBuffer<std::int32_t>(size);
-  }
-  if (kind == ScanKind::kBfloat16)
-    codes.halves = core::AlignedBuffer<std::uint16_t>(size * codes.stride);
-  if (!binary) codes.error = core::AlignedBuffer<float>(size);
-  constexpr std::size_t kStripe = 4096;
-  std::vector<float> longest((size + kStripe - 1) / kStripe, 0.0f);
-  core::default_pool().parallel_for(longest.size(), [&](std::size_t stripe) {
-    const std::size_t end = std::min(size, (stripe + 1) * kStripe);
-    for (std::size_t i = stripe * kStripe; i < end; ++i) {
-      const float* row = rows.data() + i * dim;
-      if (binary) {
-        set_signs(row, dim, codes.words.data() + i * codes.stride);
-        continue;
-      }
-      double rest = 0.0;
-      if (kind == ScanKind::kInt8) {
-        std::int8_t* code = codes.bytes.data() + i * codes.stride;
-        codes.scale[i] = quantise(row, dim, 127.0f, code, rest);
-        codes.sum[i] = std::accumulate(code, code + dim, std::int32_t{0});
-      } else
-        rest = halve(row, dim, codes.halves.data() + i * codes.stride);
-      codes.error[i] = rounded_up(rest);
-      longest[stripe] = std::max(longest[stripe], rounded_up(length(row, dim) + rest));
-    }
-  });
-  for (const float one : longest) codes.longest = std::max(codes.longest, one);
-  return codes;
+bool uses_codes(const ScanRows& rows, ScanKind kind, std::size_t num_queries, std::size_t want) {
+  const std::size_t k = std::min(want, rows.num_live);
+  if (kind == ScanKind::kAuto || k == 0) return false;
+  // A scan of floats reads none of the dead, and has every score at hand.
+  return kind != ScanKind::kFloat32 || (num_queries >= kFewQueries && k <= rows.num_live / 16 &&
+                                        rows.num_live >= rows.size() / 4 * 3);
 }
 
 std::vector<BlockResult> scan_codes(const ScanRows& rows, const ScanCodes& codes,
                                     std::span<const float> queries, std::size_t want) {
-  const std::size_t k = std::min(want, rows.num_live);
-  if (codes.kind == ScanKind::kAuto || codes.kind == ScanKind::kFloat32 || k == 0)
-    return scan_floats(rows, queries, want);
-  if (codes.kind != ScanKind::kBinary) return scan_bounded(rows, codes, queries, k);
   const std::size_t num_queries = queries.size() / rows.dim;
+  const std::size_t k = std::min(want, rows.num_live);
+  if (!uses_codes(rows, codes.kind, num_queries, want)) return scan_floats(rows, queries, want);
+  if (codes.kind != ScanKind::kBinary) return scan_bounded(rows, codes, queries, k);
   std::vector<BlockResult> results(num_queries);
   core::default_pool().parallel_for(num_queries, [&](std::size_t q) {
     results[q] = scan_signs(rows, codes, queries.data() + q * rows.dim, k);

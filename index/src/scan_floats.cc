@@ -1,4 +1,5 @@
 #include <limits>
+#include <utility>
 
 #include "scan_kernels.h"
 #include "scan_parts.h"
@@ -88,19 +89,24 @@ std::size_t queries_a_pass(std::size_t k) {
 
 }  // namespace
 
+BlockResult best_of(const ScanRows& rows, std::vector<ScoredPosition> found, std::size_t k) {
+  BlockResult result;
+  result.best = std::move(found);
+  keep_best(result.best, k);
+  result.complete = k == rows.num_live;
+  if (!result.best.empty()) result.bound = result.best.back().score;
+  return result;
+}
+
 BlockResult rescore(const ScanRows& rows, const float* query,
                     std::span<const std::uint32_t> positions, std::size_t k) {
   std::vector<float> scores(positions.size());
   scan_kernels().score_rows(rows.vectors.data(), positions.data(), positions.size(), rows.dim,
                             query, 1, scores.data(), scores.size(), {});
-  BlockResult result;
-  result.best.reserve(positions.size());
-  for (std::size_t i = 0; i < positions.size(); ++i)
-    result.best.push_back({scores[i], positions[i]});
-  keep_best(result.best, k);
-  result.complete = k == rows.num_live;
-  if (!result.best.empty()) result.bound = result.best.back().score;
-  return result;
+  std::vector<ScoredPosition> found;
+  found.reserve(positions.size());
+  for (std::size_t i = 0; i < positions.size(); ++i) found.push_back({scores[i], positions[i]});
+  return best_of(rows, std::move(found), k);
 }
 
 std::vector<BlockResult> scan_floats(const ScanRows& rows, std::span<const float> queries,

@@ -17,9 +17,17 @@ const ScanKernels& scan_kernels_for(core::Isa isa) noexcept {
     static const ScanKernels vnni = [] {
       ScanKernels kernels = kScanKernelsAvx512;
       kernels.score_rows_int8 = score_rows_int8_vnni;
+      kernels.select_int8 = select_int8_vnni;
+      kernels.query_offset = kWideQueryOffset;
       return kernels;
     }();
-    return vnni;
+    static const ScanKernels amx = [] {
+      ScanKernels kernels = vnni;
+      kernels.select_int8 = select_int8_amx;
+      kernels.select_bf16 = select_bf16_amx;
+      return kernels;
+    }();
+    return isa >= core::Isa::kAmx ? amx : vnni;
   }
   if (isa >= core::Isa::kAvx512) return kScanKernelsAvx512;
   if (isa >= core::Isa::kAvx2) return kScanKernelsAvx2;

@@ -15,7 +15,22 @@ struct FetchAhead {
   std::size_t bytes = 0;
 };
 
-inline constexpr int kQueryOffset = 64;
+// Queries of a batch lie in panels of so many, side by side: a register's lanes are queries, a
+// row's numbers are broadcast, and sums are complete where they are compared.
+inline constexpr std::size_t kPanelWidth = 16;
+
+struct PanelQueries {
+  const void* panels;  // see the function
+  std::size_t num_panels;
+  const float* reach;  // (num_panels * kPanelWidth,), >= 0
+  const float* limit;  // (num_panels * kPanelWidth,); infinity where there is no query
+};
+
+// A row of those scanned, and a query that it may be among the best of.
+struct Survivor {
+  std::uint32_t row;
+  std::uint32_t query;
+};
 
 // The inner loops of vector search, one set for each level of instructions. Every (query, row)
 // product is summed in one fixed order that is a property of the level: it is the same bits whether
@@ -40,8 +55,8 @@ struct ScanKernels {
                           FetchAhead ahead) noexcept;
 
   // out[q * out_stride + i] = row_scale[i] * (query_scale[q] * integer product). The integer
-  // product is exact. Queries are codes of -63 to 63 with kQueryOffset added, so that two products
-  // of bytes fit 16 bits: |row code| <= 127.
+  // product is exact. Queries are codes of at most query_offset - 1 with query_offset added; rows
+  // are as make_codes() makes them.
   void (*score_rows_int8)(const std::int8_t* rows,      // (n, dim), dim a multiple of 64
                           const float* row_scale,       // (n,)
                           const std::int32_t* row_sum,  // (n,): of the row's codes
@@ -65,9 +80,35 @@ struct ScanKernels {
   std::size_t (*select_possible)(const float* values, const float* error, std::size_t n,
                                  float factor, float threshold, std::uint32_t* out) noexcept;
 
+  // The scans of a batch: every row and query with
+  //   score + error[row] * reach[query] >= limit[query]
+  // where a score is a sum of its dim terms in any order. Writes them to out (n * num_panels *
+  // kPanelWidth,) and returns how many.
+  //   rows of floats (n, dim), panels (num_panels, dim, kPanelWidth)
+  std::size_t (*select_floats)(const float* rows, const float* error, std::size_t n,
+                               std::size_t dim, const PanelQueries& queries, Survivor* out,
+                               FetchAhead ahead) noexcept;
+  //   rows of codes (n, dim), dim a multiple of 64, whose score is row_scale times the integer
+  //   product; panels (num_panels, dim / 4, kPanelWidth, 4) of codes with query_offset added
+  std::size_t (*select_int8)(const std::int8_t* rows, const float* row_scale,
+                             const std::int32_t* row_sum, const float* error, std::size_t n,
+                             std::size_t dim, const PanelQueries& queries, Survivor* out,
+                             FetchAhead ahead) noexcept;
+  //   rows of bfloat16 (n, dim), dim a multiple of 32; panels (num_panels, dim / 2, kPanelWidth, 2)
+  //   of bfloat16; null where the level has no such products
+  std::size_t (*select_bf16)(const std::uint16_t* rows, const float* error, std::size_t n,
+                             std::size_t dim, const PanelQueries& queries, Survivor* out,
+                             FetchAhead ahead) noexcept;
+
+  // Sum of query[d] * codes[d], dim a multiple of 64.
+  float (*product_int8)(const std::int8_t* codes, const float* query, std::size_t dim) noexcept;
+
   // Sums of dim terms: a * b, (a - b)^2.
   float (*product)(const float* a, const float* b, std::size_t dim) noexcept;
   float (*squared_distance)(const float* a, const float* b, std::size_t dim) noexcept;
+
+  // 64 where products of bytes are added up in 16 bits, else 128.
+  int query_offset;
 };
 
 // The set of the highest level not above `isa` that has one.

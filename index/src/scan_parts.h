@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <vector>
 
 #include "collegium/core/thread_pool.h"
 #include "scan.h"
@@ -14,12 +15,13 @@ namespace collegium::index {
 struct ScanParts {
   static constexpr std::size_t kQueriesAtOnce = 12;  // beside a few rows they fit the first cache
 
+  static constexpr std::size_t kChunkBytes = 65536;  // this chunk and the next fit the second cache
+
   std::size_t stripe_rows;
   std::size_t num_stripes;
   std::size_t chunk_rows;
 
   ScanParts(std::size_t num_rows, std::size_t row_bytes, std::size_t num_queries) {
-    constexpr std::size_t kChunkBytes = 65536;  // this chunk and the next fit the second cache
     chunk_rows = std::clamp<std::size_t>(kChunkBytes / row_bytes / 8 * 8, 8, 1536);
     // Waking a thread costs as much as reading half a megabyte.
     constexpr std::size_t kStripeWork = 1 << 20;
@@ -29,6 +31,13 @@ struct ScanParts {
     const std::size_t chunks = (num_rows + chunk_rows - 1) / chunk_rows;
     stripe_rows = std::max<std::size_t>((chunks + wanted - 1) / wanted, 1) * chunk_rows;
     num_stripes = (num_rows + stripe_rows - 1) / stripe_rows;
+  }
+
+  // Rows of a part that all panels of queries are compared with: a whole number of every level's
+  // tiles, and few enough that they stay in the second cache with the next part.
+  static std::size_t panel_rows(std::size_t row_bytes) {
+    const std::size_t rows = kChunkBytes / row_bytes;
+    return rows >= 96 ? 96 : rows >= 48 ? 48 : std::max<std::size_t>(rows / 12 * 12, 12);
   }
 };
 
@@ -51,6 +60,9 @@ inline void keep_best(std::vector<ScoredPosition>& found, std::size_t k) {
   }
   std::sort(found.begin(), found.end(), scores_better);
 }
+
+// The best `k` of `found`, which holds them.
+BlockResult best_of(const ScanRows& rows, std::vector<ScoredPosition> found, std::size_t k);
 
 // The best `k` of `positions`, ascending, scored one query alone.
 BlockResult rescore(const ScanRows& rows, const float* query,

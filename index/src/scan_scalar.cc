@@ -7,6 +7,7 @@ namespace collegium::index {
 namespace {
 
 constexpr std::size_t kLanes = 8;
+constexpr int kQueryOffset = 128;
 
 // In pairs four, two and one apart, as the vector units do it.
 inline float sum_lanes(const float* sum) {
@@ -71,6 +72,54 @@ void score_rows_int8(const std::int8_t* rows, const float* row_scale, const std:
   }
 }
 
+// Every (row, query) whose score(row, panel, lane) and error reach the query's limit.
+template <typename Score>
+std::size_t select(const float* error, std::size_t n, const PanelQueries& queries, Survivor* out,
+                   Score score) {
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t q = 0; q < queries.num_panels * kPanelWidth; ++q) {
+      const float highest =
+          score(i, q / kPanelWidth, q % kPanelWidth) + error[i] * queries.reach[q];
+      if (highest >= queries.limit[q])
+        out[count++] = {static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(q)};
+    }
+  }
+  return count;
+}
+
+std::size_t select_floats(const float* rows, const float* error, std::size_t n, std::size_t dim,
+                          const PanelQueries& queries, Survivor* out, FetchAhead) noexcept {
+  const auto* panels = static_cast<const float*>(queries.panels);
+  return select(error, n, queries, out, [&](std::size_t i, std::size_t panel, std::size_t lane) {
+    float sum = 0.0f;
+    for (std::size_t d = 0; d < dim; ++d)
+      sum += rows[i * dim + d] * panels[(panel * dim + d) * kPanelWidth + lane];
+    return sum;
+  });
+}
+
+std::size_t select_int8(const std::int8_t* rows, const float* row_scale,
+                        const std::int32_t* row_sum, const float* error, std::size_t n,
+                        std::size_t dim, const PanelQueries& queries, Survivor* out,
+                        FetchAhead) noexcept {
+  const auto* panels = static_cast<const std::uint8_t*>(queries.panels);
+  return select(error, n, queries, out, [&](std::size_t i, std::size_t panel, std::size_t lane) {
+    std::int32_t sum = 0;
+    for (std::size_t d = 0; d < dim; ++d) {
+      const std::size_t group = panel * dim / 4 + d / 4;
+      sum += rows[i * dim + d] * panels[(group * kPanelWidth + lane) * 4 + d % 4];
+    }
+    return row_scale[i] * static_cast<float>(sum - kQueryOffset * row_sum[i]);
+  });
+}
+
+float product_int8(const std::int8_t* codes, const float* query, std::size_t dim) noexcept {
+  float sum[kLanes] = {};
+  for (std::size_t d = 0; d < dim; ++d) sum[d % kLanes] += static_cast<float>(codes[d]) * query[d];
+  return sum_lanes(sum);
+}
+
 void count_differences(const std::uint64_t* rows, std::size_t n, std::size_t words,
                        const std::uint64_t* query, std::uint32_t* out) noexcept {
   for (std::size_t i = 0; i < n; ++i) {
@@ -99,8 +148,9 @@ std::size_t select_possible(const float* values, const float* error, std::size_t
 }  // namespace
 
 extern const ScanKernels kScanKernelsScalar;
-const ScanKernels kScanKernelsScalar = {score_rows,        score_rows_bf16, score_rows_int8,
-                                        count_differences, select_above,    select_possible,
-                                        product,           squared_distance};
+const ScanKernels kScanKernelsScalar = {
+    score_rows,      score_rows_bf16,  score_rows_int8, count_differences, select_above,
+    select_possible, select_floats,    select_int8,     nullptr,           product_int8,
+    product,         squared_distance, kQueryOffset};
 
 }  // namespace collegium::index

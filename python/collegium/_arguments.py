@@ -117,6 +117,23 @@ def _field(
     return default  # type: ignore[no-any-return]
 
 
+def joined_metadata(fields: dict[str, Any]) -> dict[str, Any]:
+    """A row's other fields, with those of an object called metadata among them: so BEIR has it,
+    and :meth:`Library.export`, whose rows thereby become what they were.
+
+    Raises:
+        InvalidArgumentError: a name stands in both.
+    """
+    inner = fields.get("metadata")
+    if not isinstance(inner, Mapping):
+        return fields
+    others = {name: value for name, value in fields.items() if name != "metadata"}
+    for name in inner:
+        if name in others:
+            raise InvalidArgumentError(f"{name!r} is a field of the row and of its metadata")
+    return {**inner, **others}
+
+
 def document_of(row: DocumentLike, where: str) -> _core.Document:
     if isinstance(row, _core.Document):
         return row
@@ -126,7 +143,10 @@ def document_of(row: DocumentLike, where: str) -> _core.Document:
     if "id" in row and "_id" in row:  # a BEIR line with a field of its own called id
         others["id"] = row["id"]
     try:
+        others = joined_metadata(others)
         metadata = json.dumps(others, ensure_ascii=False, sort_keys=True) if others else ""
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{where}: {error}") from None
     except RecursionError:
         raise InvalidArgumentError(f"{where}: its other fields are nested too deeply") from None
     except (TypeError, ValueError) as error:

@@ -11,8 +11,8 @@ from . import _core
 from ._ingest_report import Failure
 from .errors import Error, InvalidArgumentError
 from .readers import FORMATS, Piece, Problem, ReadOptions, SourceFile, format_of
+from .readers.base import SOURCE_FIELD
 
-SOURCE_FIELD = "source_path"  # of the metadata: the file's path below the root
 _DOCUMENT_BYTES = 256  # what a document weighs beside its text
 _FAILURES_AT_ONCE = 1000
 

@@ -19,7 +19,7 @@ from typing import Any, TextIO, cast
 from ._arguments import whole_number
 from .errors import InvalidArgumentError, NotFoundError
 
-__all__ = ["read_documents", "read_folder", "read_jsonl", "read_pairs"]
+__all__ = ["read_documents", "read_folder", "read_jsonl", "read_pairs", "read_queries"]
 
 SPLITS = ("train", "dev", "test")
 
@@ -31,7 +31,7 @@ def _open(path: Path) -> TextIO:
     return path.open(encoding="utf-8-sig")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     """(number from 1, line) of a text file; what cannot be decoded is InvalidArgumentError."""
     number = 0
     try:
@@ -60,7 +60,7 @@ def read_jsonl(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     path = Path(path)
     if not path.is_file():
         raise NotFoundError(f"{path}: no such file")
-    for number, line in _lines(path):
+    for number, line in text_lines(path):
         if not line.strip():
             continue
         try:
@@ -81,8 +81,14 @@ def read_documents(folder: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     yield from read_jsonl(_either(Path(folder) / "corpus.jsonl"))
 
 
-def _queries(folder: Path) -> dict[str, str]:
-    path = _either(folder / "queries.jsonl")
+def read_queries(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """Texts by id.
+
+    Raises:
+        NotFoundError: there is no ``queries.jsonl``.
+        InvalidArgumentError: a line is malformed.
+    """
+    path = _either(Path(folder) / "queries.jsonl")
     queries: dict[str, str] = {}
     for row in read_jsonl(path):
         for field in ("_id", "text"):
@@ -115,9 +121,9 @@ def read_pairs(
     present = [(split, path) for split, path in files if path.is_file()]
     if not present:
         raise NotFoundError(f"{folder / 'qrels'}: none of {[path.name for _, path in files]}")
-    queries = _queries(folder)
+    queries = read_queries(folder)
     for split, path in present:
-        for number, line in _lines(path):
+        for number, line in text_lines(path):
             columns = line.rstrip("\r\n").split("\t")
             if number == 1 and columns[0] == "query-id":
                 continue

@@ -7,7 +7,6 @@ usage, 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,31 +14,26 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, beir, models
-from ._arguments import whole_number
-from ._core import AddReport
-from .errors import Error, InvalidArgumentError, IoError
+from ._cli_evaluation import add_compare, add_evaluate
+from ._cli_operations import add_operations
+from ._cli_parts import (
+    count,
+    names,
+    positive,
+    print_json,
+    print_report,
+    print_text,
+    progress_of,
+    read_lines,
+)
+from ._core import AddReport, LexicalSettings
+from .errors import Error, IoError
 from .experts import Encoder
 from .ingest import IngestReport
-from .library import Library, repair, verify_folder
+from .library import Library
 from .readers import FORMATS
 
 _Arguments = argparse.Namespace
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(text.rstrip("\n") + "\n")
-
-
-def _print_json(value: Any) -> None:
-    _print(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def _print_report(arguments: _Arguments, report: Any) -> None:
-    _print(report.to_json() if arguments.json else str(report))
-
-
-def _progress(arguments: _Arguments) -> bool | None:
-    return False if arguments.quiet else None
 
 
 def _create(arguments: _Arguments) -> None:
@@ -51,7 +45,7 @@ def _create(arguments: _Arguments) -> None:
         compute=arguments.compute,
         truncate_dim=arguments.truncate_dim,
     ) as library:
-        _print_report(arguments, library.info())
+        print_report(arguments, library.info())
 
 
 def _add_report_of(collection: str | None, report: AddReport | None, negatives: int) -> Any:
@@ -70,14 +64,6 @@ def _add_report_of(collection: str | None, report: AddReport | None, negatives: 
     if negatives:
         out["negatives"] = negatives
     return out
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidArgumentError(f"{path}: not UTF-8: {error}") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _add(arguments: _Arguments) -> None:
@@ -99,7 +85,7 @@ def _add(arguments: _Arguments) -> None:
             pairs = list(beir.read_jsonl(arguments.pairs))
     elif arguments.negatives is None:
         parser.error("nothing to add: give files, --documents, --pairs, --beir or --negatives")
-    negatives = [] if arguments.negatives is None else _read_lines(arguments.negatives)
+    negatives = [] if arguments.negatives is None else read_lines(arguments.negatives)
     report = None
     files = None
     with Library.open(arguments.library) as library:
@@ -107,25 +93,27 @@ def _add(arguments: _Arguments) -> None:
             files = _add_files(library, arguments)
         if arguments.beir or arguments.documents or arguments.pairs:
             assert collection is not None
-            report = library.add(collection, documents, pairs=pairs, progress=_progress(arguments))
+            report = library.add(
+                collection, documents, pairs=pairs, progress=progress_of(arguments)
+            )
         if negatives:
             library.add_negatives(negatives)
     if arguments.json:
         out = _add_report_of(collection, report, len(negatives))
-        _print_json(out if files is None else {**out, "files": files.to_dict()})
+        print_json(out if files is None else {**out, "files": files.to_dict()})
         return
     if files is not None:
-        _print(str(files))
+        print_text(str(files))
     if report is not None:
         truncated = f"{report.truncated} truncated, " if report.truncated else ""
         judged = ", ".join(f"{count} {split}" for split, count in report.pairs.items())
-        _print(
+        print_text(
             f"{collection}: {report.documents} documents ({report.unchanged} unchanged, "
             f"{report.replaced} replaced), {report.passages} passages embedded, {truncated}"
             f"pairs {judged}, {report.seconds:.1f} s"
         )
     if negatives:
-        _print(f"{len(negatives)} questions that need no corpus")
+        print_text(f"{len(negatives)} questions that need no corpus")
 
 
 def _add_files(library: Library, arguments: _Arguments) -> IngestReport:
@@ -140,7 +128,7 @@ def _add_files(library: Library, arguments: _Arguments) -> IngestReport:
         encoding_errors=arguments.encoding_errors,
         on_error=arguments.on_error,
         prune=arguments.prune,
-        progress=_progress(arguments),
+        progress=progress_of(arguments),
     )
 
 
@@ -148,9 +136,36 @@ def _remove(arguments: _Arguments) -> None:
     with Library.open(arguments.library) as library:
         library.remove(arguments.collection, arguments.ids)
     if arguments.json:
-        _print_json({"collection": arguments.collection, "removed": len(arguments.ids)})
+        print_json({"collection": arguments.collection, "removed": len(arguments.ids)})
     else:
-        _print(f"{arguments.collection}: {len(arguments.ids)} documents removed")
+        print_text(f"{arguments.collection}: {len(arguments.ids)} documents removed")
+
+
+def _words(arguments: _Arguments) -> None:
+    given = {
+        name: getattr(arguments, name)
+        for name in ("stemmer", "stop_words", "k1", "b", "fold_accents", "split_names")
+        if getattr(arguments, name) is not None
+    }
+    if given.get("stemmer") == "none":
+        given["stemmer"] = ""
+    words = given.get("stop_words")
+    if words is not None and words != "english":
+        given["stop_words"] = [] if words == "none" else read_lines(Path(words))
+    with Library.open(arguments.library, read_only=not given) as library:
+        if given:
+            library.set_lexical(arguments.collection, **given)
+        now = library.lexical_settings(arguments.collection)
+    if arguments.json:
+        names = ("k1", "b", "stemmer", "stop_words", "fold_accents", "split_names")
+        print_json({"collection": arguments.collection, **{n: getattr(now, n) for n in names}})
+    else:
+        print_text(
+            f"{arguments.collection}: k1 {now.k1:g}, b {now.b:g}, stemmer {now.stemmer or 'none'}, "
+            f"{len(now.stop_words)} stop words, accents "
+            f"{'folded' if now.fold_accents else 'kept'}, names "
+            f"{'found by their parts too' if now.split_names else 'found whole'}"
+        )
 
 
 def _fit(arguments: _Arguments) -> None:
@@ -159,9 +174,9 @@ def _fit(arguments: _Arguments) -> None:
             router=arguments.router,
             seed=arguments.seed,
             refit=arguments.refit,
-            progress=_progress(arguments),
+            progress=progress_of(arguments),
         )
-    _print_report(arguments, report)
+    print_report(arguments, report)
 
 
 def _to_stderr(piece: str) -> None:
@@ -186,88 +201,33 @@ def _ask(arguments: _Arguments) -> None:
             exact=arguments.exact,
             scan=arguments.scan,
             breadth=arguments.breadth,
+            probes=arguments.probes,
             max_new_tokens=arguments.max_new_tokens,
             on_token=_to_stderr if arguments.stream else None,
         )
     if arguments.stream:
         _to_stderr("\n")
-    _print_report(arguments, answer)
-
-
-def _evaluate(arguments: _Arguments) -> None:
-    with Library.open(arguments.library) as library:
-        evaluation = library.evaluate(
-            split=arguments.split, seed=arguments.seed, progress=_progress(arguments)
-        )
-    if arguments.markdown:
-        _print(evaluation.to_markdown())
-    else:
-        _print_report(arguments, evaluation)
+    print_report(arguments, answer)
 
 
 def _info(arguments: _Arguments) -> None:
     with Library.open(arguments.library) as library:
-        _print_report(arguments, library.info())
-
-
-def _backup(arguments: _Arguments) -> None:
-    with Library.open(arguments.library) as library:
-        _print_report(arguments, library.backup(arguments.folder))
-
-
-def _verify(arguments: _Arguments) -> int:
-    report = verify_folder(
-        arguments.library, encoder=arguments.encoder, language_model=arguments.language_model
-    )
-    _print_report(arguments, report)
-    return 0 if report.ok else 1
-
-
-def _repair(arguments: _Arguments) -> None:
-    _print_report(arguments, repair(arguments.library, arguments.folder))
-
-
-def _compact(arguments: _Arguments) -> None:
-    with Library.open(arguments.library) as library:
-        library.compact()
-    _print_done(arguments, "compacted")
-
-
-def _purge(arguments: _Arguments) -> None:
-    with Library.open(arguments.library) as library:
-        library.purge()
-    _print_done(arguments, "purged")
-
-
-def _print_done(arguments: _Arguments, done: str) -> None:
-    if arguments.json:
-        _print_json({"library": str(arguments.library), "done": done})
-    else:
-        _print(f"{arguments.library}: {done}")
-
-
-def _export(arguments: _Arguments) -> None:
-    with Library.open(arguments.library, read_only=True) as library:
-        documents = library.export(arguments.collection, arguments.file)
-    if arguments.json:
-        _print_json({"collection": arguments.collection, "documents": documents})
-    else:
-        _print(f"{arguments.collection}: {documents} documents in {arguments.file}")
+        print_report(arguments, library.info())
 
 
 def _download_model(arguments: _Arguments) -> None:
     path = models.download_model(arguments.name, arguments.folder)
     if arguments.json:
-        _print_json({"name": arguments.name, "path": str(path)})
+        print_json({"name": arguments.name, "path": str(path)})
     else:
-        _print(str(path))
+        print_text(str(path))
 
 
 def _convert(arguments: _Arguments) -> None:
     encoder = Encoder.load(arguments.encoder, compute=arguments.compute)
     encoder.convert(arguments.folder)
     if arguments.json:
-        _print_json(
+        print_json(
             {
                 "folder": str(arguments.folder),
                 "compute": encoder.compute,
@@ -275,31 +235,7 @@ def _convert(arguments: _Arguments) -> None:
             }
         )
     else:
-        _print(str(arguments.folder))
-
-
-def _count(text: str) -> int:
-    return _whole_number(text, at_least=0)
-
-
-def _positive(text: str) -> int:
-    return _whole_number(text, at_least=1)
-
-
-def _whole_number(text: str, at_least: int) -> int:
-    try:
-        return whole_number(int(text), "the value", at_least=at_least)
-    except ValueError:  # InvalidArgumentError too
-        raise argparse.ArgumentTypeError(
-            f"{text[:40]!r} is not a whole number from {at_least} up"
-        ) from None
-
-
-def _names(text: str) -> list[str]:
-    names = [name for name in text.split(",") if name]
-    if not names:
-        raise argparse.ArgumentTypeError("expected names, with commas between them")
-    return names
+        print_text(str(arguments.folder))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -360,7 +296,7 @@ exit codes: 0 done, 1 an error (one line on stderr) or damage that verify found,
         help="what the encoder is run in (auto: what its folder holds)",
     )
     create.add_argument(
-        "--truncate-dim", type=_positive, help="keep so many dimensions of its vectors"
+        "--truncate-dim", type=positive, help="keep so many dimensions of its vectors"
     )
 
     add = command(
@@ -387,7 +323,7 @@ exit codes: 0 done, 1 an error (one line on stderr) or damage that verify found,
         "--pairs", type=Path, help="JSON lines of {query, id, split, gain}; the last two optional"
     )
     add.add_argument("--beir", type=Path, metavar="FOLDER", help="a folder in BEIR's layout")
-    add.add_argument("--max-documents", type=_positive, help="of a BEIR folder, judged ones first")
+    add.add_argument("--max-documents", type=positive, help="of a BEIR folder, judged ones first")
     add.add_argument("--negatives", type=Path, help="one question a line")
     of_files = add.add_argument_group("of files")
     of_files.add_argument(
@@ -397,7 +333,7 @@ exit codes: 0 done, 1 an error (one line on stderr) or damage that verify found,
     of_files.add_argument("--id-field", help="of JSONL and CSV: what holds the id (_id, id)")
     of_files.add_argument("--title-field", help="what holds the title (title, ...)")
     of_files.add_argument(
-        "--text-field", type=_names, help="what holds the text: a or a,b (text, ...)"
+        "--text-field", type=names, help="what holds the text: a or a,b (text, ...)"
     )
     of_files.add_argument(
         "--encoding-errors",
@@ -422,7 +358,38 @@ exit codes: 0 done, 1 an error (one line on stderr) or damage that verify found,
         "  collegium remove --library mylib --collection law --ids a1,b7",
     )
     remove.add_argument("--collection", required=True)
-    remove.add_argument("--ids", type=_names, required=True, help="with commas between them")
+    remove.add_argument("--ids", type=names, required=True, help="with commas between them")
+
+    words = command(
+        "words",
+        _words,
+        "show or set how the words (BM25) of a collection are found and scored",
+        "  collegium words --library mylib --collection law --stemmer english"
+        " --stop-words english\n"
+        "  collegium words --library mylib --collection law --k1 0.9 --b 0.4\n"
+        "  collegium words --library mylib --collection law",
+    )
+    words.add_argument("--collection", required=True, help="its name; made if it is new")
+    words.add_argument(
+        "--stemmer", help=f"none, {', '.join(LexicalSettings.stemmers())} (before the documents)"
+    )
+    words.add_argument(
+        "--stop-words",
+        metavar="WORDS",
+        help="none, english, or a file of one a line (before the documents)",
+    )
+    words.add_argument("--k1", type=float, help="what a word counts for being there often")
+    words.add_argument("--b", type=float, help="how much long passages are held back, 0 to 1")
+    words.add_argument(
+        "--fold-accents",
+        action=argparse.BooleanOptionalAction,
+        help="cafe finds café (before the documents)",
+    )
+    words.add_argument(
+        "--split-names",
+        action=argparse.BooleanOptionalAction,
+        help="find snake_case and camelCase names by their parts too (before the documents)",
+    )
 
     fit = command(
         "fit",
@@ -435,7 +402,7 @@ exit codes: 0 done, 1 an error (one line on stderr) or damage that verify found,
         default="auto",
         help="linear, pilots-source, pilots-winner or auto (dev chooses)",
     )
-    fit.add_argument("--seed", type=_count, default=1)
+    fit.add_argument("--seed", type=count, default=1)
     fit.add_argument("--refit", action="store_true", help="train unchanged collections again too")
 
     ask = command(
@@ -448,9 +415,11 @@ exit codes: 0 done, 1 an error (one line on stderr) or damage that verify found,
         '  collegium ask --library mylib --read generative --stream "Who may sue?"',
     )
     ask.add_argument("question")
-    ask.add_argument("--collections", type=_names, help="search these alone: a,b")
-    ask.add_argument("--policy", choices=("bound", "routed"), help="default: what fit chose")
-    ask.add_argument("--k", type=_positive, default=5, help="passages in the answer (5)")
+    ask.add_argument("--collections", type=names, help="search these alone: a,b")
+    ask.add_argument(
+        "--policy", choices=("bound", "routed", "mixed"), help="default: what fit chose"
+    )
+    ask.add_argument("--k", type=positive, default=5, help="passages in the answer (5)")
     ask.add_argument("--read", choices=("extractive", "generative"), default="extractive")
     ask.add_argument(
         "--gate", choices=("retrieve", "internal", "both", "refuse"), help="force a decision"
@@ -468,7 +437,7 @@ exit codes: 0 done, 1 an error (one line on stderr) or damage that verify found,
         "--source-field", metavar="FIELD", default="", help="the field that names a source"
     )
     ask.add_argument(
-        "--max-per-source", type=_count, default=0, help="passages of one source (0: any number)"
+        "--max-per-source", type=count, default=0, help="passages of one source (0: any number)"
     )
     ask.add_argument(
         "--duplicate-similarity",
@@ -486,24 +455,20 @@ exit codes: 0 done, 1 an error (one line on stderr) or damage that verify found,
         help="what an exact search reads first (binary: can miss some)",
     )
     ask.add_argument(
-        "--breadth", type=_count, default=0, help="passages a graph keeps in view (0: its default)"
+        "--breadth", type=count, default=0, help="passages a graph keeps in view (0: its default)"
     )
     ask.add_argument(
-        "--max-new-tokens", type=_positive, default=128, help="of the language model (128)"
+        "--probes", type=count, default=0, help="lists an IVF index looks at (0: its default)"
+    )
+    ask.add_argument(
+        "--max-new-tokens", type=positive, default=128, help="of the language model (128)"
     )
     ask.add_argument(
         "--stream", action="store_true", help="the language model's words on stderr as they come"
     )
 
-    evaluate = command(
-        "evaluate",
-        _evaluate,
-        "measure every method on held-out queries",
-        "  collegium evaluate --library mylib --split test --markdown",
-    )
-    evaluate.add_argument("--split", choices=("train", "dev", "test"), default="dev")
-    evaluate.add_argument("--seed", type=_count, default=1)
-    evaluate.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    add_evaluate(command)
+    add_compare(command)
 
     command(
         "info",
@@ -512,52 +477,7 @@ exit codes: 0 done, 1 an error (one line on stderr) or damage that verify found,
         "  collegium info --library mylib --json",
     )
 
-    backup = command(
-        "backup",
-        _backup,
-        "copy the library into a new folder, which opens as it does",
-        "  collegium backup --library mylib mylib-monday",
-    )
-    backup.add_argument("folder", type=Path, help="the new folder")
-
-    verify = command(
-        "verify",
-        _verify,
-        "read everything and say what is damaged (exit code 1 if something is)",
-        "  collegium verify --library mylib",
-    )
-    verify.add_argument("--encoder", help="where a linked encoder is now, if it moved")
-    verify.add_argument("--language-model", help="where a linked language model is now")
-
-    repair_ = command(
-        "repair",
-        _repair,
-        "save what can still be read of a damaged library into a new folder",
-        "  collegium repair --library mylib mylib-saved",
-    )
-    repair_.add_argument("folder", type=Path, help="the new folder")
-
-    command(
-        "compact",
-        _compact,
-        "give back the room of what was replaced or removed",
-        "  collegium compact --library mylib",
-    )
-    command(
-        "purge",
-        _purge,
-        "rewrite the files so that what was removed is in none of them",
-        "  collegium purge --library mylib",
-    )
-
-    export = command(
-        "export",
-        _export,
-        "write the documents of a collection as JSON lines",
-        "  collegium export --library mylib --collection law law.jsonl",
-    )
-    export.add_argument("--collection", required=True)
-    export.add_argument("file", type=Path, help="the file; replaced if it is there")
+    add_operations(command)
 
     convert = command(
         "convert",

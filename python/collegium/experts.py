@@ -338,8 +338,13 @@ def train_head_adapter(
         train_queries, dev_queries: (n, dim) C-contiguous float32, the plain encoder's.
         train_positives, dev_positives: for each query the documents relevant to it.
 
+    Returns:
+        What was chosen, on which queries (``chosen_on``: dev and, where dev is small, training
+        queries held out), with the learning curve. Strength 0 is no adapter.
+
     Raises:
-        InvalidArgumentError: shapes, types or options do not fit.
+        InvalidArgumentError: shapes, types or options do not fit, or a dev query is a training
+            query too (the same vector, with a relevant document in common).
         CancelledError: ``progress`` returned False.
     """
     with progress_for(progress, "training") as report:

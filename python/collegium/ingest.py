@@ -1,6 +1,7 @@
 """Files and folders into a collection: what :meth:`Library.add_files` does.
 
-Memory. While a batch of documents is embedded, the next is read in a thread, so what is held is at
+Memory. While a batch of documents is embedded, the next is read in a thread (and the library commits
+512 passages in another while it embeds the next ones), so what is held is at
 most four batches of ``batch_bytes`` (one is added, which copies it, one waits, one grows), and one
 file of at most ``max_file_bytes`` (of JSON lines and CSV, one line), which a reader may need thirty
 times if it is hostile, a few times if not: as bytes, as text, as what it is parsed to (of PDF: what
@@ -22,10 +23,11 @@ from . import _core
 from ._arguments import whole_number
 from ._ingest_report import Failure, IngestReport
 from ._read_ahead import ReadAhead
-from ._reading import SOURCE_FIELD, Batch, Item, Reading, id_digest
+from ._reading import Batch, Item, Reading, id_digest
 from .display import ProgressCallable
 from .errors import CancelledError, Error, InvalidArgumentError, NotFoundError
 from .readers import FORMATS, ReadOptions, format_of
+from .readers.base import SOURCE_FIELD
 from .readers.listing import Listing, PathLike, list_files
 
 __all__ = ["Failure", "IngestReport", "ReadOptions", "add_files", "read_files"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Literal
 
@@ -26,19 +26,22 @@ from ._core import (
     GateOptions,
     GenerateOptions,
     HeadAdapterOptions,
+    LexicalSettings,
     LibraryInfo,
     RepairReport,
+    TuneReport,
     VerifyReport,
 )
 from .display import ProgressOption, progress_for
-from .errors import InvalidArgumentError
-from .evaluation import Evaluation
+from .errors import InvalidArgumentError, NotFoundError
+from .evaluation import Evaluation, JudgedLike, judged_of
 from .experts import Compute, Encoder
 from .lm import TokenCallable
 
 __all__ = ["Library", "repair", "verify_folder"]
 
-Policy = Literal["bound", "routed"]
+Policy = Literal["bound", "routed", "mixed"]
+IndexKind = Literal["auto", "exact", "hnsw", "ivf"]
 Read = Literal["extractive", "generative"]
 Gate = Literal["retrieve", "internal", "both", "refuse"]
 Split = Literal["train", "dev", "test"]
@@ -169,7 +172,7 @@ class Library:
 
         Args:
             documents: dicts with ``id`` (or ``_id``), ``text``, perhaps ``title``; other fields
-                are kept as metadata.
+                are kept as metadata, those of an object ``metadata`` among them.
             pairs: dicts with ``query``, ``id`` (the document that answers it), and perhaps
                 ``split`` ("train", "dev", "test"; else 80/10/10 by document) and ``gain`` (> 0).
 
@@ -267,6 +270,70 @@ class Library:
         """
         self._core.remove(collection, ids)
 
+    def set_lexical(
+        self,
+        collection: str,
+        *,
+        stemmer: str | None = None,
+        stop_words: Literal["english"] | Iterable[str] | None = None,
+        k1: float | None = None,
+        b: float | None = None,
+        fold_accents: bool | None = None,
+        split_names: bool | None = None,
+    ) -> LexicalSettings:
+        """How the words (BM25) of ``collection``, made if new, are found and scored.
+
+        Set it before the first documents: with passages there, only ``k1`` and ``b`` can change.
+        :meth:`fit` then chooses anew how much words count beside vectors. What is None stays.
+
+        Args:
+            stemmer: Snowball's for a language ("english", "german", ...; see
+                ``LexicalSettings.stemmers()``), so that "runners" finds "runner"; "" for none,
+                which is what a new collection has.
+            stop_words: words left out, in any case; "english": a list of 33; () for none.
+            k1: how much a word counts for being there often, 0 to 1000.
+            b: how much long passages are held back, 0 to 1.
+            fold_accents: "cafe" finds "café".
+            split_names: a snake_case or camelCase name is found whole and by its parts.
+
+        Returns:
+            All the settings, as they are now.
+
+        Raises:
+            InvalidArgumentError: there is no such stemmer, or a value is out of range.
+            FailedPreconditionError: other words would be found, and there are passages.
+        """
+        try:
+            now = self._core.lexical_settings(collection)
+        except NotFoundError:
+            now = LexicalSettings()
+        if stop_words is None:
+            stop_words = now.stop_words
+        elif stop_words == "english":
+            stop_words = LexicalSettings.english_stop_words()
+        elif isinstance(stop_words, str):
+            raise InvalidArgumentError(
+                f"stop_words is {stop_words[:40]!r}, expected 'english' or several words"
+            )
+        settings = LexicalSettings(
+            k1=now.k1 if k1 is None else k1,
+            b=now.b if b is None else b,
+            stemmer=now.stemmer if stemmer is None else stemmer,
+            stop_words=list(stop_words),
+            fold_accents=now.fold_accents if fold_accents is None else fold_accents,
+            split_names=now.split_names if split_names is None else split_names,
+        )
+        self._core.set_lexical(collection, settings)
+        return self._core.lexical_settings(collection)
+
+    def lexical_settings(self, collection: str) -> LexicalSettings:
+        """How its words are found and scored.
+
+        Raises:
+            NotFoundError: no such collection.
+        """
+        return self._core.lexical_settings(collection)
+
     def add_negatives(self, queries: Iterable[str], *, progress: ProgressOption = None) -> None:
         """Adds questions that need no corpus: what the gate learns from.
 
@@ -348,13 +415,14 @@ class Library:
         exact: bool = False,
         scan: Scan = "auto",
         breadth: int = 0,
+        probes: int = 0,
         on_token: TokenCallable | None = None,
     ) -> Answer:
         """Answers ``question`` and says which way it went, why, and what it cost.
 
         Args:
             collections: search these alone.
-            policy: "bound" or "routed" instead of what :meth:`fit` chose.
+            policy: "bound", "routed" or "mixed" instead of what :meth:`fit` chose.
             k: passages in the answer, 1 to 1000.
             read: "extractive" quotes the passages; "generative" has the language model write from
                 them, checked against them.
@@ -363,7 +431,7 @@ class Library:
                 :meth:`LanguageModel.generate`.
             lexical_weight, filter, source_field, max_per_source, duplicate_similarity: how passages
                 are ranked and which may be found, as in :meth:`search`.
-            exact, scan, breadth: how the index is searched, as in :meth:`search`.
+            exact, scan, breadth, probes: how the index is searched, as in :meth:`search`.
             on_token: called with each piece of text the language model makes; returning False
                 stops it.
 
@@ -397,6 +465,7 @@ class Library:
             exact=exact,
             scan=scan,
             breadth=breadth,
+            probes=probes,
             on_token=on_token,
         )
 
@@ -415,6 +484,7 @@ class Library:
         exact: bool = False,
         scan: Scan = "auto",
         breadth: int = 0,
+        probes: int = 0,
     ) -> Answer:
         """Route and passages alone: no gate, no reading (``Answer.text`` is empty).
 
@@ -440,10 +510,12 @@ class Library:
                 without the field is a source of its own.
             duplicate_similarity: leave out a passage whose vector has at least this inner product
                 with a better passage's: 1 drops copies, 0.95 what says nearly the same.
-            exact: compare with every passage, also where a collection has a graph.
+            exact: compare with every passage, also where a collection has a graph or lists.
             scan: what an exact search reads first: "fp32", "int8" or "bf16", which all give the
                 same passages, or "binary", which can miss some. "auto" chooses among the exact.
-            breadth: passages a graph keeps in view: more is slower and finds more; 0: its default.
+            breadth: passages a graph keeps in view: more is slower and finds more; 0: its default
+                (see :meth:`tune`).
+            probes: lists an IVF index looks at; likewise.
 
         Raises:
             InvalidArgumentError: also a malformed filter (the message says where), or
@@ -462,18 +534,54 @@ class Library:
             exact=exact,
             scan=scan,
             breadth=breadth,
+            probes=probes,
         )
 
     def evaluate(
-        self, *, split: Split = "dev", seed: int = 1, progress: ProgressOption = None
+        self,
+        *,
+        split: Split = "dev",
+        judged: Mapping[str, Iterable[JudgedLike]] | None = None,
+        seed: int = 1,
+        resamples: int = 2000,
+        worst: int = 100,
+        timed_queries: int = 8,
+        progress: ProgressOption = None,
     ) -> Evaluation:
-        """nDCG@10 and recall@100 of every method on the held-out queries of ``split``.
+        """Every method beside every baseline on held-out queries; see docs/evaluation.md.
+
+        Each collection is searched alone, and all merged. A row has nDCG@10 and five more figures
+        by collection and on average, its difference from the plain encoder with a 95 % interval
+        and p-value, and what it costs.
+
+        Args:
+            split: "dev", "test" or "train" of the library's pairs. The report's first line says
+                when it took part in fitting.
+            judged: by collection, queries of ``id``, ``text``, ``judgments`` (document id ->
+                gain) to judge by instead. The library does not keep them, so collections that have
+                no pairs at all can be judged. Readers are in :mod:`collegium.evaluation`.
+            seed: of the random router, the noise control and the resamples.
+            resamples: of the paired bootstrap, 100 to 1000000.
+            worst: queries that are listed with why.
+            timed_queries: how many are timed for the milliseconds; 0: none.
 
         Raises:
             FailedPreconditionError: nothing is fitted, or the split has no queries.
+            NotFoundError: ``judged`` names a collection that is not there.
+            InvalidArgumentError: a judged query is malformed, has no relevant document, or names a
+                document that is not in the collection.
         """
+        given = judged_of(judged)
         with progress_for(progress, "evaluating") as report:
-            return self._core.evaluate(split=split, seed=seed, progress=report)
+            return self._core.evaluate(
+                split=split,
+                seed=seed,
+                resamples=resamples,
+                timed_queries=timed_queries,
+                worst=worst,
+                judged=given,
+                progress=report,
+            )
 
     def document(self, collection: str, id: str) -> Document:
         """A stored document.
@@ -519,6 +627,45 @@ class Library:
         Of a library that does not open: :func:`collegium.verify_folder`.
         """
         return self._core.verify()
+
+    def tune(
+        self,
+        collection: str,
+        *,
+        kind: IndexKind = "auto",
+        target_recall: float = 0.99,
+        k: int = 10,
+        questions: Sequence[str] = (),
+        num_samples: int = 200,
+    ) -> TuneReport:
+        """Chooses a collection's index, and how hard it searches, by measured recall.
+
+        Builds the index, compares what it finds with exact search, and records the least effort
+        that reaches the target, with the reason (``info().collections[...].index_reason``). Every
+        search without a ``breadth`` or ``probes`` of its own has this effort from then on.
+
+        Args:
+            kind: "exact"; "hnsw", a graph; "ivf", lists; or "auto": "hnsw" for collections of more
+                than ``hnsw_threshold`` passages, else "exact".
+            target_recall: mean share of the ``k`` best passages to find, above 0, up to 1.
+            questions: what to measure with, as users ask. Without them ``num_samples`` of the
+                collection's passages, perturbed.
+
+        Raises:
+            NotFoundError: there is no such collection.
+            InvalidArgumentError: a kind that is none, or a number out of range.
+
+        Example:
+            >>> library.tune("law", target_recall=0.95, questions=["Who owns the sea bed?"])
+        """
+        return self._core.tune(
+            collection,
+            kind=kind,
+            target_recall=target_recall,
+            k=k,
+            questions=list(questions),
+            num_samples=num_samples,
+        )
 
     def compact(self) -> None:
         """Gives back the room of what was replaced or removed, while it is read and written."""

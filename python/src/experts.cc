@@ -76,6 +76,46 @@ HeadAdapter create_low_rank_adapter(const py::array& down, const py::array& up,
                                              {b.values.begin(), b.values.end()}));
 }
 
+HeadAdapter merge_adapters(const std::vector<const HeadAdapter*>& adapters,
+                           const std::vector<float>& weights) {
+  for (const HeadAdapter* adapter : adapters)
+    if (adapter == nullptr)
+      throw StatusError(Status::invalid_argument("merge: an adapter is None"));
+  return unwrap(HeadAdapter::merge(adapters, weights));
+}
+
+py::tuple pool_names(const std::vector<core::NegativePool>& pools) {
+  py::list names;
+  for (core::NegativePool pool : pools) names.append(core::negative_pool_name(pool));
+  return names;
+}
+
+HeadAdapterOptions head_adapter_options(
+    float temperature, const WholeNumber& max_negatives, const WholeNumber& batch_size,
+    const WholeNumber& max_epochs, float learning_rate, float identity_decay,
+    const WholeNumber& seed, Utf8 loss, const std::vector<WholeNumber>& ranks,
+    const std::vector<Utf8>& pools, const WholeNumber& enough_dev, const WholeNumber& patience) {
+  HeadAdapterOptions options{
+      .temperature = temperature,
+      .max_negatives = max_negatives.value("max_negatives"),
+      .batch_size = batch_size.value("batch_size"),
+      .max_epochs = max_epochs.value("max_epochs"),
+      .learning_rate = learning_rate,
+      .identity_decay = identity_decay,
+      .seed = seed.value("seed"),
+      .loss = unwrap(core::parse_training_loss(loss.view)),
+      .ranks = {},
+      .pools = {},
+      .enough_dev = enough_dev.value("enough_dev"),
+      .patience = patience.value("patience"),
+  };
+  for (const WholeNumber& rank : ranks) options.ranks.push_back(rank.value("ranks"));
+  for (const Utf8& pool : pools)
+    options.pools.push_back(unwrap(core::parse_negative_pool(pool.view)));
+  unwrap(options.validate());
+  return options;
+}
+
 HeadAdapter identity_adapter(const WholeNumber& wanted) {
   const std::uint64_t dim = wanted.value("dim");
   if (dim == 0 || dim > HeadAdapter::kMaxDim) {
@@ -159,37 +199,39 @@ void bind_experts(py::module_& m) {
 
   const HeadAdapterOptions defaults;
   py::class_<HeadAdapterOptions>(m, "HeadAdapterOptions")
-      .def(py::init([](float temperature, const WholeNumber& max_negatives,
-                       const WholeNumber& batch_size, const WholeNumber& max_epochs,
-                       float learning_rate, float identity_decay, const WholeNumber& seed) {
-             HeadAdapterOptions options{temperature,
-                                        max_negatives.value("max_negatives"),
-                                        batch_size.value("batch_size"),
-                                        max_epochs.value("max_epochs"),
-                                        learning_rate,
-                                        identity_decay,
-                                        seed.value("seed")};
-             unwrap(options.validate());
-             return options;
-           }),
-           py::kw_only(), py::arg("temperature") = defaults.temperature,
+      .def(py::init(&head_adapter_options), py::kw_only(),
+           py::arg("temperature") = defaults.temperature,
            py::arg("max_negatives") = defaults.max_negatives,
            py::arg("batch_size") = defaults.batch_size, py::arg("max_epochs") = defaults.max_epochs,
            py::arg("learning_rate") = defaults.learning_rate,
-           py::arg("identity_decay") = defaults.identity_decay, py::arg("seed") = defaults.seed)
+           py::arg("identity_decay") = defaults.identity_decay, py::arg("seed") = defaults.seed,
+           py::arg("loss") = core::training_loss_name(defaults.loss),
+           py::arg("ranks") = py::tuple(py::cast(defaults.ranks)),
+           py::arg("pools") = pool_names(defaults.pools),
+           py::arg("enough_dev") = defaults.enough_dev, py::arg("patience") = defaults.patience)
       .def_readonly("temperature", &HeadAdapterOptions::temperature)
       .def_readonly("max_negatives", &HeadAdapterOptions::max_negatives)
       .def_readonly("batch_size", &HeadAdapterOptions::batch_size)
       .def_readonly("max_epochs", &HeadAdapterOptions::max_epochs)
       .def_readonly("learning_rate", &HeadAdapterOptions::learning_rate)
       .def_readonly("identity_decay", &HeadAdapterOptions::identity_decay)
-      .def_readonly("seed", &HeadAdapterOptions::seed);
+      .def_readonly("seed", &HeadAdapterOptions::seed)
+      .def_property_readonly(
+          "loss",
+          [](const HeadAdapterOptions& self) { return core::training_loss_name(self.loss); })
+      .def_property_readonly(
+          "ranks", [](const HeadAdapterOptions& self) { return py::tuple(py::cast(self.ranks)); })
+      .def_property_readonly("pools",
+                             [](const HeadAdapterOptions& self) { return pool_names(self.pools); })
+      .def_readonly("enough_dev", &HeadAdapterOptions::enough_dev)
+      .def_readonly("patience", &HeadAdapterOptions::patience);
 
   py::class_<HeadAdapter>(m, "HeadAdapter")
       .def_static("identity", &identity_adapter, py::arg("dim"))
       .def_static("create", &create_adapter, py::arg("weight"), py::arg("bias"))
       .def_static("create_low_rank", &create_low_rank_adapter, py::arg("down"), py::arg("up"),
                   py::arg("bias"))
+      .def_static("merge", &merge_adapters, py::arg("adapters"), py::arg("weights"))
       .def_static(
           "load",
           [](const std::filesystem::path& path) {
@@ -222,13 +264,27 @@ void bind_experts(py::module_& m) {
       .def("interpolated", &HeadAdapter::interpolated, py::arg("strength"))
       .def_property_readonly("digest", &HeadAdapter::digest);
 
+  py::class_<core::NdcgGain>(m, "NdcgGain")
+      .def_readonly("queries", &core::NdcgGain::queries)
+      .def_readonly("plain", &core::NdcgGain::plain)
+      .def_readonly("adapted", &core::NdcgGain::adapted);
+
   py::class_<TrainedHeadAdapter>(m, "TrainedHeadAdapter")
       .def_readonly("adapter", &TrainedHeadAdapter::adapter)
       .def_readonly("strength", &TrainedHeadAdapter::strength)
       .def_readonly("epochs", &TrainedHeadAdapter::epochs)
       .def_readonly("dev_ndcg_plain", &TrainedHeadAdapter::dev_ndcg_plain)
       .def_readonly("dev_ndcg", &TrainedHeadAdapter::dev_ndcg)
-      .def_readonly("loss", &TrainedHeadAdapter::loss);
+      .def_readonly("loss", &TrainedHeadAdapter::loss)
+      .def_readonly("rank", &TrainedHeadAdapter::rank)
+      .def_property_readonly(
+          "pool",
+          [](const TrainedHeadAdapter& self) { return core::negative_pool_name(self.pool); })
+      .def_readonly("curve", &TrainedHeadAdapter::curve)
+      .def_readonly("chosen_on", &TrainedHeadAdapter::chosen_on)
+      .def_readonly("standard_error", &TrainedHeadAdapter::standard_error)
+      .def_readonly("dev_paired", &TrainedHeadAdapter::dev_paired)
+      .def_readonly("dev_unpaired", &TrainedHeadAdapter::dev_unpaired);
 
   m.def("train_head_adapter", &train, py::arg("passages"), py::arg("row_document"),
         py::arg("train_queries"), py::arg("train_positives"), py::arg("dev_queries"),

@@ -62,11 +62,13 @@ index::ScanKind parse_scan(const std::string& scan) {
 index::SearchOptions search_options(const std::optional<Utf8>& filter, Utf8 source_field,
                                     const WholeNumber& max_per_source,
                                     const std::optional<double>& duplicate_similarity, bool exact,
-                                    Utf8 scan, const WholeNumber& breadth) {
+                                    Utf8 scan, const WholeNumber& breadth,
+                                    const WholeNumber& probes) {
   index::SearchOptions options;
   options.exact = exact;
   options.scan = parse_scan(scan);
   options.breadth = breadth.value("breadth");
+  options.probes = probes.value("probes");
   if (filter) options.filter = unwrap(index::Filter::parse(filter->view));
   options.source_field = source_field;
   options.max_per_source = max_per_source.value("max_per_source");
@@ -120,6 +122,37 @@ void bind_inputs(py::module_& m) {
       .def_readonly("gain", &Pair::gain);
 }
 
+std::string settings_repr(const index::LexicalSettings& self) {
+  return "<LexicalSettings k1=" + fixed(self.k1, 2) + " b=" + fixed(self.b, 2) + ", " +
+         (self.stemmer.empty() ? "no" : self.stemmer) + " stemmer, " +
+         std::to_string(self.stop_words.size()) + " stop words>";
+}
+
+void bind_lexical(py::module_& m) {
+  using index::LexicalSettings;
+  const LexicalSettings defaults;
+  py::class_<LexicalSettings>(m, "LexicalSettings")
+      .def(py::init([](double k1, double b, Utf8 stemmer, const py::object& stop_words,
+                       bool fold_accents, bool split_names) {
+             return LexicalSettings{k1,           b,
+                                    stemmer,      TextList(stop_words, "stop_words").strings(),
+                                    fold_accents, split_names};
+           }),
+           py::kw_only(), py::arg("k1") = defaults.k1, py::arg("b") = defaults.b,
+           py::arg("stemmer") = "", py::arg("stop_words") = py::tuple(),
+           py::arg("fold_accents") = defaults.fold_accents,
+           py::arg("split_names") = defaults.split_names)
+      .def_readonly("k1", &LexicalSettings::k1)
+      .def_readonly("b", &LexicalSettings::b)
+      .def_readonly("stemmer", &LexicalSettings::stemmer)
+      .def_readonly("stop_words", &LexicalSettings::stop_words)
+      .def_readonly("fold_accents", &LexicalSettings::fold_accents)
+      .def_readonly("split_names", &LexicalSettings::split_names)
+      .def_static("stemmers", &LexicalSettings::stemmers)
+      .def_static("english_stop_words", &LexicalSettings::english_stop_words)
+      .def("__repr__", &settings_repr);
+}
+
 void bind_reports(py::module_& m) {
   py::class_<AddReport>(m, "AddReport")
       .def_readonly("documents", &AddReport::documents)
@@ -148,6 +181,15 @@ void bind_reports(py::module_& m) {
       .def_readonly("epochs", &FitReport::Expert::epochs)
       .def_readonly("dev_ndcg_plain", &FitReport::Expert::dev_ndcg_plain)
       .def_readonly("dev_ndcg", &FitReport::Expert::dev_ndcg)
+      .def_readonly("rank", &FitReport::Expert::rank)
+      .def_property_readonly(
+          "pool", [](const FitReport::Expert& self) { return core::negative_pool_name(self.pool); })
+      .def_readonly("chosen_on", &FitReport::Expert::chosen_on)
+      .def_readonly("standard_error", &FitReport::Expert::standard_error)
+      .def_readonly("dev_paired", &FitReport::Expert::dev_paired)
+      .def_readonly("dev_unpaired", &FitReport::Expert::dev_unpaired)
+      .def_readonly("loss", &FitReport::Expert::loss)
+      .def_readonly("curve", &FitReport::Expert::curve)
       .def_readonly("lexical_weight", &FitReport::Expert::lexical_weight)
       .def_readonly("dev_ndcg_hybrid", &FitReport::Expert::dev_ndcg_hybrid)
       .def_readonly("kept", &FitReport::Expert::kept)
@@ -158,6 +200,9 @@ void bind_reports(py::module_& m) {
       .def_readonly("router", &FitReport::router)
       .def_readonly("router_dev_accuracy", &FitReport::router_dev_accuracy)
       .def_readonly("policy", &FitReport::policy)
+      .def_readonly("ranked", &FitReport::ranked)
+      .def_readonly("ranker_dev_ndcg", &FitReport::ranker_dev_ndcg)
+      .def_readonly("fusion_dev_ndcg", &FitReport::fusion_dev_ndcg)
       .def_readonly("gate_note", &FitReport::gate_note)
       .def_readonly("seconds", &FitReport::seconds)
       .def("to_text", &FitReport::to_text)
@@ -181,6 +226,12 @@ void bind_reports(py::module_& m) {
           "passages", [](const LibraryInfo::Collection& self) { return self.index.passages; })
       .def_property_readonly(
           "index_kind", [](const LibraryInfo::Collection& self) { return self.index.index_kind; })
+      .def_property_readonly(
+          "index_parameters",
+          [](const LibraryInfo::Collection& self) { return self.index.index_parameters; })
+      .def_property_readonly(
+          "index_reason",
+          [](const LibraryInfo::Collection& self) { return self.index.index_reason; })
       .def_property_readonly(
           "index_rebuilt",
           [](const LibraryInfo::Collection& self) { return self.index.index_rebuilt; })
@@ -232,6 +283,7 @@ void bind_answer(py::module_& m) {
           [](const CitedPassage& self) { return std::pair(self.bytes.begin, self.bytes.end); })
       .def_readonly("text", &CitedPassage::text)
       .def_readonly("score", &CitedPassage::score)
+      .def_readonly("ranking", &CitedPassage::ranking)
       .def_readonly("dense_score", &CitedPassage::dense_score)
       .def_readonly("lexical_score", &CitedPassage::lexical_score)
       .def_readonly("similarity", &CitedPassage::similarity)
@@ -275,6 +327,7 @@ void bind_answer(py::module_& m) {
 
 void bind_library(py::module_& m) {
   bind_inputs(m);
+  bind_lexical(m);
   bind_reports(m);
   bind_answer(m);
 
@@ -325,6 +378,18 @@ void bind_library(py::module_& m) {
           },
           py::arg("collection"), py::arg("ids"))
       .def(
+          "set_lexical",
+          [](Library& self, Utf8 collection, const index::LexicalSettings& settings) {
+            run_released([&] { return self.set_lexical(collection, settings); });
+          },
+          py::arg("collection"), py::arg("settings"))
+      .def(
+          "lexical_settings",
+          [](const Library& self, Utf8 collection) {
+            return run_released([&] { return self.lexical_settings(collection.view); });
+          },
+          py::arg("collection"))
+      .def(
           "add_negatives",
           [](Library& self, const py::object& queries, py::object progress) {
             const std::vector<std::string> list = TextList(queries, "queries").strings();
@@ -353,11 +418,11 @@ void bind_library(py::module_& m) {
              const std::optional<double>& lexical_weight, const std::optional<Utf8>& filter,
              Utf8 source_field, const WholeNumber& max_per_source,
              const std::optional<double>& duplicate_similarity, bool exact, Utf8 scan,
-             const WholeNumber& breadth, const py::object& on_token) {
+             const WholeNumber& breadth, const WholeNumber& probes, const py::object& on_token) {
             const AskOptions options =
                 ask_options(collections, policy, k, read, gate, generate, lexical_weight,
                             search_options(filter, source_field, max_per_source,
-                                           duplicate_similarity, exact, scan, breadth));
+                                           duplicate_similarity, exact, scan, breadth, probes));
             Watch watch{py::none()};
             auto result = [&] {
               py::gil_scoped_release release;
@@ -374,7 +439,8 @@ void bind_library(py::module_& m) {
           py::arg("lexical_weight") = py::none(), py::arg("filter") = py::none(),
           py::arg("source_field") = "", py::arg("max_per_source") = 0,
           py::arg("duplicate_similarity") = py::none(), py::arg("exact") = false,
-          py::arg("scan") = "auto", py::arg("breadth") = 0, py::arg("on_token") = py::none())
+          py::arg("scan") = "auto", py::arg("breadth") = 0, py::arg("probes") = 0,
+          py::arg("on_token") = py::none())
       .def(
           "search",
           [](const Library& self, Utf8 query, const std::vector<Utf8>& collections,
@@ -382,27 +448,40 @@ void bind_library(py::module_& m) {
              const std::optional<double>& lexical_weight, const std::optional<Utf8>& filter,
              Utf8 source_field, const WholeNumber& max_per_source,
              const std::optional<double>& duplicate_similarity, bool exact, Utf8 scan,
-             const WholeNumber& breadth) {
+             const WholeNumber& breadth, const WholeNumber& probes) {
             const AskOptions options = ask_options(
                 collections, policy, k, Utf8{"extractive"}, std::nullopt, {}, lexical_weight,
                 search_options(filter, source_field, max_per_source, duplicate_similarity, exact,
-                               scan, breadth));
+                               scan, breadth, probes));
             return run_released([&] { return self.search(query.view, options); });
           },
           py::arg("query"), py::kw_only(), py::arg("collections"), py::arg("policy") = py::none(),
           py::arg("k") = AskOptions{}.k, py::arg("lexical_weight") = py::none(),
           py::arg("filter") = py::none(), py::arg("source_field") = "",
           py::arg("max_per_source") = 0, py::arg("duplicate_similarity") = py::none(),
-          py::arg("exact") = false, py::arg("scan") = "auto", py::arg("breadth") = 0)
+          py::arg("exact") = false, py::arg("scan") = "auto", py::arg("breadth") = 0,
+          py::arg("probes") = 0)
       .def(
           "evaluate",
-          [](const Library& self, Utf8 split, const WholeNumber& seed, py::object progress) {
-            const router::EvaluateOptions options{parse_split(split), seed.value("seed")};
+          [](const Library& self, Utf8 split, const WholeNumber& seed, const WholeNumber& resamples,
+             const WholeNumber& timed_queries, const WholeNumber& worst,
+             const std::map<std::string, std::vector<router::JudgedQuery>>& judged,
+             py::object progress) {
+            router::EvaluateOptions options;
+            options.split = parse_split(split);
+            options.seed = seed.value("seed");
+            options.resamples = resamples.value("resamples");
+            options.timed_queries = timed_queries.value("timed_queries");
+            options.worst = worst.value("worst");
+            options.judged = judged;
             return run_watched(std::move(progress), [&](const core::ProgressCallback& callback) {
               return self.evaluate(options, callback);
             });
           },
           py::kw_only(), py::arg("split") = "dev", py::arg("seed") = router::EvaluateOptions{}.seed,
+          py::arg("resamples") = router::EvaluateOptions{}.resamples,
+          py::arg("timed_queries") = router::EvaluateOptions{}.timed_queries,
+          py::arg("worst") = router::EvaluateOptions{}.worst, py::arg("judged"),
           py::arg("progress") = py::none())
       .def(
           "document",

@@ -21,6 +21,7 @@ using router::BackupReport;
 using router::Finding;
 using router::Library;
 using router::RepairReport;
+using router::TuneReport;
 using router::VerifyReport;
 
 // Names of files are not always UTF-8, and they are in these texts.
@@ -58,6 +59,23 @@ void bind_reports(py::module_& m) {
       .def_readonly("records", &RepairReport::records)
       .def_readonly("dropped", &RepairReport::dropped);
   bind_texts(repair);
+  py::class_<index::TuneTrial>(m, "TuneTrial")
+      .def_readonly("effort", &index::TuneTrial::effort)
+      .def_readonly("recall", &index::TuneTrial::recall)
+      .def_readonly("query_us", &index::TuneTrial::query_us);
+  py::class_<TuneReport> tune(m, "TuneReport");
+  tune.def_readonly("collection", &TuneReport::collection)
+      .def_property_readonly(
+          "kind", [](const TuneReport& self) { return index::index_kind_name(self.kind); })
+      .def_property_readonly("effort", [](const TuneReport& self) { return self.settings.effort; })
+      .def_property_readonly("reason", [](const TuneReport& self) { return self.settings.reason; })
+      .def_readonly("passages", &TuneReport::passages)
+      .def_readonly("queries", &TuneReport::queries)
+      .def_readonly("reached", &TuneReport::reached)
+      .def_readonly("recall", &TuneReport::recall)
+      .def_readonly("exact_query_us", &TuneReport::exact_query_us)
+      .def_readonly("trials", &TuneReport::trials);
+  bind_texts(tune);
 }
 
 }  // namespace
@@ -89,6 +107,22 @@ void bind_operations(py::module_& m) {
           },
           py::arg("folder"))
       .def("verify", [](Library& self) { return run_released([&] { return self.verify(); }); })
+      .def(
+          "tune",
+          [](Library& self, Utf8 collection, Utf8 kind, double target_recall, const WholeNumber& k,
+             const py::sequence& questions, const WholeNumber& num_samples) {
+            router::TuneOptions options;
+            options.kind = unwrap(index::parse_index_kind(kind.view));
+            options.target_recall = target_recall;
+            options.k = k.value("k");
+            options.num_samples = num_samples.value("num_samples");
+            options.questions = TextList(questions, "questions").strings();
+            const std::string name = collection;
+            return run_released([&] { return self.tune(name, options); });
+          },
+          py::arg("collection"), py::kw_only(), py::arg("kind") = "auto",
+          py::arg("target_recall") = 0.99, py::arg("k") = 10, py::arg("questions") = py::tuple(),
+          py::arg("num_samples") = 200)
       .def("compact", [](Library& self) { run_released([&] { return self.compact(); }); })
       .def("purge", [](Library& self) { run_released([&] { return self.purge(); }); })
       .def(

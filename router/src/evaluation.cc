@@ -1,22 +1,25 @@
 #include "collegium/router/evaluation.h"
 
 #include <algorithm>
-#include <cmath>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <functional>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "collegium/core/random.h"
 #include "collegium/core/thread_pool.h"
 #include "evaluation_baselines.h"
+#include "evaluation_meter.h"
+#include "evaluation_outcomes.h"
 #include "learning_data.h"
 
 namespace collegium::router {
 namespace {
 
-constexpr std::size_t kDepth = 100;
+constexpr std::size_t kDepth = kEvaluationDepth;
 constexpr std::size_t kQueriesPerTask = 16;
 constexpr std::size_t kTasksPerReport = 8;
 
@@ -35,42 +38,34 @@ struct PolicyRow {
   const Router* router = nullptr;
 };
 
-struct Outcome {
-  Metrics alone, merged;
-};
-
-// A merged ranking's entry.
-struct MergedDocument {
-  std::size_t collection = 0;
-  ScoredDocument found;
-};
-
-Metrics metrics_of(std::span<const std::size_t> ranks, std::span<const float> gains) {
-  std::size_t found = 0;
-  for (std::size_t rank : ranks) found += rank < kDepth ? 1 : 0;
-  return {ndcg_at_10(ranks, gains),
-          static_cast<double>(found) / static_cast<double>(std::max<std::size_t>(ranks.size(), 1))};
-}
-
 class Evaluator {
  public:
   Evaluator(const LearningData& data, const Learned& learned, const EvaluateOptions& options,
-            PackedLibrary library)
-      : data_(data), learned_(learned), options_(options), library_(std::move(library)) {
-    for (std::size_t c = 0; c < data.collections.size(); ++c)
-      names_.push_back(data.collections[c].name);
+            std::span<const EvaluatedMethod> given, PackedLibrary library)
+      : data_(data),
+        learned_(learned),
+        options_(options),
+        given_(given),
+        library_(std::move(library)),
+        meter_(data, options.split),
+        names_(meter_.names()) {
+    for (const CollectionData& collection : data.collections)
+      num_passages_ += collection.passage_document.size();
+    result_.split = options.split;
     queries_ = sample_queries(data, options.split, static_cast<std::size_t>(-1));
+    describe_queries(data, queries_, result_);
     make_variants();
     make_policies();
   }
 
   std::size_t num_queries() const { return queries_.size(); }
 
-  Status run(const core::ProgressCallback& progress) {
-    of_variants_.assign(queries_.size() * variants_.size(), {});
-    of_policies_.assign(queries_.size() * policies_.size(), {});
+  Result<Evaluation> run(const core::ProgressCallback& progress) {
     statuses_.assign(queries_.size(), Status());
     retrieved_.assign(queries_.size(), true);
+    policy_flops_.assign(queries_.size() * policies_.size(), 0.0);
+    for (auto* group : {&of_variants_, &of_policies_, &of_given_})
+      for (MethodOutcomes& method : *group) method.queries.resize(queries_.size());
     const std::size_t tasks = (queries_.size() + kQueriesPerTask - 1) / kQueriesPerTask;
     for (std::size_t start = 0; start < tasks; start += kTasksPerReport) {
       if (!core::report(progress, "evaluate", start * kQueriesPerTask, queries_.size()))
@@ -80,31 +75,11 @@ class Evaluator {
             const std::size_t first = (start + offset) * kQueriesPerTask;
             run_block(first, std::min(kQueriesPerTask, queries_.size() - first));
           });
+      for (const Status& status : statuses_) COLLEGIUM_RETURN_IF_ERROR(status);
     }
-    for (const Status& status : statuses_) COLLEGIUM_RETURN_IF_ERROR(status);
     core::report(progress, "evaluate", queries_.size(), queries_.size());
-    return Status();
-  }
-
-  Result<Evaluation> collect() const {
-    Evaluation result;
-    result.split = options_.split;
-    for (QueryRef ref : queries_) ++result.num_queries[names_[ref.collection]];
-    result.note = options_.split == Split::kTest ? "split test: took no part in fitting or choosing"
-                  : options_.split == Split::kDev
-                      ? "split dev: chose strengths, router, policy and thresholds, so its figures "
-                        "flatter; report test"
-                      : "split train: everything was fitted on it, so its figures mean little";
-    add_variant_rows(result);
-    for (std::size_t p = 0; p < policies_.size(); ++p)
-      result.rows.push_back(make_row(policies_[p].method, policies_[p].note, [&](std::size_t q) {
-        return of_policies_[q * policies_.size() + p];
-      }));
-    add_baseline_rows(result);
-    add_oracle_rows(result);
-    add_router_accuracy(result);
-    COLLEGIUM_RETURN_IF_ERROR(add_gate(result));
-    return result;
+    COLLEGIUM_RETURN_IF_ERROR(add_costs(progress));
+    return collect();
   }
 
  private:
@@ -126,15 +101,43 @@ class Evaluator {
     }
     noise_maps_ = noise_maps(distances, data_.dim, options_.seed);
     for (const auto& map : noise_maps_) variants_.push_back({Variant::Kind::kNoise, "noise", &map});
-    if (experts_.empty()) return;
-    nearest_ = NearestQuery::create(data_);
-    if (learned_.router != nullptr)
-      variants_.push_back({Variant::Kind::kFusion, "soft fusion", nullptr});
+    if (!experts_.empty()) {
+      nearest_ = NearestQuery::create(data_);
+      if (learned_.router != nullptr)
+        variants_.push_back({Variant::Kind::kFusion, "soft fusion", nullptr});
+    }
+    for (const Variant& variant : variants_) {
+      MethodOutcomes method;
+      switch (variant.kind) {
+        case Variant::Kind::kPlain:
+          method.method = variant.name;
+          method.note = "the encoder alone";
+          break;
+        case Variant::Kind::kMultiTask:
+          method.method = variant.name;
+          method.note = "one adapter trained on every collection's pairs";
+          break;
+        case Variant::Kind::kExpert:
+          method.method = "expert " + variant.name;
+          method.note = "everything under this expert";
+          break;
+        case Variant::Kind::kFusion:
+          method.method = variant.name;
+          method.note = "everything under the experts' vectors averaged by the router's P";
+          break;
+        case Variant::Kind::kNoise:
+          break;
+      }
+      of_variants_.push_back(std::move(method));
+    }
+    for (const EvaluatedMethod& method : given_)
+      of_given_.push_back({method.method, method.note, {}, {}});
   }
 
   void make_policies() {
     const auto add = [&](std::string method, std::string note, PolicyParameters parameters,
                          const Router* router) {
+      of_policies_.push_back({method, note, {}, {}});
       policies_.push_back({std::move(method), std::move(note), parameters, router});
     };
     for (const auto& router : learned_.routers) {
@@ -144,39 +147,41 @@ class Evaluator {
           parameters, router.get());
     }
     const Router* router = learned_.router.get();
-    for (Policy policy : {Policy::kRouted, Policy::kBound}) {
+    for (Policy policy : {Policy::kRouted, Policy::kMixed, Policy::kBound}) {
       PolicyParameters parameters = learned_.policy;
       parameters.policy = policy;
       PolicyParameters without = parameters;
       without.prior_weight = without.routed_prior_weight = 0.0;
       const std::string name(policy_name(policy));
       const bool served = policy == learned_.policy.policy;
+      const bool words = std::any_of(given_.begin(), given_.end(),
+                                     [](const EvaluatedMethod& method) { return method.served; });
       add(name,
           policy == Policy::kRouted
               ? "one expert's vector searches everything; abstains by margin and familiarity"
+          : policy == Policy::kMixed
+              ? "the experts' vectors by their probabilities search everything; abstains likewise"
               : "each collection under its own expert",
           without, router);
       add(name + " + prior",
-          "adds weight x log P(collection | query)" + std::string(served ? "; what is served" : ""),
+          std::string("adds weight x log P(collection | query)") +
+              (served ? words ? "; what is served, but for the words" : "; what is served" : ""),
           parameters, router);
+      if (!served) continue;
+      result_.served = name + " + prior";
+      served_policy_ = policies_.size() - 1;
     }
+    for (const EvaluatedMethod& method : given_)
+      if (method.served) result_.served = method.method;
   }
 
   void run_block(std::size_t first, std::size_t n) {
     const std::size_t dim = data_.dim, num_variants = variants_.size();
     std::vector<float> vectors(n * num_variants * dim);  // (n, variants, dim)
-    for (std::size_t i = 0; i < n; ++i) {
-      const float* plain = vector_of(data_, options_.split, queries_[first + i]);
-      for (std::size_t v = 0; v < num_variants; ++v) {
-        float* out = &vectors[(i * num_variants + v) * dim];
-        if (variants_[v].adapter != nullptr)
-          variants_[v].adapter->apply(plain, out);
-        else if (variants_[v].kind == Variant::Kind::kFusion)
-          fuse_experts(plain, &vectors[i * num_variants * dim], out);
-        else
-          std::copy_n(plain, dim, out);
-      }
-    }
+    for (std::size_t i = 0; i < n; ++i)
+      for (std::size_t v = 0; v < num_variants; ++v)
+        map_query(v, query_vector(first + i), &vectors[i * num_variants * dim],
+                  &vectors[(i * num_variants + v) * dim]);
     // found[c][i * num_variants + v]
     std::vector<std::vector<std::vector<ScoredDocument>>> found;
     for (const auto& collection : library_.collections)
@@ -184,11 +189,25 @@ class Evaluator {
     for (std::size_t i = 0; i < n; ++i) {
       const std::size_t q = first + i;
       for (std::size_t v = 0; v < num_variants; ++v)
-        of_variants_[q * num_variants + v] =
-            measure_variant(queries_[q], found, i * num_variants + v);
-      run_policies(q, {&vectors[i * num_variants * dim], num_variants * dim}, found,
-                   i * num_variants);
+        of_variants_[v].queries[q] = meter_.measure(queries_[q], found, i * num_variants + v);
+      statuses_[q] = run_policies(q, {&vectors[i * num_variants * dim], num_variants * dim}, found,
+                                  i * num_variants);
+      if (statuses_[q].ok()) statuses_[q] = run_given(q);
     }
+  }
+
+  const float* query_vector(std::size_t q) const {
+    return vector_of(data_, options_.split, queries_[q]);
+  }
+
+  // `done`: the vectors of the variants before v.
+  void map_query(std::size_t v, const float* plain, const float* done, float* out) const {
+    if (variants_[v].adapter != nullptr)
+      variants_[v].adapter->apply(plain, out);
+    else if (variants_[v].kind == Variant::Kind::kFusion)
+      fuse_experts(plain, done, out);
+    else
+      std::copy_n(plain, data_.dim, out);
   }
 
   // Each collection's vector (its expert's, or plain) by what the router gives the collection.
@@ -198,84 +217,10 @@ class Evaluator {
     learned_.router->probabilities(plain, weights);
     std::vector<const float*> vectors;
     for (const auto& name : known) {
-      const std::size_t c = position_of(name);
-      const bool is_here = c < names_.size() && names_[c] == name;
-      vectors.push_back(variants + (is_here ? variant_of_[c] : 0) * data_.dim);
+      const std::size_t c = meter_.position_of(name);
+      vectors.push_back(variants + (meter_.is_here(c, name) ? variant_of_[c] : 0) * data_.dim);
     }
     fuse(vectors, weights, data_.dim, out);
-  }
-
-  const QuerySet& split_of(QueryRef ref) const {
-    return data_.collections[ref.collection].splits[static_cast<std::size_t>(options_.split)];
-  }
-
-  Outcome measure_variant(QueryRef ref,
-                          const std::vector<std::vector<std::vector<ScoredDocument>>>& found,
-                          std::size_t at) const {
-    std::vector<MergedDocument> merged;
-    for (std::size_t c = 0; c < found.size(); ++c)
-      for (const auto& document : found[c][at]) merged.push_back({c, document});
-    const std::size_t kept = std::min(kDepth, merged.size());
-    std::partial_sort(
-        merged.begin(), merged.begin() + static_cast<std::ptrdiff_t>(kept), merged.end(),
-        [&](const MergedDocument& a, const MergedDocument& b) {
-          if (a.found.score != b.found.score) return a.found.score > b.found.score;
-          const auto& a_id = data_.collections[a.collection].document_ids[a.found.document];
-          const auto& b_id = data_.collections[b.collection].document_ids[b.found.document];
-          return a_id != b_id ? a_id < b_id : a.collection < b.collection;
-        });
-    merged.resize(kept);
-    const QuerySet& queries = split_of(ref);
-    std::vector<std::size_t> alone_ranks, merged_ranks;
-    for (std::uint32_t relevant : queries.relevant[ref.query]) {
-      const auto& alone = found[ref.collection][at];
-      alone_ranks.push_back(static_cast<std::size_t>(
-          std::find_if(alone.begin(), alone.end(),
-                       [&](const auto& document) { return document.document == relevant; }) -
-          alone.begin()));
-      if (alone_ranks.back() == alone.size()) alone_ranks.back() = kDepth;
-      merged_ranks.push_back(
-          static_cast<std::size_t>(std::find_if(merged.begin(), merged.end(),
-                                                [&](const MergedDocument& document) {
-                                                  return document.collection == ref.collection &&
-                                                         document.found.document == relevant;
-                                                }) -
-                                   merged.begin()));
-      if (merged_ranks.back() == merged.size()) merged_ranks.back() = kDepth;
-    }
-    return {metrics_of(alone_ranks, queries.gains[ref.query]),
-            metrics_of(merged_ranks, queries.gains[ref.query])};
-  }
-
-  Metrics measure_hits(QueryRef ref, const std::vector<index::Hit>& hits) const {
-    const QuerySet& queries = split_of(ref);
-    const CollectionData& collection = data_.collections[ref.collection];
-    std::vector<std::size_t> ranks;
-    for (std::uint32_t relevant : queries.relevant[ref.query]) {
-      const std::string& id = collection.document_ids[relevant];
-      std::size_t rank = 0;
-      while (rank < hits.size() &&
-             !(hits[rank].document_id == id && hits[rank].collection == collection.name))
-        ++rank;
-      ranks.push_back(rank < hits.size() ? rank : kDepth);
-    }
-    return metrics_of(ranks, queries.gains[ref.query]);
-  }
-
-  std::vector<index::Hit> hits_of(std::size_t c, const std::vector<ScoredDocument>& documents,
-                                  std::size_t k) const {
-    std::vector<index::Hit> hits(std::min(k, documents.size()));
-    for (std::size_t i = 0; i < hits.size(); ++i) {
-      hits[i].collection = names_[c];
-      hits[i].document_id = data_.collections[c].document_ids[documents[i].document];
-      hits[i].score = documents[i].score;
-    }
-    return hits;
-  }
-
-  std::size_t position_of(std::string_view collection) const {
-    return static_cast<std::size_t>(std::lower_bound(names_.begin(), names_.end(), collection) -
-                                    names_.begin());
   }
 
   PolicyInput input_for(const Router* router, const float* query) const {
@@ -288,35 +233,56 @@ class Evaluator {
     return input;
   }
 
-  void run_policies(std::size_t q, std::span<const float> vectors,
-                    const std::vector<std::vector<std::vector<ScoredDocument>>>& found,
-                    std::size_t at) {
+  Status run_policies(std::size_t q, std::span<const float> vectors,
+                      const std::vector<std::vector<std::vector<ScoredDocument>>>& found,
+                      std::size_t at) {
     const std::size_t dim = data_.dim;
     const QueryRef ref = queries_[q];
+    double flops = 0.0;
     // Vectors that a policy makes are those of the variants: their results are at hand.
     const auto search = [&](std::size_t only) -> CollectionSearch {
       return [&, only](std::string_view collection, std::span<const float> query,
                        std::size_t k) -> Result<std::vector<index::Hit>> {
-        const std::size_t c = position_of(collection);
+        const std::size_t c = meter_.position_of(collection);
         if (only != kEverything && c != only) return std::vector<index::Hit>();
+        if (only == kEverything) flops += scan_flops(data_.collections[c].passage_document.size());
         for (std::size_t v = 0; v < variants_.size() && k <= kDepth; ++v)
           if (std::memcmp(&vectors[v * dim], query.data(), dim * sizeof(float)) == 0)
-            return hits_of(c, found[c][at + v], k);
-        return hits_of(c, library_.collections[c].search(query.data(), 1, k)[0], k);
+            return meter_.hits_of(c, found[c][at + v], k);
+        return meter_.hits_of(c, library_.collections[c].search(query.data(), 1, k)[0], k);
       };
     };
     for (std::size_t p = 0; p < policies_.size(); ++p) {
       const PolicyInput input = input_for(policies_[p].router, vectors.data());
-      auto merged = run_policy(policies_[p].parameters, input, search(kEverything));
-      auto alone = run_policy(policies_[p].parameters, input, search(ref.collection));
-      if (!merged.ok() || !alone.ok()) {
-        statuses_[q] = merged.ok() ? alone.status() : merged.status();
-        return;
-      }
-      of_policies_[q * policies_.size() + p] = {measure_hits(ref, alone->hits),
-                                                measure_hits(ref, merged->hits)};
-      if (p + 1 == policies_.size()) retrieved_[q] = retrieves(input.query, *merged) ? 1 : 0;
+      flops = router_flops(policies_[p].router);
+      COLLEGIUM_ASSIGN_OR_RETURN(const auto merged,
+                                 run_policy(policies_[p].parameters, input, search(kEverything)));
+      COLLEGIUM_ASSIGN_OR_RETURN(
+          const auto alone, run_policy(policies_[p].parameters, input, search(ref.collection)));
+      std::set<std::string_view> experts;  // a map of the query for each
+      for (const RouteEntry& entry : merged.route.entries)
+        if (entry.searched_again) experts.insert(entry.expert);
+      policy_flops_[q * policies_.size() + p] =
+          flops + map_flops() * static_cast<double>(experts.size());
+      of_policies_[p].queries[q] = {meter_.measure(ref, alone.hits),
+                                    meter_.measure(ref, merged.hits)};
+      if (p + 1 == policies_.size()) retrieved_[q] = retrieves(input.query, merged) ? 1 : 0;
     }
+    return Status();
+  }
+
+  Status run_given(std::size_t q) {
+    const QueryRef ref = queries_[q];
+    const std::span<const float> vector{query_vector(q), data_.dim};
+    for (std::size_t m = 0; m < given_.size(); ++m) {
+      COLLEGIUM_ASSIGN_OR_RETURN(
+          const auto alone,
+          given_[m].rank(result_.queries[q], vector, std::span(&names_[ref.collection], 1)));
+      COLLEGIUM_ASSIGN_OR_RETURN(const auto merged,
+                                 given_[m].rank(result_.queries[q], vector, names_));
+      of_given_[m].queries[q] = {meter_.measure(ref, alone), meter_.measure(ref, merged)};
+    }
+    return Status();
   }
 
   bool retrieves(std::span<const float> query, const PolicyResult& searched) const {
@@ -328,184 +294,229 @@ class Evaluator {
     return outcome.decision != GateDecision::kInternal;
   }
 
-  EvaluationRow make_row(std::string method, std::string note,
-                         const std::function<Outcome(std::size_t)>& outcome) const {
-    EvaluationRow row;
-    row.method = std::move(method);
-    row.note = std::move(note);
-    std::map<std::string, double> counts;
-    for (std::size_t q = 0; q < queries_.size(); ++q) {
-      const std::string& name = names_[queries_[q].collection];
-      const Outcome value = outcome(q);
-      counts[name] += 1.0;
-      row.per_collection[name].ndcg_at_10 += value.alone.ndcg_at_10;
-      row.per_collection[name].recall_at_100 += value.alone.recall_at_100;
-      row.merged[name].ndcg_at_10 += value.merged.ndcg_at_10;
-      row.merged[name].recall_at_100 += value.merged.recall_at_100;
-    }
-    const auto finish = [&](std::map<std::string, Metrics>& view, Metrics& mean) {
-      for (auto& [name, metrics] : view) {
-        metrics.ndcg_at_10 /= counts[name];
-        metrics.recall_at_100 /= counts[name];
-        mean.ndcg_at_10 += metrics.ndcg_at_10 / static_cast<double>(view.size());
-        mean.recall_at_100 += metrics.recall_at_100 / static_cast<double>(view.size());
-      }
-    };
-    finish(row.per_collection, row.per_collection_mean);
-    finish(row.merged, row.merged_mean);
-    return row;
+  // ---- cost ----
+
+  double scan_flops(std::size_t rows) const {
+    return 2.0 * static_cast<double>(data_.dim) * static_cast<double>(rows);
+  }
+  double map_flops() const { return scan_flops(data_.dim); }
+  // Probabilities and familiarity.
+  double router_flops(const Router* router) const {
+    return router == nullptr ? 0.0 : 2.0 * scan_flops(router->collections().size());
   }
 
-  EvaluationRow variant_row(std::size_t v, std::string method, std::string note) const {
-    return make_row(std::move(method), std::move(note),
-                    [&](std::size_t q) { return of_variants_[q * variants_.size() + v]; });
+  Result<std::vector<index::Hit>> search_all(const float* query) const {
+    for (std::size_t c = 0; c < names_.size(); ++c)
+      (void)library_.collections[c].search(query, 1, kDepth);
+    return std::vector<index::Hit>();
   }
 
-  void add_variant_rows(Evaluation& result) const {
-    std::vector<EvaluationRow> experts;
+  // Milliseconds a query of `work(q)` over the sample; the first call is not counted.
+  Result<double> time(const std::function<Status(std::size_t)>& work) const {
+    const std::size_t sample = std::min(options_.timed_queries, queries_.size());
+    if (sample == 0) return 0.0;
+    COLLEGIUM_RETURN_IF_ERROR(work(0));
+    const auto start = std::chrono::steady_clock::now();
+    for (std::size_t i = 0; i < sample; ++i)
+      COLLEGIUM_RETURN_IF_ERROR(work(i * queries_.size() / sample));
+    const std::chrono::duration<double, std::milli> spent =
+        std::chrono::steady_clock::now() - start;
+    return spent.count() / static_cast<double>(sample);
+  }
+
+  Status add_costs(const core::ProgressCallback& progress) {
+    std::size_t done = 0;
+    const std::size_t total = variants_.size() + policies_.size() + given_.size();
+    const auto going_on = [&] { return core::report(progress, "time", done++, total); };
+    std::optional<double> of_a_map;  // any map costs the same
     for (std::size_t v = 0; v < variants_.size(); ++v) {
-      switch (variants_[v].kind) {
-        case Variant::Kind::kPlain:
-          result.rows.push_back(variant_row(v, "plain", "the encoder alone"));
-          break;
-        case Variant::Kind::kMultiTask:
-          result.rows.push_back(
-              variant_row(v, "multi-task", "one adapter trained on every collection's pairs"));
-          break;
-        case Variant::Kind::kExpert:
-          experts.push_back(
-              variant_row(v, "expert " + variants_[v].name, "everything under this expert"));
-          break;
-        case Variant::Kind::kNoise:
-        case Variant::Kind::kFusion:
-          break;
+      if (!going_on()) return Status::cancelled("evaluation");
+      const Variant& variant = variants_[v];
+      EvaluationCost& cost = of_variants_[v].cost;
+      const bool fusion = variant.kind == Variant::Kind::kFusion;
+      cost.flops = scan_flops(num_passages_) +
+                   map_flops() * (fusion ? static_cast<double>(experts_.size())
+                                  : variant.adapter != nullptr ? 1.0
+                                                               : 0.0) +
+                   (fusion ? router_flops(learned_.router.get()) : 0.0);
+      if (variant.adapter != nullptr && of_a_map.has_value()) {
+        cost.ms = *of_a_map;
+        continue;
       }
+      COLLEGIUM_ASSIGN_OR_RETURN(cost.ms, time([&](std::size_t q) {
+                                   std::vector<float> vectors(variants_.size() * data_.dim);
+                                   for (std::size_t i = fusion ? 0 : v; i <= v; ++i)
+                                     map_query(i, query_vector(q), vectors.data(),
+                                               &vectors[i * data_.dim]);
+                                   return search_all(&vectors[v * data_.dim]).status();
+                                 }));
+      if (variant.adapter != nullptr) of_a_map = cost.ms;
     }
-    result.rows.insert(result.rows.end(), experts.begin(), experts.end());
-    if (experts.empty()) return;
-    const auto alone = std::max_element(
-        experts.begin(), experts.end(), [](const EvaluationRow& a, const EvaluationRow& b) {
-          return a.per_collection_mean.ndcg_at_10 < b.per_collection_mean.ndcg_at_10;
-        });
-    const auto merged = std::max_element(
-        experts.begin(), experts.end(), [](const EvaluationRow& a, const EvaluationRow& b) {
-          return a.merged_mean.ndcg_at_10 < b.merged_mean.ndcg_at_10;
-        });
-    EvaluationRow best = *alone;
-    best.merged = merged->merged;
-    best.merged_mean = merged->merged_mean;
-    best.method = "best constant";
-    best.note = "chosen on this very split: " + alone->method + "; merged: " + merged->method;
-    result.rows.push_back(std::move(best));
-    result.rows.push_back(make_row("random", "an expert drawn for each query", [&](std::size_t q) {
-      core::Random random(core::derive_seed(options_.seed, 1000000 + q));
-      return of_variants_[q * variants_.size() + experts_[random.below(experts_.size())]];
-    }));
-  }
-
-  void add_baseline_rows(Evaluation& result) const {
-    if (nearest_.has_value())
-      result.rows.push_back(make_row(
-          "nearest neighbour", "the expert of the collection that the nearest training query is of",
-          [&](std::size_t q) {
-            const std::size_t c = nearest_->choose(vector_of(data_, options_.split, queries_[q]));
-            return of_variants_[q * variants_.size() + variant_of_[c]];
+    const CollectionSearch search = everything_search();
+    for (std::size_t p = 0; p < policies_.size(); ++p) {
+      if (!going_on()) return Status::cancelled("evaluation");
+      EvaluationCost& cost = of_policies_[p].cost;
+      for (std::size_t q = 0; q < queries_.size(); ++q)
+        cost.flops +=
+            policy_flops_[q * policies_.size() + p] / static_cast<double>(queries_.size());
+      COLLEGIUM_ASSIGN_OR_RETURN(
+          cost.ms, time([&](std::size_t q) {
+            return run_policy(policies_[p].parameters,
+                              input_for(policies_[p].router, query_vector(q)), search)
+                .status();
           }));
-    if (variants_.back().kind == Variant::Kind::kFusion)
-      result.rows.push_back(
-          variant_row(variants_.size() - 1, "soft fusion",
-                      "everything under the experts' vectors averaged by the router's P"));
+    }
+    for (std::size_t m = 0; m < given_.size(); ++m) {
+      if (!going_on()) return Status::cancelled("evaluation");
+      // What is served is the policy with words, which count none.
+      of_given_[m].cost.flops =
+          given_[m].served ? of_policies_[served_policy_].cost.flops : given_[m].flops;
+      COLLEGIUM_ASSIGN_OR_RETURN(of_given_[m].cost.ms, time([&](std::size_t q) {
+                                   return given_[m]
+                                       .rank(result_.queries[q], {query_vector(q), data_.dim},
+                                             names_)
+                                       .status();
+                                 }));
+    }
+    return Status();
   }
 
-  void add_oracle_rows(Evaluation& result) const {
-    if (experts_.empty()) return;
-    // Per set: after the fact, by collection and view; plain wins ties.
-    std::vector<EvaluationRow> candidates{*result.row("plain")};
-    for (const auto& row : result.rows)
-      if (row.method.rfind("expert ", 0) == 0) candidates.push_back(row);
-    EvaluationRow per_set = candidates.front();
-    per_set.method = "oracle per set";
-    per_set.note = "the best of plain and experts for each collection, after the fact";
-    for (auto view : {&EvaluationRow::per_collection, &EvaluationRow::merged}) {
-      Metrics mean;
-      for (auto& [name, metrics] : per_set.*view) {
-        for (const auto& candidate : candidates)
-          if ((candidate.*view).at(name).ndcg_at_10 > metrics.ndcg_at_10)
-            metrics = (candidate.*view).at(name);
-        const auto n = static_cast<double>((per_set.*view).size());
-        mean.ndcg_at_10 += metrics.ndcg_at_10 / n;
-        mean.recall_at_100 += metrics.recall_at_100 / n;
-      }
-      (view == &EvaluationRow::merged ? per_set.merged_mean : per_set.per_collection_mean) = mean;
+  CollectionSearch everything_search() const {
+    return [this](std::string_view collection, std::span<const float> query,
+                  std::size_t k) -> Result<std::vector<index::Hit>> {
+      const std::size_t c = meter_.position_of(collection);
+      return meter_.hits_of(c, library_.collections[c].search(query.data(), 1, k)[0], k);
+    };
+  }
+
+  // ---- rows ----
+
+  MethodOutcomes choose(std::string method, std::string note, EvaluationCost cost,
+                        const std::function<const Outcome&(std::size_t)>& outcome) const {
+    MethodOutcomes result{std::move(method), std::move(note), {}, cost};
+    for (std::size_t q = 0; q < queries_.size(); ++q) result.queries.push_back(outcome(q));
+    return result;
+  }
+
+  std::vector<const MethodOutcomes*> plain_and(Variant::Kind kind) const {
+    std::vector<const MethodOutcomes*> methods{&of_variants_[0]};
+    for (std::size_t v = 1; v < variants_.size(); ++v)
+      if (variants_[v].kind == kind) methods.push_back(&of_variants_[v]);
+    return methods;
+  }
+
+  std::vector<MethodOutcomes> all_methods() const {
+    const std::vector<const MethodOutcomes*> candidates = plain_and(Variant::Kind::kExpert);
+    std::vector<MethodOutcomes> methods{of_variants_[0]};
+    for (std::size_t v = 1; v < variants_.size(); ++v)
+      if (variants_[v].kind == Variant::Kind::kMultiTask ||
+          variants_[v].kind == Variant::Kind::kExpert)
+        methods.push_back(of_variants_[v]);
+    if (!experts_.empty()) {
+      methods.push_back(best_constant(result_, std::span(candidates).subspan(1)));
+      methods.push_back(
+          choose("random", "an expert drawn for each query", of_variants_[experts_[0]].cost,
+                 [&](std::size_t q) -> const Outcome& {
+                   core::Random random(core::derive_seed(options_.seed, 1000000 + q));
+                   return of_variants_[experts_[random.below(experts_.size())]].queries[q];
+                 }));
     }
-    result.rows.push_back(std::move(per_set));
-    result.rows.push_back(best_of(Variant::Kind::kExpert, "oracle per query",
-                                  "the best of plain and experts for each query, after the fact: "
-                                  "read it beside its noise control"));
+    methods.insert(methods.end(), of_policies_.begin(), of_policies_.end());
+    if (nearest_.has_value()) {
+      EvaluationCost cost = of_variants_[experts_[0]].cost;
+      cost.flops += scan_flops(nearest_->size());
+      methods.push_back(choose(
+          "nearest neighbour", "the expert of the collection that the nearest training query is of",
+          cost, [&](std::size_t q) -> const Outcome& {
+            return of_variants_[variant_of_[nearest_->choose(query_vector(q))]].queries[q];
+          }));
+    }
+    if (variants_.back().kind == Variant::Kind::kFusion) methods.push_back(of_variants_.back());
+    methods.insert(methods.end(), of_given_.begin(), of_given_.end());
+    if (experts_.empty()) return methods;
+    methods.push_back(oracle_per_set(result_, candidates));
+    methods.push_back(oracle_per_query(candidates, "oracle per query",
+                                       "the best of plain and experts for each query, after the "
+                                       "fact: read it beside its noise control"));
     double norm = 0.0;
     for (const auto& map : noise_maps_)
       norm += map.distance_from_identity() / static_cast<double>(noise_maps_.size());
     char size[32];
     std::snprintf(size, sizeof size, "%.3f", norm);
-    result.rows.push_back(best_of(Variant::Kind::kNoise, "noise control",
-                                  "the same over plain and " + std::to_string(noise_maps_.size()) +
-                                      " random maps, of the adapters' mean norm " + size +
-                                      ": luck alone"));
+    methods.push_back(
+        oracle_per_query(plain_and(Variant::Kind::kNoise), "noise control",
+                         "the same over plain and " + std::to_string(noise_maps_.size()) +
+                             " random maps, of the adapters' mean norm " + size + ": luck alone"));
+    return methods;
   }
 
-  EvaluationRow best_of(Variant::Kind kind, std::string method, std::string note) const {
-    return make_row(std::move(method), std::move(note), [&](std::size_t q) {
-      Outcome best = of_variants_[q * variants_.size()];
-      for (std::size_t v = 1; v < variants_.size(); ++v) {
-        if (variants_[v].kind != kind) continue;
-        const Outcome& other = of_variants_[q * variants_.size() + v];
-        if (other.alone.ndcg_at_10 > best.alone.ndcg_at_10) best.alone = other.alone;
-        if (other.merged.ndcg_at_10 > best.merged.ndcg_at_10) best.merged = other.merged;
-      }
-      return best;
-    });
+  std::vector<FirstChoice> choices_of(const Router& router) const {
+    std::vector<FirstChoice> choices;
+    for (std::size_t q = 0; q < queries_.size(); ++q)
+      choices.push_back(first_choice(router, query_vector(q)));
+    return choices;
   }
 
-  void add_router_accuracy(Evaluation& result) const {
+  Status add_routers() {
     for (const auto& router : learned_.routers) {
-      std::vector<double> right(queries_.size(), 0.0);
-      std::vector<float> probabilities(router->collections().size());
+      const std::vector<FirstChoice> choices = choices_of(*router);
+      std::vector<ChoiceOutcome> outcomes;
       for (std::size_t q = 0; q < queries_.size(); ++q) {
-        router->probabilities(vector_of(data_, options_.split, queries_[q]), probabilities);
-        const auto top = std::max_element(probabilities.begin(), probabilities.end());
-        if (router->collections()[static_cast<std::size_t>(top - probabilities.begin())] ==
-            names_[queries_[q].collection])
-          right[q] = 1.0;
+        const std::string& chosen = router->collections()[choices[q].collection];
+        const std::size_t c = meter_.position_of(chosen);
+        const std::size_t v = meter_.is_here(c, chosen) ? variant_of_[c] : 0;
+        outcomes.push_back({&of_variants_[v].queries[q], &of_variants_[0].queries[q]});
       }
-      result.router_accuracy.emplace(std::string(router->kind()),
-                                     macro_mean(queries_, right, names_.size()));
+      COLLEGIUM_ASSIGN_OR_RETURN(auto report, report_router(*router, result_, choices, outcomes));
+      result_.routers.push_back(std::move(report));
     }
+    return Status();
   }
 
-  Status add_gate(Evaluation& result) const {
+  void add_worst() {
+    const MethodOutcomes* served = nullptr;
+    for (const auto* group : {&of_policies_, &of_given_})
+      for (const MethodOutcomes& method : *group)
+        if (method.method == result_.served) served = &method;
+    if (served == nullptr || options_.worst == 0) return;
+    const std::vector<const MethodOutcomes*> candidates = plain_and(Variant::Kind::kExpert);
+    std::vector<FirstChoice> choices;
+    if (learned_.router != nullptr) choices = choices_of(*learned_.router);
+    result_.worst =
+        worst_queries({data_, queries_, *served, candidates, learned_.router.get(), choices},
+                      result_, options_.worst);
+  }
+
+  Status add_gate() {
     if (!learned_.gate.fitted()) return Status();
     const auto& negatives = data_.negatives[static_cast<std::size_t>(options_.split)];
     const std::size_t num_negatives = negatives.size() / data_.dim;
-    const CollectionSearch search = [&](std::string_view collection, std::span<const float> query,
-                                        std::size_t k) -> Result<std::vector<index::Hit>> {
-      const std::size_t c = position_of(collection);
-      return hits_of(c, library_.collections[c].search(query.data(), 1, k)[0], k);
-    };
+    const CollectionSearch search = everything_search();
     double kept = 0.0, saved = 0.0;
     for (char retrieved : retrieved_) kept += retrieved != 0 ? 1.0 : 0.0;
     for (std::size_t i = 0; i < num_negatives; ++i) {
-      const float* query = &negatives[i * data_.dim];
-      PolicyInput input = input_for(learned_.router.get(), query);
+      PolicyInput input = input_for(learned_.router.get(), &negatives[i * data_.dim]);
       input.k = kGateDepth;
       COLLEGIUM_ASSIGN_OR_RETURN(const auto searched, run_policy(learned_.policy, input, search));
       saved += retrieves(input.query, searched) ? 0.0 : 1.0;
     }
     const auto positives = static_cast<double>(retrieved_.size());
-    result.gate_examples = retrieved_.size() + num_negatives;
-    result.gate_accuracy = (kept + saved) / static_cast<double>(result.gate_examples);
-    result.gate_recall = kept / positives;
-    result.gate_specificity = num_negatives > 0 ? saved / static_cast<double>(num_negatives) : 0.0;
+    result_.gate_examples = retrieved_.size() + num_negatives;
+    result_.gate_accuracy = (kept + saved) / static_cast<double>(result_.gate_examples);
+    result_.gate_recall = kept / positives;
+    result_.gate_specificity = num_negatives > 0 ? saved / static_cast<double>(num_negatives) : 0.0;
     return Status();
+  }
+
+  Result<Evaluation> collect() {
+    BootstrapOptions bootstrap;
+    bootstrap.resamples = options_.resamples;
+    bootstrap.seed = options_.seed;
+    COLLEGIUM_RETURN_IF_ERROR(add_routers());
+    add_worst();
+    COLLEGIUM_RETURN_IF_ERROR(add_gate());
+    COLLEGIUM_RETURN_IF_ERROR(add_rows(result_, all_methods(), bootstrap));
+    return std::move(result_);
   }
 
   static constexpr std::size_t kEverything = static_cast<std::size_t>(-1);
@@ -513,19 +524,24 @@ class Evaluator {
   const LearningData& data_;
   const Learned& learned_;
   const EvaluateOptions& options_;
+  const std::span<const EvaluatedMethod> given_;
   PackedLibrary library_;
-  std::vector<std::string> names_;
+  const RankingMeter meter_;
+  const std::vector<std::string>& names_;
+  std::size_t num_passages_ = 0;
   std::vector<QueryRef> queries_;
   std::vector<Variant> variants_;        // plain is the first, soft fusion the last if it is there
   std::vector<std::size_t> experts_;     // positions in variants_
   std::vector<std::size_t> variant_of_;  // by collection: its expert's position, or plain's
   std::vector<core::HeadAdapter> noise_maps_;
   std::optional<NearestQuery> nearest_;
-  std::vector<PolicyRow> policies_;   // the last is what is served, or its like
-  std::vector<Outcome> of_variants_;  // (queries, variants)
-  std::vector<Outcome> of_policies_;  // (queries, policies)
+  std::vector<PolicyRow> policies_;  // the last is what is served, or its like
+  std::size_t served_policy_ = 0;    // in policies_
+  std::vector<MethodOutcomes> of_variants_, of_policies_, of_given_;  // parallel to each
+  std::vector<double> policy_flops_;                                  // (queries, policies)
   std::vector<Status> statuses_;
   std::vector<char> retrieved_;  // by query: what the gate decided
+  Evaluation result_;
 };
 
 }  // namespace
@@ -535,7 +551,9 @@ Status EvaluateOptions::validate() const {
     return Status::invalid_argument("EvaluateOptions.split is " +
                                     std::to_string(static_cast<int>(split)) +
                                     ", must be train, dev or test");
-  return Status();
+  BootstrapOptions bootstrap;
+  bootstrap.resamples = resamples;
+  return bootstrap.validate();
 }
 
 const EvaluationRow* Evaluation::row(std::string_view method) const noexcept {
@@ -545,8 +563,8 @@ const EvaluationRow* Evaluation::row(std::string_view method) const noexcept {
 }
 
 Result<Evaluation> evaluate(const LearningData& data, const Learned& learned,
-                            const EvaluateOptions& options,
-                            const core::ProgressCallback& progress) {
+                            const EvaluateOptions& options, const core::ProgressCallback& progress,
+                            std::span<const EvaluatedMethod> methods) {
   COLLEGIUM_RETURN_IF_ERROR(options.validate());
   COLLEGIUM_ASSIGN_OR_RETURN(auto library, pack_library(data));
   for (const auto& [name, trained] : learned.adapters)
@@ -554,11 +572,10 @@ Result<Evaluation> evaluate(const LearningData& data, const Learned& learned,
       return Status::invalid_argument("adapter '" + name + "' has dim " +
                                       std::to_string(trained.adapter.dim()) + ", the library has " +
                                       std::to_string(data.dim));
-  Evaluator evaluator(data, learned, options, std::move(library));
+  Evaluator evaluator(data, learned, options, methods, std::move(library));
   if (evaluator.num_queries() == 0)
     return Status::failed_precondition("evaluation: the split has no judged queries");
-  COLLEGIUM_RETURN_IF_ERROR(evaluator.run(progress));
-  return evaluator.collect();
+  return evaluator.run(progress);
 }
 
 }  // namespace collegium::router

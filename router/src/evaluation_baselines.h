@@ -28,6 +28,7 @@ class NearestQuery {
  public:
   // None where the data have no training queries. `data` is checked (pack_library).
   static std::optional<NearestQuery> create(const LearningData& data);
+  std::size_t size() const noexcept { return collection_.size(); }
   // Position among data.collections. Of equally near ones the first in (collection, query).
   std::size_t choose(const float* query) const;
 

@@ -182,12 +182,19 @@ Status fit_routers(const LearningData& data, const PackedLibrary& library,
   const std::vector<float> centroids = document_centroids(data);
   const RouterExamples train = source_examples(data, kTrain, centroids);
   const RouterExamples dev = source_examples(data, kDev, centroids);
-  COLLEGIUM_ASSIGN_OR_RETURN(auto linear, fit_linear_router(train, dev));
-  COLLEGIUM_ASSIGN_OR_RETURN(auto by_source, fit_pilot_router(train, dev, "pilots-source"));
+  COLLEGIUM_ASSIGN_OR_RETURN(auto linear, fit_router("linear", train, dev));
+  COLLEGIUM_ASSIGN_OR_RETURN(auto by_source, fit_router("pilots-source", train, dev));
   COLLEGIUM_ASSIGN_OR_RETURN(
       auto by_winner,
-      fit_pilot_router(winner_examples(data, library, learned, centroids), dev, "pilots-winner"));
+      fit_router("pilots-winner", winner_examples(data, library, learned, centroids), dev));
   learned.routers = {linear, by_source, by_winner};
+  // The other kinds are fitted when one is asked for.
+  const auto fitted = [&](const auto& router) { return router->kind() == options.router; };
+  if (options.router != "auto" &&
+      std::none_of(learned.routers.begin(), learned.routers.end(), fitted)) {
+    COLLEGIUM_ASSIGN_OR_RETURN(auto asked, fit_router(options.router, train, dev));
+    learned.routers.push_back(std::move(asked));
+  }
   double best = -1.0;
   for (const auto& router : learned.routers) {
     const double accuracy = routing_accuracy(*router, dev);
@@ -311,16 +318,21 @@ Split split_of_document(std::string_view document_id) noexcept {
 Status LearnOptions::validate() const {
   COLLEGIUM_RETURN_IF_ERROR(adapter.validate());
   COLLEGIUM_RETURN_IF_ERROR(gate.validate());
-  for (const char* known : {"auto", "linear", "pilots-source", "pilots-winner"})
+  std::string allowed = "'auto'";
+  if (router == "auto") return Status();
+  for (std::string_view known : router_kinds()) {
     if (router == known) return Status();
-  return Status::invalid_argument("LearnOptions.router is '" + router +
-                                  "', must be 'auto', 'linear', 'pilots-source' or "
-                                  "'pilots-winner'");
+    allowed += ", '" + std::string(known) + "'";
+  }
+  return Status::invalid_argument("LearnOptions.router is '" + router + "', must be one of " +
+                                  allowed);
 }
 
-Result<Learned> learn(const LearningData& data, const LearnOptions& options,
-                      const std::map<std::string, core::TrainedHeadAdapter>& kept,
-                      const core::ProgressCallback& progress) {
+Result<Learned> learn(
+    const LearningData& data, const LearnOptions& options,
+    const std::map<std::string, core::TrainedHeadAdapter>& kept,
+    const core::ProgressCallback& progress,
+    const std::function<Status(const std::string&, const core::TrainedHeadAdapter&)>& on_trained) {
   COLLEGIUM_RETURN_IF_ERROR(options.validate());
   COLLEGIUM_ASSIGN_OR_RETURN(const PackedLibrary library, pack_library(data));
   Learned learned;
@@ -340,7 +352,8 @@ Result<Learned> learn(const LearningData& data, const LearnOptions& options,
                                  judged(collection.splits[kTrain]), judged(collection.splits[kDev]),
                                  options.adapter, renamed(progress, "train " + collection.name));
     if (!trained.ok()) return trained.status().with_context("collection '" + collection.name + "'");
-    learned.adapters.emplace(collection.name, std::move(trained).value());
+    const auto at = learned.adapters.emplace(collection.name, std::move(trained).value()).first;
+    if (on_trained) COLLEGIUM_RETURN_IF_ERROR(on_trained(at->first, at->second));
   }
   if (options.multi_task) {
     COLLEGIUM_ASSIGN_OR_RETURN(learned.multi_task, train_multi_task(data, options, progress));

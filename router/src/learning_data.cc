@@ -4,6 +4,8 @@
 #include <cmath>
 #include <functional>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 
 #include "sampling.h"
 
@@ -47,6 +49,20 @@ Status check_queries(const QuerySet& queries, std::size_t dim, std::size_t docum
   return Status();
 }
 
+// What was trained on must not choose or measure.
+Status check_splits(const CollectionData& collection) {
+  std::unordered_map<std::string_view, std::size_t> split_of;
+  for (std::size_t split = 0; split < collection.splits.size(); ++split)
+    for (const std::string& id : collection.splits[split].ids) {
+      const auto [at, added] = split_of.emplace(id, split);
+      if (!added && at->second != split)
+        return Status::invalid_argument("collection '" + collection.name + "': query '" + id +
+                                        "' is in " + kSplitNames[at->second] + " and in " +
+                                        kSplitNames[split]);
+    }
+  return Status();
+}
+
 }  // namespace
 
 Result<PackedLibrary> pack_library(const LearningData& data) {
@@ -64,6 +80,7 @@ Result<PackedLibrary> pack_library(const LearningData& data) {
       COLLEGIUM_RETURN_IF_ERROR(
           check_queries(collection.splits[split], data.dim, collection.document_ids.size(),
                         "collection '" + collection.name + "', " + kSplitNames[split]));
+    COLLEGIUM_RETURN_IF_ERROR(check_splits(collection));
   }
   for (std::size_t split = 0; split < data.negatives.size(); ++split) {
     const std::string who = std::string("negatives, ") + kSplitNames[split];

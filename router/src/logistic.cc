@@ -4,9 +4,10 @@
 #include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>
-#include <deque>
+#include <functional>
 
 #include "collegium/core/thread_pool.h"
+#include "lbfgs.h"
 
 namespace collegium::router {
 namespace {
@@ -14,13 +15,11 @@ namespace {
 using RowMatrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 constexpr std::size_t kChunk = 512;  // rows; the unit of parallel work, so sums have one order
-constexpr std::size_t kMemory = 10;  // of L-BFGS
-constexpr double kTolerance = 1e-5;  // of the gradient's largest component
 
 // Parameters are (classes, dim + 1): weights, then the bias, class by class.
-class Objective {
+class SoftmaxLoss {
  public:
-  explicit Objective(const LogisticProblem& problem) : problem_(problem) {
+  explicit SoftmaxLoss(const LogisticProblem& problem) : problem_(problem) {
     for (double weight : problem.weights) total_ += weight;
     chunks_ = (problem.labels.size() + kChunk - 1) / kChunk;
   }
@@ -28,6 +27,7 @@ class Objective {
 
   double operator()(const Eigen::VectorXd& parameters, Eigen::VectorXd& gradient) const {
     const std::size_t dim = problem_.dim, classes = problem_.classes;
+    const auto smoothing = static_cast<float>(problem_.label_smoothing);
     RowMatrix weight(classes, dim);
     Eigen::VectorXf bias(classes);
     for (std::size_t c = 0; c < classes; ++c) {
@@ -50,12 +50,13 @@ class Objective {
         const std::uint32_t label = problem_.labels[first + i];
         const double sample_weight = problem_.weights[first + i];
         const float top = row.maxCoeff();
-        const float own = row[label];
+        const float own = (1.0f - smoothing) * row[label] + smoothing * row.mean();
         row = (row.array() - top).exp();
         const float sum = row.sum();
         loss += sample_weight * (std::log(static_cast<double>(sum)) + top - own);
         row /= sum;
-        row[label] -= 1.0f;
+        row[label] -= 1.0f - smoothing;
+        if (smoothing > 0.0f) row.array() -= smoothing / static_cast<float>(classes);
         row *= static_cast<float>(sample_weight);
       }
       losses[chunk] = loss;
@@ -88,66 +89,13 @@ class Objective {
   std::size_t chunks_ = 0;
 };
 
-// The two-loop recursion of Nocedal (1980).
-Eigen::VectorXd direction(const Eigen::VectorXd& gradient,
-                          const std::deque<std::pair<Eigen::VectorXd, Eigen::VectorXd>>& memory) {
-  Eigen::VectorXd q = -gradient;
-  std::vector<double> alphas(memory.size());
-  for (std::size_t i = memory.size(); i-- > 0;) {
-    const auto& [step, change] = memory[i];
-    alphas[i] = step.dot(q) / change.dot(step);
-    q -= alphas[i] * change;
-  }
-  if (!memory.empty()) {
-    const auto& [step, change] = memory.back();
-    q *= step.dot(change) / change.squaredNorm();
-  }
-  for (std::size_t i = 0; i < memory.size(); ++i) {
-    const auto& [step, change] = memory[i];
-    q += (alphas[i] - change.dot(q) / change.dot(step)) * step;
-  }
-  return q;
-}
-
 }  // namespace
 
 LogisticModel fit_logistic(const LogisticProblem& problem) {
-  const Objective objective(problem);
+  const SoftmaxLoss objective(problem);
   const auto size = static_cast<Eigen::Index>(objective.size());
-  Eigen::VectorXd parameters = Eigen::VectorXd::Zero(size);
-  Eigen::VectorXd gradient(size), next_gradient(size);
-  double loss = objective(parameters, gradient);
-  std::deque<std::pair<Eigen::VectorXd, Eigen::VectorXd>> memory;
-  for (std::size_t i = 0; i < problem.max_iterations; ++i) {
-    if (gradient.lpNorm<Eigen::Infinity>() < kTolerance) break;
-    Eigen::VectorXd move = direction(gradient, memory);
-    double slope = move.dot(gradient);
-    if (!(slope < 0.0)) {  // rounding spoiled the memory
-      memory.clear();
-      move = -gradient;
-      slope = -gradient.squaredNorm();
-    }
-    double length = 1.0, next_loss = loss;
-    if (memory.empty()) length = 1.0 / std::max(1.0, std::sqrt(-slope));
-    Eigen::VectorXd next;
-    bool found = false;
-    for (int halving = 0; halving < 30 && !found; ++halving, length *= 0.5) {
-      next = parameters + length * move;
-      next_loss = objective(next, next_gradient);
-      found = next_loss <= loss + 1e-4 * length * slope;  // Armijo
-    }
-    if (!found) break;  // as far as single precision goes
-    Eigen::VectorXd step = next - parameters, change = next_gradient - gradient;
-    if (step.dot(change) > 1e-12 * change.squaredNorm()) {
-      memory.emplace_back(std::move(step), std::move(change));
-      if (memory.size() > kMemory) memory.pop_front();
-    }
-    const bool stalled = loss - next_loss < 1e-9 * std::max(1.0, std::abs(loss));
-    parameters = next;
-    gradient = next_gradient;
-    loss = next_loss;
-    if (stalled) break;
-  }
+  const Eigen::VectorXd parameters =
+      minimize(std::cref(objective), Eigen::VectorXd::Zero(size), problem.max_iterations);
   LogisticModel model;
   for (std::size_t c = 0; c < problem.classes; ++c) {
     for (std::size_t d = 0; d < problem.dim; ++d)

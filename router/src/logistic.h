@@ -16,6 +16,7 @@ struct LogisticProblem {
   std::size_t classes = 0;
   double l2 = 1e-3;  // of |W|^2 / 2, against the weighted mean loss; biases are free
   std::size_t max_iterations = 200;
+  double label_smoothing = 0.0;  // [0, 1): of every target, spread evenly over the classes
 };
 
 struct LogisticModel {

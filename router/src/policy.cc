@@ -150,6 +150,25 @@ Status run_bound(const PolicyParameters& parameters, const PolicyInput& input,
   return Status();
 }
 
+// The mean of the experts' query vectors by probability, of length 1 (0 stays 0).
+std::vector<float> mixed(const PolicyInput& input, std::span<const double> probabilities) {
+  const std::size_t dim = input.query.size();
+  std::vector<double> sum(dim, 0.0);
+  for (std::size_t c = 0; c < input.collections.size(); ++c) {
+    const core::HeadAdapter* expert = expert_of(input, input.collections[c]);
+    std::vector<float> own(input.query.begin(), input.query.end());
+    if (expert != nullptr) own = mapped(*expert, input.query);
+    for (std::size_t d = 0; d < dim; ++d) sum[d] += probabilities[c] * double{own[d]};
+  }
+  double square = 0.0;
+  for (double value : sum) square += value * value;
+  const double scale = square > 0.0 ? 1.0 / std::sqrt(square) : 0.0;
+  std::vector<float> result;
+  for (double value : sum) result.push_back(static_cast<float>(value * scale));
+  return result;
+}
+
+// routed and mixed.
 Status run_routed(const PolicyParameters& parameters, const PolicyInput& input,
                   const CollectionSearch& search, Searched searched, std::size_t depth,
                   PolicyResult& result) {
@@ -172,17 +191,21 @@ Status run_routed(const PolicyParameters& parameters, const PolicyInput& input,
     route.abstained = true;
     route.reason = "abstained to the plain encoder: familiarity " + rounded(route.familiarity) +
                    " below " + rounded(parameters.min_familiarity);
+  } else if (parameters.policy == Policy::kMixed) {
+    route.reason = "everything under the experts' query vectors, averaged by probability";
   } else if (expert == nullptr) {
     route.reason = "plainly: " + input.collections[first] + " has no expert";
   } else {
     route.reason = "everything under the expert of " + input.collections[first];
   }
-  const bool mapped_all = !route.abstained && expert != nullptr;
+  const bool mixes = parameters.policy == Policy::kMixed;
+  const bool mapped_all = !route.abstained && (mixes || expert != nullptr);
+  const std::string name = mixes ? "mixture" : input.collections[first];
   // Who searched a collection is one for all of them here, and may be another than its own expert.
-  for (RouteEntry& entry : route.entries)
-    entry.expert = mapped_all ? input.collections[first] : std::string("plain");
+  for (RouteEntry& entry : route.entries) entry.expert = mapped_all ? name : std::string("plain");
   if (mapped_all) {
-    const std::vector<float> query = mapped(*expert, input.query);
+    const std::vector<float> query =
+        mixes ? mixed(input, searched.probabilities) : mapped(*expert, input.query);
     for (std::size_t c = 0; c < n; ++c) {
       COLLEGIUM_ASSIGN_OR_RETURN(searched.plain[c], search(input.collections[c], query, depth));
       ++result.searches;
@@ -199,14 +222,23 @@ Status run_routed(const PolicyParameters& parameters, const PolicyInput& input,
 }  // namespace
 
 std::string_view policy_name(Policy policy) noexcept {
-  return policy == Policy::kBound ? "bound" : "routed";
+  switch (policy) {
+    case Policy::kBound:
+      return "bound";
+    case Policy::kRouted:
+      return "routed";
+    case Policy::kMixed:
+      return "mixed";
+  }
+  return "unknown";
 }
 
 Result<Policy> parse_policy(std::string_view name) {
   if (name == "bound") return Policy::kBound;
   if (name == "routed") return Policy::kRouted;
+  if (name == "mixed") return Policy::kMixed;
   return Status::invalid_argument("policy '" + std::string(name) +
-                                  "', must be 'bound' or 'routed'");
+                                  "', must be 'bound', 'routed' or 'mixed'");
 }
 
 Status PolicyParameters::validate() const {

@@ -3,280 +3,135 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
-#include "collegium/core/experts/packed_vectors.h"
-#include "logistic.h"
-#include "payload.h"
+#include "routers/kinds.h"
 
 namespace collegium::router {
 namespace {
 
-constexpr std::size_t kQuantiles = 101;
-constexpr std::size_t kMaxCollections = 100000;
+constexpr std::array<std::string_view, 8> kKinds = {"linear",        "mlp",      "pilots-source",
+                                                    "pilots-winner", "nearest",  "utterances",
+                                                    "two-step",      "gaussians"};
+constexpr core::FileKind kRouterWithEncoder{"routerx", 1};
 
-// Scores that are linear in the query, made probabilities by a softmax: what both the classifier
-// and the pilots come down to (a mean similarity to pilots is a similarity to their mean).
-class AffineRouter final : public Router {
- public:
-  struct Parts {
-    std::string kind;
-    std::size_t dim = 0;
-    std::vector<std::string> collections;
-    std::vector<float> weight;      // (collections, dim), the temperature divided in
-    std::vector<float> bias;        // (collections,)
-    std::vector<float> prototypes;  // (collections, dim) unit vectors, for familiarity
-    std::vector<float> nearness;    // (kQuantiles,) ascending, of the training queries
-  };
+bool known_kind(std::string_view kind) {
+  return std::find(kKinds.begin(), kKinds.end(), kind) != kKinds.end();
+}
 
-  static Result<std::shared_ptr<const Router>> create(Parts parts) {
-    COLLEGIUM_ASSIGN_OR_RETURN(auto packed, core::PackedVectors::create(parts.weight, parts.dim));
-    return std::shared_ptr<const Router>(new AffineRouter(std::move(parts), std::move(packed)));
-  }
-
-  std::string_view kind() const noexcept override { return parts_.kind; }
-  std::size_t dim() const noexcept override { return parts_.dim; }
-  const std::vector<std::string>& collections() const noexcept override {
-    return parts_.collections;
-  }
-
-  void probabilities(const float* query, std::span<float> out) const noexcept override {
-    const std::size_t n = parts_.collections.size();
-    packed_.scores(query, 1, out.data(), n);
-    for (std::size_t c = 0; c < n; ++c) out[c] += parts_.bias[c];
-    const float top = *std::max_element(out.begin(), out.begin() + n);
-    double sum = 0.0;
-    for (std::size_t c = 0; c < n; ++c) sum += out[c] = std::exp(out[c] - top);
-    for (std::size_t c = 0; c < n; ++c) out[c] = static_cast<float>(out[c] / sum);
-  }
-
-  float familiarity(const float* query) const noexcept override {
-    const float near = nearest(parts_.prototypes, parts_.dim, query);
-    const auto above = std::upper_bound(parts_.nearness.begin(), parts_.nearness.end(), near);
-    if (above == parts_.nearness.begin()) return 0.0f;
-    if (above == parts_.nearness.end()) return 1.0f;
-    const float low = *(above - 1), high = *above;
-    const auto position = static_cast<float>(above - 1 - parts_.nearness.begin());
-    return (position + (near - low) / (high - low)) / static_cast<float>(kQuantiles - 1);
-  }
-
-  std::vector<std::byte> serialize() const override {
-    PayloadWriter out;
-    out.text(parts_.kind);
-    out.number(static_cast<std::uint32_t>(parts_.dim));
-    out.number(static_cast<std::uint32_t>(parts_.collections.size()));
-    for (const auto& name : parts_.collections) out.text(name);
-    out.numbers<float>(parts_.weight);
-    out.numbers<float>(parts_.bias);
-    out.numbers<float>(parts_.prototypes);
-    out.numbers<float>(parts_.nearness);
-    return out.take();
-  }
-
-  static float nearest(const std::vector<float>& prototypes, std::size_t dim,
-                       const float* query) noexcept {
-    float best = -1.0f;
-    for (std::size_t first = 0; first < prototypes.size(); first += dim) {
-      double dot = 0.0;
-      for (std::size_t d = 0; d < dim; ++d) dot += double{prototypes[first + d]} * query[d];
-      best = std::max(best, static_cast<float>(dot));
-    }
-    return best;
-  }
-
- private:
-  AffineRouter(Parts parts, core::PackedVectors packed)
-      : parts_(std::move(parts)), packed_(std::move(packed)) {}
-  Parts parts_;
-  core::PackedVectors packed_;
-};
-
-Status check(const RouterExamples& examples, const char* name) {
-  const std::string who = std::string("router examples (") + name + ")";
-  const std::size_t collections = examples.collections.size();
-  if (examples.dim == 0 || collections == 0 || collections > kMaxCollections)
-    return Status::invalid_argument(who + ": dim " + std::to_string(examples.dim) + " and " +
-                                    std::to_string(collections) +
-                                    " collections, both must be at least 1");
-  if (examples.vectors.size() != examples.labels.size() * examples.dim)
-    return Status::invalid_argument(who + ": " + std::to_string(examples.vectors.size()) +
-                                    " floats for " + std::to_string(examples.labels.size()) +
-                                    " queries of dim " + std::to_string(examples.dim));
-  for (std::size_t i = 0; i < examples.labels.size(); ++i)
-    if (examples.labels[i] >= collections)
-      return Status::invalid_argument(who + ": label " + std::to_string(examples.labels[i]) +
-                                      " of query " + std::to_string(i) + ", must be below " +
-                                      std::to_string(collections));
-  for (std::size_t i = 0; i < examples.vectors.size(); ++i)
-    if (!std::isfinite(examples.vectors[i]))
-      return Status::invalid_argument(who + ": query " + std::to_string(i / examples.dim) +
-                                      " has a component that is not finite");
+Status check_query(const Router& router, std::span<const float> query) {
+  if (query.size() != router.dim())
+    return Status::invalid_argument("router: query of dim " + std::to_string(query.size()) +
+                                    ", the router has " + std::to_string(router.dim()));
+  for (std::size_t d = 0; d < query.size(); ++d)
+    if (!std::isfinite(query[d]))
+      return Status::invalid_argument("router: query[" + std::to_string(d) + "] is not finite");
   return Status();
 }
 
-Status check(const RouterExamples& train, const RouterExamples& dev) {
-  COLLEGIUM_RETURN_IF_ERROR(check(train, "train"));
-  if (train.centroids.size() != train.collections.size() * train.dim)
-    return Status::invalid_argument(
-        "router examples (train): " + std::to_string(train.centroids.size()) + " floats for " +
-        std::to_string(train.collections.size()) + " centroids of dim " +
-        std::to_string(train.dim));
-  for (std::size_t i = 0; i < train.centroids.size(); ++i)
-    if (!std::isfinite(train.centroids[i]))
-      return Status::invalid_argument("router examples (train): centroid of '" +
-                                      train.collections[i / train.dim] + "' is not finite");
-  if (dev.labels.empty()) return Status();
-  COLLEGIUM_RETURN_IF_ERROR(check(dev, "dev"));
-  if (dev.dim != train.dim || dev.collections != train.collections)
-    return Status::invalid_argument(
-        "router examples: train and dev disagree on collections or dim");
-  return Status();
-}
-
-void normalize(float* vector, std::size_t dim) {
-  double sum = 0.0;
-  for (std::size_t d = 0; d < dim; ++d) sum += double{vector[d]} * vector[d];
-  if (!(sum > 0.0)) return;
-  const double scale = 1.0 / std::sqrt(sum);
-  for (std::size_t d = 0; d < dim; ++d) vector[d] = static_cast<float>(vector[d] * scale);
-}
-
-// (collections, dim): the mean of each one's queries; of its documents where it has none.
-std::vector<float> query_means(const RouterExamples& train) {
-  const std::size_t dim = train.dim;
-  std::vector<double> sums(train.collections.size() * dim, 0.0);
-  std::vector<std::size_t> counts(train.collections.size(), 0);
-  for (std::size_t i = 0; i < train.labels.size(); ++i) {
-    ++counts[train.labels[i]];
-    for (std::size_t d = 0; d < dim; ++d)
-      sums[train.labels[i] * dim + d] += train.vectors[i * dim + d];
-  }
-  std::vector<float> means(sums.size());
-  for (std::size_t c = 0; c < counts.size(); ++c)
-    for (std::size_t d = 0; d < dim; ++d)
-      means[c * dim + d] =
-          counts[c] == 0 ? train.centroids[c * dim + d]
-                         : static_cast<float>(sums[c * dim + d] / static_cast<double>(counts[c]));
-  return means;
-}
-
-void fit_familiarity(const RouterExamples& train, AffineRouter::Parts& parts) {
-  parts.prototypes = query_means(train);
-  for (std::size_t c = 0; c < parts.collections.size(); ++c)
-    normalize(&parts.prototypes[c * parts.dim], parts.dim);
-  std::vector<float> nearness;
-  for (std::size_t i = 0; i < train.labels.size(); ++i)
-    nearness.push_back(
-        AffineRouter::nearest(parts.prototypes, parts.dim, &train.vectors[i * parts.dim]));
-  std::sort(nearness.begin(), nearness.end());
-  for (std::size_t i = 0; i < kQuantiles; ++i)  // no queries: nothing is farther than all of them
-    parts.nearness.push_back(
-        nearness.empty() ? -1.0f : nearness[i * (nearness.size() - 1) / (kQuantiles - 1)]);
-}
-
-// Of the prior on the temperature: log temperature has a deviation of about 1 / 4 (1 / sqrt(16))
-// where dev says nothing. Without a prior a dev that is told apart without error, as a small one
-// often is, drives the temperature to zero. Smoothed targets, (n + 1) / (n + K) as in Platt
-// (Probabilistic outputs for support vector machines, 1999), fail the other way: with few queries
-// they make every probability even.
-constexpr double kTemperaturePrior = 16.0;
-
-// Divides weight and bias by a temperature (arXiv 1706.04599): the likeliest a posteriori given
-// `dev`, every collection counting the same, under a Gamma prior on s = 1 / temperature with its
-// mode at 1, that is "not calibrated"; its negative log is kTemperaturePrior * (s - log s).
-void calibrate(const RouterExamples& dev, AffineRouter::Parts& parts) {
-  const std::size_t n = dev.labels.size(), collections = parts.collections.size(), dim = parts.dim;
-  if (n == 0 || collections < 2) return;
-  const auto packed = std::move(core::PackedVectors::create(parts.weight, dim)).value();
-  std::vector<float> logits(n * collections);
-  packed.scores(dev.vectors.data(), n, logits.data(), collections);
-  const std::vector<double> weights = balanced_weights(dev.labels, collections);
-  const auto loss = [&](double log_temperature) {
-    const double scale = std::exp(-log_temperature);
-    double sum = 0.0;
-    for (std::size_t i = 0; i < n; ++i) {
-      const auto logit = [&](std::size_t c) {
-        return scale * (double{logits[i * collections + c]} + parts.bias[c]);
-      };
-      double top = logit(0);
-      for (std::size_t c = 1; c < collections; ++c) top = std::max(top, logit(c));
-      double total = 0.0;
-      for (std::size_t c = 0; c < collections; ++c) total += std::exp(logit(c) - top);
-      sum += weights[i] * (top + std::log(total) - logit(dev.labels[i]));
-    }
-    return sum + kTemperaturePrior * (scale + log_temperature);
-  };
-  // Golden section; loss and prior are convex in 1 / temperature, hence unimodal here.
-  constexpr double kRatio = 0.6180339887498949;
-  double low = std::log(1e-3), high = std::log(20.0);
-  double left = high - kRatio * (high - low), right = low + kRatio * (high - low);
-  double left_loss = loss(left), right_loss = loss(right);
-  for (int i = 0; i < 40; ++i) {
-    if (left_loss <= right_loss) {
-      high = right, right = left, right_loss = left_loss;
-      left = high - kRatio * (high - low), left_loss = loss(left);
-    } else {
-      low = left, left = right, left_loss = right_loss;
-      right = low + kRatio * (high - low), right_loss = loss(right);
-    }
-  }
-  const double scale = std::exp(-0.5 * (low + high));
-  for (auto* values : {&parts.weight, &parts.bias})
-    for (float& value : *values) value = static_cast<float>(value * scale);
+// Positions by probability descending, then position.
+std::vector<std::size_t> order_of(const std::vector<float>& probabilities) {
+  std::vector<std::size_t> order(probabilities.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return probabilities[a] > probabilities[b];
+  });
+  return order;
 }
 
 }  // namespace
 
-Result<std::shared_ptr<const Router>> fit_linear_router(const RouterExamples& train,
-                                                        const RouterExamples& dev,
-                                                        const LinearRouterOptions& options) {
-  COLLEGIUM_RETURN_IF_ERROR(check(train, dev));
-  if (!(options.l2 > 0.0 && options.l2 <= 1e6))
-    return Status::invalid_argument("LinearRouterOptions.l2 is " + std::to_string(options.l2) +
-                                    ", must be in (0, 1e6]");
-  const std::size_t collections = train.collections.size(), dim = train.dim;
-  AffineRouter::Parts parts{"linear", dim, train.collections, {}, {}, {}, {}};
-  std::vector<float> rows = train.vectors;
-  std::vector<std::uint32_t> labels = train.labels;
-  std::vector<bool> has_queries(collections, false);
-  for (std::uint32_t label : train.labels) has_queries[label] = true;
-  for (std::uint32_t c = 0; c < collections; ++c) {
-    if (has_queries[c]) continue;
-    std::vector<float> centroid(&train.centroids[c * dim], &train.centroids[c * dim] + dim);
-    normalize(centroid.data(), dim);
-    rows.insert(rows.end(), centroid.begin(), centroid.end());
-    labels.push_back(c);
+Result<Route> Router::route(std::span<const float> query) const {
+  COLLEGIUM_RETURN_IF_ERROR(check_query(*this, query));
+  const std::vector<std::string>& names = collections();
+  std::vector<float> found(names.size());
+  probabilities(query.data(), found);
+  Route route;
+  route.router = std::string(kind());
+  route.policy = "routed";
+  route.familiarity = double{familiarity(query.data())};
+  const auto order = order_of(found);
+  for (std::size_t c : order) {
+    RouteEntry entry;
+    entry.collection = entry.expert = names[c];
+    entry.probability = double{found[c]};
+    route.entries.push_back(std::move(entry));
   }
-  const std::vector<double> weights = balanced_weights(labels, collections);
-  LogisticModel model =
-      fit_logistic({rows, dim, labels, weights, collections, options.l2, options.max_iterations});
-  parts.weight = std::move(model.weight);
-  parts.bias = std::move(model.bias);
-  calibrate(dev, parts);
-  fit_familiarity(train, parts);
-  return AffineRouter::create(std::move(parts));
+  route.margin = order.size() > 1 ? double{found[order[0]]} - double{found[order[1]]} : 1.0;
+  route.reason = names[order[0]] + " is the likeliest";
+  return route;
 }
 
-Result<std::shared_ptr<const Router>> fit_pilot_router(const RouterExamples& train,
-                                                       const RouterExamples& dev,
-                                                       std::string_view kind) {
-  COLLEGIUM_RETURN_IF_ERROR(check(train, dev));
-  if (kind != "pilots-source" && kind != "pilots-winner")
-    return Status::invalid_argument("pilot router: kind '" + std::string(kind) +
-                                    "', must be 'pilots-source' or 'pilots-winner'");
-  AffineRouter::Parts parts{std::string(kind), train.dim, train.collections, {}, {}, {}, {}};
-  parts.weight = query_means(train);
-  // Cosines differ by tenths: a temperature of 0.05 unless dev knows better.
-  for (float& value : parts.weight) value *= 20.0f;
-  parts.bias.assign(train.collections.size(), 0.0f);
-  calibrate(dev, parts);
-  fit_familiarity(train, parts);
-  return AffineRouter::create(std::move(parts));
+Result<std::vector<RouterReason>> Router::explain(std::span<const float> query) const {
+  COLLEGIUM_RETURN_IF_ERROR(check_query(*this, query));
+  std::vector<float> found(collections().size());
+  probabilities(query.data(), found);
+  std::vector<RouterReason> reasons;
+  for (std::size_t c : order_of(found))
+    reasons.push_back(
+        {collections()[c], std::log(std::max(double{found[c]}, 1e-300)), double{found[c]}, ""});
+  return reasons;
+}
+
+Result<std::shared_ptr<const Router>> Router::add_expert(std::string_view,
+                                                         std::span<const float>) const {
+  return Status::not_supported("router '" + std::string(kind()) +
+                               "' learns all collections together: fit it anew to add one");
+}
+
+Result<std::shared_ptr<const Router>> Router::remove_expert(std::string_view) const {
+  return Status::not_supported("router '" + std::string(kind()) +
+                               "' learns all collections together: fit it anew to remove one");
+}
+
+std::span<const std::string_view> router_kinds() noexcept { return kKinds; }
+
+Status RouterOptions::validate() const {
+  const auto bad = [](const char* name, double seen, const char* allowed) {
+    return Status::invalid_argument(std::string("RouterOptions.") + name + " is " +
+                                    std::to_string(seen) + ", must be in " + allowed);
+  };
+  if (!(l2 > 0.0 && l2 <= 1e6)) return bad("l2", l2, "(0, 1e6]");
+  if (!(label_smoothing >= 0.0 && label_smoothing < 1.0))
+    return bad("label_smoothing", label_smoothing, "[0, 1)");
+  if (hidden == 0 || hidden > 4096) return bad("hidden", static_cast<double>(hidden), "[1, 4096]");
+  if (epochs == 0 || epochs > 10000)
+    return bad("epochs", static_cast<double>(epochs), "[1, 10000]");
+  if (top_k == 0 || top_k > 1'000'000)
+    return bad("top_k", static_cast<double>(top_k), "[1, 1000000]");
+  if (max_pilots == 0) return bad("max_pilots", 0.0, "[1, inf)");
+  for (double cost : costs)
+    if (!(cost >= 0.0 && cost <= 1e12)) return bad("costs", cost, "[0, 1e12]");
+  if (!(budget >= 0.0 && budget <= 1e12)) return bad("budget", budget, "[0, 1e12]");
+  return Status();
+}
+
+Result<std::shared_ptr<const Router>> fit_router(std::string_view kind, const RouterExamples& train,
+                                                 const RouterExamples& dev,
+                                                 const RouterOptions& options) {
+  if (!known_kind(kind)) {
+    std::string known;
+    for (std::string_view name : kKinds)
+      known += (known.empty() ? "'" : ", '") + std::string(name) + "'";
+    return Status::invalid_argument("router kind '" + std::string(kind) + "', must be one of " +
+                                    known);
+  }
+  COLLEGIUM_RETURN_IF_ERROR(check_examples(train, dev));
+  COLLEGIUM_RETURN_IF_ERROR(options.validate());
+  if (kind == "linear") return fit_linear(train, dev, options);
+  if (kind == "mlp") return fit_mlp(train, dev, options);
+  if (kind == "two-step") return fit_two_step(train, dev, options);
+  if (kind == "gaussians") return fit_gaussians(train, dev, options);
+  const bool mean = options.aggregate == RouterOptions::Aggregate::kMean &&
+                    options.centroids == 0 && !options.cosine;
+  if (kind.starts_with("pilots") && mean) return fit_mean_pilots(kind, train, dev);
+  return fit_pilots(kind, train, dev, options);
 }
 
 Result<std::shared_ptr<const Router>> deserialize_router(std::span<const std::byte> bytes) {
   PayloadReader in("router", bytes);
-  AffineRouter::Parts parts;
+  RouterParts parts;
   parts.kind = in.text(64);
   parts.dim = in.number<std::uint32_t>();
   const std::size_t collections = in.number<std::uint32_t>();
@@ -284,17 +139,37 @@ Result<std::shared_ptr<const Router>> deserialize_router(std::span<const std::by
   if (parts.dim == 0 || parts.dim > 65536 || collections == 0 || collections > kMaxCollections)
     return Status::corruption("router: dim " + std::to_string(parts.dim) + " and " +
                               std::to_string(collections) + " collections");
-  if (parts.kind != "linear" && parts.kind != "pilots-source" && parts.kind != "pilots-winner")
+  if (!known_kind(parts.kind))
     return Status::not_supported("router: kind '" + parts.kind + "' is not known to this build");
   for (std::size_t c = 0; c < collections && in.ok(); ++c) parts.collections.push_back(in.text());
-  parts.weight = in.numbers<float>(collections * parts.dim);
-  parts.bias = in.numbers<float>(collections);
-  parts.prototypes = in.numbers<float>(collections * parts.dim);
-  parts.nearness = in.numbers<float>(kQuantiles);
-  COLLEGIUM_RETURN_IF_ERROR(in.finish());
-  if (!std::is_sorted(parts.nearness.begin(), parts.nearness.end()))
-    return Status::corruption("router: quantiles of familiarity are not ascending");
-  return AffineRouter::create(std::move(parts));
+  if (parts.kind == "mlp") return read_mlp(std::move(parts), in);
+  if (parts.kind == "two-step") return read_two_step(std::move(parts), in);
+  if (parts.kind == "gaussians") return read_gaussians(std::move(parts), in);
+  const bool kept = in.number<std::uint8_t>() != 0;  // pilots one by one
+  return kept ? read_prototypes(std::move(parts), in) : read_affine(std::move(parts), in);
+}
+
+Status save_router(const Router& router, const std::string& path, std::string_view encoder_digest) {
+  PayloadWriter out;
+  out.text(encoder_digest);
+  const std::vector<std::byte> payload = router.serialize();
+  out.numbers<std::byte>(payload);
+  return core::write_file_envelope(path, kRouterWithEncoder, out.take());
+}
+
+Result<std::shared_ptr<const Router>> load_router(const std::string& path,
+                                                  std::string_view encoder_digest) {
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto file, core::read_file_envelope(path, kRouterWithEncoder));
+  PayloadReader in("router", file.payload);
+  const std::string made_with = in.text(256);
+  if (!in.ok()) return in.finish();
+  if (made_with != encoder_digest)
+    return Status::failed_precondition(path + " is a router over vectors of the encoder " +
+                                       made_with + ", this one is " + std::string(encoder_digest));
+  const std::span<const std::byte> payload(file.payload);
+  auto router = deserialize_router(payload.subspan(sizeof(std::uint32_t) + made_with.size()));
+  if (!router.ok()) return router.status().with_context(path);
+  return router;
 }
 
 }  // namespace collegium::router

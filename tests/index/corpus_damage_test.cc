@@ -101,13 +101,13 @@ TEST(CorpusDamage, AnIndexFileIsRebuiltWhenMissingTruncatedFlippedOrAnothers) {
   expect_rebuilt("belongs to corpus ");
   // Sealed with right checksums, senseless inside.
   const std::string senseless(100, '\x5a');
-  ASSERT_OK(core::write_file_envelope(file, {"index", 2}, std::as_bytes(std::span(senseless))));
-  expect_rebuilt("corruption");
   ASSERT_OK(core::write_file_envelope(file, {"index", 3}, std::as_bytes(std::span(senseless))));
-  expect_rebuilt("version 3");
+  expect_rebuilt("corruption");
+  ASSERT_OK(core::write_file_envelope(file, {"index", 4}, std::as_bytes(std::span(senseless))));
+  expect_rebuilt("version 4");
 }
 
-TEST(CorpusDamage, AnIndexFileBehindTheStoreIsRebuiltAndOneAheadIsLostData) {
+TEST(CorpusDamage, AnIndexFileBehindTheStoreIsBroughtForwardAndOneAheadIsLostData) {
   const TemporaryFolder folder;
   const std::string path = folder / "corpus";
   make_corpus(path);

@@ -553,7 +553,7 @@ TEST(Corpus, AGraphAnswersBeyondTheThresholdAndSurvivesReopening) {
 TEST(Corpus, TheIndexGenerationTellsGraphsOfTheSameCommitApart) {
   const TemporaryFolder folder;
   const std::string path = folder / "corpus";
-  constexpr std::size_t kRows = 1200;
+  constexpr std::size_t kRows = 5000;
   const auto rows = clustered_rows(kRows, kDim, 40, 5);
   auto corpus = make_corpus(path, 500);
   const auto put_range = [&](std::size_t begin, std::size_t end) {
@@ -571,12 +571,12 @@ TEST(Corpus, TheIndexGenerationTellsGraphsOfTheSameCommitApart) {
     for (const Hit& hit : *hits) EXPECT_EQ(hit.index_generation, of_info);
     return of_info;
   };
-  put_range(0, 800);
+  put_range(0, 2000);
   EXPECT_EQ(generation(), 0u) << "searched exactly";
   ASSERT_OK(corpus->flush_indexes());
   const std::uint64_t first = generation();
   EXPECT_NE(first, 0u);
-  put_range(800, kRows);
+  put_range(2000, kRows);
   EXPECT_EQ(generation(), first) << "rows beside the graph are searched exactly";
   ASSERT_OK(corpus->flush_indexes());
   const std::uint64_t extended = generation();

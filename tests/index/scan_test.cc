@@ -134,6 +134,7 @@ TEST(ScanKernels, SquaredDistancesAreThoseOfDoublePrecision) {
 TEST(ScanKernels, IntegerProductsAreExactAtTheirLimits) {
   std::mt19937 random(7);
   for (const core::Isa isa : core::available_isas()) {
+    const int most = scan_kernels_for(isa).query_offset - 1;
     for (const std::size_t dim : {64u, 192u, 384u, 4096u}) {
       constexpr std::size_t kRows = 13;
       constexpr std::size_t kQueries = 7;
@@ -144,12 +145,14 @@ TEST(ScanKernels, IntegerProductsAreExactAtTheirLimits) {
                   : i < 2 * dim ? std::int8_t{-127}
                                 : static_cast<std::int8_t>(random() % 255 - 127);
       for (std::size_t i = 0; i < codes.size(); ++i)
-        codes[i] = i < dim       ? std::int8_t{63}
-                   : i < 2 * dim ? std::int8_t{-63}
-                                 : static_cast<std::int8_t>(random() % 127 - 63);
+        codes[i] = static_cast<std::int8_t>(
+            i < dim ? most
+            : i < 2 * dim
+                ? -most
+                : static_cast<int>(random() % static_cast<unsigned>(2 * most + 1)) - most);
       std::vector<std::uint8_t> queries(codes.size());
       for (std::size_t i = 0; i < codes.size(); ++i)
-        queries[i] = static_cast<std::uint8_t>(codes[i] + kQueryOffset);
+        queries[i] = static_cast<std::uint8_t>(codes[i] + most + 1);
       std::vector<std::int32_t> row_sum(kRows);
       for (std::size_t i = 0; i < kRows; ++i)
         row_sum[i] = std::accumulate(rows.data() + i * dim, rows.data() + (i + 1) * dim, 0);

@@ -16,7 +16,22 @@ from pathlib import Path
 import pytrec_eval
 
 OUT = Path(__file__).parent.parent / "data" / "metrics_goldens.json"
-MEASURES = {"ndcg_cut_10", "ndcg_cut_3", "recall_100", "recall_5"}
+# trec_eval's names and ours.
+MEASURES = {
+    "ndcg": "ndcg",
+    "ndcg_cut_10": "ndcg@10",
+    "ndcg_cut_3": "ndcg@3",
+    "recall_100": "recall@100",
+    "recall_5": "recall@5",
+    "map": "map",
+    "map_cut_10": "map@10",
+    "recip_rank": "mrr",
+    "P_5": "precision@5",
+    "P_100": "precision@100",
+    "success_1": "success@1",
+    "success_5": "success@5",
+    "bpref": "bpref",
+}
 
 
 def main() -> None:
@@ -31,11 +46,14 @@ def main() -> None:
         ]
         gains = {id_: rng.choice([1, 1, 1, 2, 3]) for id_ in pool if rng.random() < 0.2}
         gains["not-retrieved"] = 1
+        if number % 3 > 0:  # judged, and not relevant: what bpref asks for
+            gains.update({id_: 0 for id_ in pool if id_ not in gains and rng.random() < 0.3})
         ordered = sorted(ranking, key=lambda pair: (-pair[1], pair[0].encode()))
         run = {"q": {id_: float(len(ordered) - rank) for rank, (id_, _) in enumerate(ordered)}}
-        measured = pytrec_eval.RelevanceEvaluator({"q": gains}, MEASURES).evaluate(run)["q"]
-        cases.append({"ranking": ranking, "gains": gains, "expected": measured})
-        assert set(measured) == MEASURES, number
+        measured = pytrec_eval.RelevanceEvaluator({"q": gains}, set(MEASURES)).evaluate(run)["q"]
+        assert set(measured) == set(MEASURES), number
+        expected = {MEASURES[name]: value for name, value in measured.items()}
+        cases.append({"ranking": ranking, "gains": gains, "expected": expected})
     lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases)
     OUT.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 

@@ -166,11 +166,12 @@ def test_rows_may_be_integers_of_any_type_and_what_does_not_fit_is_refused() -> 
     generator = np.random.default_rng(2)
     passages = generator.standard_normal((8, 4)).astype(np.float32)
     passages /= np.linalg.norm(passages, axis=1, keepdims=True)
+    dev_queries = np.ascontiguousarray(passages[::-1])
     positives = [[number] for number in range(8)]
 
     def train(rows: Any, train_positives: Any = positives, dev_positives: Any = positives) -> Any:
         return experts.train_head_adapter(
-            passages, rows, passages, train_positives, passages, dev_positives
+            passages, rows, passages, train_positives, dev_queries, dev_positives
         )
 
     expected = train(np.arange(8, dtype=np.uint32)).adapter.digest
@@ -184,6 +185,93 @@ def test_rows_may_be_integers_of_any_type_and_what_does_not_fit_is_refused() -> 
         train(np.arange(8), [*positives[:3], [-1], *positives[4:]])
     with pytest.raises(collegium.InvalidArgumentError, match=r"dev_positives\[0\] has numbers"):
         train(np.arange(8), dev_positives=[[2**40], *positives[1:]])
+
+
+def test_dev_queries_that_were_trained_on_are_refused() -> None:
+    rows = np.eye(8, dtype=np.float32)
+    positives = [[number] for number in range(8)]
+    with pytest.raises(collegium.InvalidArgumentError, match="must not overlap train"):
+        experts.train_head_adapter(rows, np.arange(8), rows, positives, rows, positives)
+
+
+def listwise_loss(
+    weight: Any, bias: Any, queries: Any, passages: Any, positives: list[list[int]], loss: str
+) -> Any:
+    """What training descends, in torch: every judged positive masked among the negatives."""
+    torch = pytest.importorskip("torch")
+    mapped = torch.nn.functional.normalize(queries @ weight.T + bias, dim=1)
+    scores = mapped @ passages.T / 0.05
+    total, count = 0.0, 0
+    for query, relevant in enumerate(positives):
+        others = torch.ones(len(passages), dtype=torch.bool)
+        others[relevant] = False
+        groups = [relevant] if loss == "listwise" else [[one] for one in relevant]
+        for group in groups:
+            kept = torch.cat([scores[query, group], scores[query, others]])
+            total = total + (torch.logsumexp(kept, 0) - scores[query, group].mean())
+            count += 1
+    return total / count
+
+
+@pytest.mark.parametrize("loss", ["infonce", "listwise"])
+def test_full_batch_training_is_adams_on_autograds_gradient(loss: str) -> None:
+    torch = pytest.importorskip("torch")
+    generator = np.random.default_rng(6)
+
+    def unit(n: int) -> Any:
+        rows = generator.standard_normal((n, 12)).astype(np.float32)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    passages, queries, dev = unit(40), unit(30), unit(20)
+    positives = [[i, (i * 7 + 3) % 40] if i % 3 == 0 else [i] for i in range(30)]
+    weight = torch.eye(12, requires_grad=True)
+    bias = torch.zeros(12, requires_grad=True)
+    optimizer = torch.optim.Adam([weight, bias], lr=0.03)
+    losses, states = [], []
+    for epoch in range(6):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.03 * (0.1 + 0.45 * (1 + np.cos(np.pi * epoch / 6)))
+        optimizer.zero_grad()
+        value = listwise_loss(
+            weight, bias, torch.from_numpy(queries), torch.from_numpy(passages), positives, loss
+        )
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+        states.append((weight.detach().numpy().copy(), bias.detach().numpy().copy()))
+    # What dev wants is where training leads, so that much of the way is chosen.
+    wanted = (dev @ states[-1][0].T + states[-1][1]) @ passages.T
+    trained = experts.train_head_adapter(
+        passages,
+        np.arange(40),
+        queries,
+        positives,
+        dev,
+        [[int(one)] for one in wanted.argmax(1)],
+        options=experts.HeadAdapterOptions(
+            batch_size=64, max_epochs=6, learning_rate=0.03, loss=loss, enough_dev=0, patience=0
+        ),
+    )
+    assert trained.loss == pytest.approx(losses, rel=1e-4)
+    assert trained.strength > 0
+    weight_then, bias_then = states[trained.epochs - 1]
+    expected = np.eye(12) + trained.strength * (weight_then - np.eye(12))
+    np.testing.assert_allclose(trained.adapter.weight, expected, atol=2e-5)
+    np.testing.assert_allclose(trained.adapter.bias, trained.strength * bias_then, atol=2e-5)
+
+
+def test_merging_is_mixing_before_normalisation() -> None:
+    generator = np.random.default_rng(8)
+    first, second = random_adapter(8, seed=1), random_adapter(8, seed=2)
+    queries = generator.standard_normal((5, 8)).astype(np.float32)
+    merged = collegium.HeadAdapter.merge([first, second], [0.5, 0.2])
+    mixed = 0.3 * queries
+    for adapter, share in ((first, 0.5), (second, 0.2)):
+        mixed = mixed + share * (queries @ adapter.weight.T + adapter.bias)
+    mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
+    np.testing.assert_allclose(merged.apply(queries), mixed, atol=1e-6)
+    with pytest.raises(collegium.InvalidArgumentError, match=r"sum to 1\.5"):
+        collegium.HeadAdapter.merge([first, second], [0.75, 0.75])
 
 
 def test_options_out_of_range_are_refused() -> None:

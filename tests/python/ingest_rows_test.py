@@ -29,6 +29,18 @@ def test_jsonl_takes_beirs_fields_and_keeps_the_others(tmp_path: Path) -> None:
     assert piece.metadata == {"year": 2020, "nested": {"a": [1]}}
 
 
+def test_jsonl_takes_an_object_metadata_as_its_fields(tmp_path: Path) -> None:
+    row = {"_id": "d", "text": "t", "metadata": {"year": 1, "source_path": "old.md"}, "by": "A"}
+    piece = read_one(tmp_path, "a.jsonl", json.dumps(row), "jsonl")
+    assert piece.metadata == {"year": 1, "by": "A"}
+    row = {"_id": "d", "text": "t", "metadata": "a word", "by": "A"}
+    piece = read_one(tmp_path, "a.jsonl", json.dumps(row), "jsonl")
+    assert piece.metadata == {"metadata": "a word", "by": "A"}
+    row = {"_id": "d", "text": "t", "metadata": {"by": "B"}, "by": "A"}
+    said = problems(read(tmp_path, "a.jsonl", json.dumps(row), "jsonl"))
+    assert said == [(":1", "'by' is a field of the row and of its metadata")]
+
+
 def test_jsonl_takes_named_fields(tmp_path: Path) -> None:
     row = {"url": "u", "head": "H", "q": "Q?", "a": "A.", "text": "kept", "id": 7}
     piece = read_one(

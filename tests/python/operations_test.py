@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -111,6 +112,42 @@ def test_an_export_can_be_added_again(tmp_path: Path, tiny_library: collegium.Li
     assert not (tmp_path / "none.jsonl").exists()
 
 
+def test_what_was_exported_comes_back_as_it_was(
+    tmp_path: Path, tiny_library: collegium.Library
+) -> None:
+    (tmp_path / "a.md").write_text("---\nauthor: Ada\n---\n# Tea\n\nSteep it.\n")
+    tiny_library.add_files("mixed", tmp_path / "a.md", root=tmp_path)
+    rows: list[dict[str, Any]] = [
+        {"id": "plain", "text": "No metadata at all."},
+        {
+            "id": "rich",
+            "title": "é",
+            "text": "Line\nend\u2028",
+            "n": 1.5,
+            "deep": {"a": [None, "東"]},
+        },
+    ]
+    tiny_library.add("mixed", rows)
+    tiny_library.export("mixed", tmp_path / "mixed.jsonl")
+
+    def all_of(name: str) -> list[tuple[str, str, str, str]]:
+        documents = [tiny_library.document(name, id) for id in tiny_library.document_ids(name)]
+        return [(d.id, d.title, d.text, d.metadata) for d in documents]
+
+    lines = (tmp_path / "mixed.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    report = tiny_library.add("mixed", map(json.loads, lines))
+    assert (report.documents, report.unchanged) == (3, 3)
+    tiny_library.add("copy", map(json.loads, lines))
+    assert all_of("copy") == all_of("mixed")
+    # As a file, it is where they come from.
+    tiny_library.add_files("file", tmp_path / "mixed.jsonl", root=tmp_path)
+    for before, after in zip(all_of("mixed"), all_of("file"), strict=True):
+        assert before[:3] == after[:3]
+        assert json.loads(before[3] or "{}") | {"source_path": "mixed.jsonl"} == json.loads(
+            after[3]
+        )
+
+
 def test_a_reader_sees_new_commits_when_it_reopens_and_never_writes(
     tmp_path: Path, tiny_library: collegium.Library
 ) -> None:
@@ -165,3 +202,22 @@ def test_on_the_command_line(tmp_path: Path, folder: Path, run_python: RunPython
     assert router.name in run("repair", str(tmp_path / "saved"))
     with collegium.Library.open(tmp_path / "saved") as library:
         assert library.info().generation == ""
+
+
+def test_tune_records_the_kind_the_effort_and_why(tiny_library: collegium.Library) -> None:
+    name = tiny_library.info().collections[0].name
+    report = tiny_library.tune(name, kind="hnsw", target_recall=0.95, questions=[QUESTION])
+    assert (report.collection, report.kind, report.queries) == (name, "hnsw", 1)
+    assert report.reached and report.recall >= 0.95
+    assert report.effort == report.trials[-1].effort
+    info = next(c for c in tiny_library.info().collections if c.name == name)
+    assert (info.index_kind, info.index_reason) == ("hnsw", report.reason)
+    assert str(report.effort) in info.index_parameters
+    assert json.loads(report.to_json())["effort"] == report.effort
+    assert tiny_library.tune(name, kind="exact").trials == []
+    with pytest.raises(collegium.InvalidArgumentError, match="tree"):
+        tiny_library.tune(name, kind="tree")  # type: ignore[arg-type]
+    with pytest.raises(collegium.InvalidArgumentError, match="target_recall"):
+        tiny_library.tune(name, target_recall=0.0)
+    with pytest.raises(collegium.NotFoundError):
+        tiny_library.tune("none")

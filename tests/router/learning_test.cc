@@ -166,28 +166,43 @@ TEST(Learn, NegativesThatAllFallOutsideTrainAreCountedInTheGatesReason) {
       << learned.gate.note();
 }
 
-TEST(Learn, WithoutDevTakesCautiousExpertsAndALightPrior) {
+TEST(Learn, WithoutDevHeldOutTrainingQueriesChooseTheExperts) {
   const Synthetic world({});
   LearningData data = world.data;
   for (auto& collection : data.collections) collection.splits[1] = {};
   const auto learned = learn(data, quick_learning());
   ASSERT_TRUE(learned.ok()) << learned.status().to_string();
-  for (const auto& [name, trained] : learned->adapters) EXPECT_LT(trained.strength, 1.0f);
+  for (const auto& [name, trained] : learned->adapters) {
+    EXPECT_GT(trained.strength, 0.0f) << name;
+    EXPECT_GT(trained.chosen_on.queries, 0u) << name;
+    EXPECT_EQ(trained.dev_unpaired.queries + trained.dev_paired.queries, 0u) << name;
+  }
   EXPECT_EQ(learned->router->kind(), "linear");
   EXPECT_TRUE(learned->router_dev_accuracy.empty());
+}
+
+TEST(Learn, AQueryInTwoSplitsIsRefused) {
+  const Synthetic world({});
+  LearningData data = world.data;
+  auto& splits = data.collections[1].splits;
+  splits[1].ids[3] = splits[0].ids[5];
+  const auto refused = learn(data, quick_learning());
+  EXPECT_EQ(refused.status().code(), StatusCode::kInvalidArgument);
+  EXPECT_NE(refused.status().message().find("is in train and in dev"), std::string::npos)
+      << refused.status().message();
 }
 
 TEST(Learn, TheRouterAskedForIsTaken) {
   const Synthetic world({});
   LearnOptions options = quick_learning();
   options.multi_task = false;
-  for (const char* kind : {"linear", "pilots-source", "pilots-winner"}) {
+  for (const char* kind : {"linear", "mlp", "pilots-source", "pilots-winner"}) {
     options.router = kind;
     const auto learned = learn(world.data, options).value();
     EXPECT_EQ(learned.router->kind(), kind);
     EXPECT_FALSE(learned.multi_task.has_value());
   }
-  options.router = "mlp";
+  options.router = "no such router";
   EXPECT_EQ(learn(world.data, options).status().code(), StatusCode::kInvalidArgument);
 }
 

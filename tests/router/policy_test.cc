@@ -285,6 +285,36 @@ TEST(RoutedPolicy, ACollectionWithoutExpertIsSearchedPlainlyWithoutAbstaining) {
   expect_hits(result.hits, plain_ranking(world, 7));
 }
 
+TEST(MixedPolicy, SearchesEverythingUnderTheMeanOfTheExpertsQueryVectors) {
+  World world = make_world(5);
+  const FixedRouter router(world.names, {0.6f, 0.3f, 0.1f});
+  PolicyParameters parameters;
+  parameters.policy = Policy::kMixed;
+  const auto result = run_policy(parameters, world.input(&router), world.search()).value();
+  std::vector<double> sum(kDim, 0.0);
+  const auto a = world.mapped("a"), b = world.mapped("b");
+  double square = 0.0;
+  for (std::size_t d = 0; d < kDim; ++d) {
+    sum[d] = double{0.6f} * a[d] + double{0.3f} * b[d] + double{0.1f} * world.query[d];
+    square += sum[d] * sum[d];
+  }
+  std::vector<float> query;
+  for (double x : sum) query.push_back(static_cast<float>(x / std::sqrt(square)));
+  std::vector<Scored> all;
+  for (const std::string& name : world.names)
+    for (std::size_t i = 0; i < world.documents.at(name).size(); ++i)
+      all.emplace_back(-world.score(name, i, query), World::id(i), name);
+  expect_hits(result.hits, top(all, 7));
+  EXPECT_EQ(result.route.policy, "mixed");
+  EXPECT_EQ(result.route.entries[0].expert, "mixture");
+  EXPECT_EQ(result.searches, 6u);
+  parameters.min_margin = 0.5;
+  const auto abstained = run_policy(parameters, world.input(&router), world.search()).value();
+  EXPECT_TRUE(abstained.route.abstained);
+  EXPECT_EQ(abstained.route.entries[0].expert, "plain");
+  EXPECT_EQ(abstained.searches, 3u);
+}
+
 TEST(Policies, PlainHitsAreThePlainSearchAndDeepEnoughForTheGate) {
   for (Policy policy : {Policy::kBound, Policy::kRouted}) {
     World world = make_world(8);
@@ -372,9 +402,9 @@ TEST(Policies, BadInputIsATypedErrorAndFailuresOfTheSearchArePassedOn) {
 }
 
 TEST(Policies, HaveNamesThatParse) {
-  for (Policy policy : {Policy::kBound, Policy::kRouted})
+  for (Policy policy : {Policy::kBound, Policy::kRouted, Policy::kMixed})
     EXPECT_EQ(parse_policy(policy_name(policy)).value(), policy);
-  EXPECT_EQ(parse_policy("mixed").status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(parse_policy("best").status().code(), StatusCode::kInvalidArgument);
 }
 
 }  // namespace

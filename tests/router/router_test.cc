@@ -59,9 +59,8 @@ double accuracy(const Router& router, const RouterExamples& examples) {
 
 std::vector<std::shared_ptr<const Router>> every_kind(const RouterExamples& train,
                                                       const RouterExamples& dev) {
-  return {fit_linear_router(train, dev).value(),
-          fit_pilot_router(train, dev, "pilots-source").value(),
-          fit_pilot_router(train, dev, "pilots-winner").value()};
+  return {fit_router("linear", train, dev).value(), fit_router("pilots-source", train, dev).value(),
+          fit_router("pilots-winner", train, dev).value()};
 }
 
 TEST(Routers, TellSeparableCollectionsApart) {
@@ -149,7 +148,7 @@ TEST(Routers, ADevThatIsToldApartWithoutErrorLeavesDoubt) {
 
 TEST(LinearRouter, IsBalancedWhateverTheCountsOfQueries) {
   const auto router =
-      fit_linear_router(make_examples({2000, 20}, 0.5, 1), make_examples({200, 200}, 0.5, 2))
+      fit_router("linear", make_examples({2000, 20}, 0.5, 1), make_examples({200, 200}, 0.5, 2))
           .value();
   const auto fresh = make_examples({300, 300}, 0.5, 3);
   double right[2] = {0.0, 0.0};
@@ -182,7 +181,7 @@ TEST(Routers, WorkWithoutAnyQueries) {
 
 TEST(PilotRouter, IsTheMeanSimilarityToPilots) {
   const auto train = make_examples({5, 7}, 0.4, 1);
-  const auto router = fit_pilot_router(train, {}, "pilots-source").value();
+  const auto router = fit_router("pilots-source", train, {}).value();
   const auto fresh = make_examples({20, 20}, 0.6, 2);
   for (std::size_t i = 0; i < fresh.labels.size(); ++i) {
     double sums[2] = {0.0, 0.0};
@@ -229,7 +228,7 @@ TEST(Routers, ASerialisedOneIsTheSame) {
 }
 
 TEST(Routers, ADamagedPayloadIsATypedError) {
-  const auto router = fit_linear_router(make_examples({9, 9}, 0.3, 1), {}).value();
+  const auto router = fit_router("linear", make_examples({9, 9}, 0.3, 1), {}).value();
   const std::vector<std::byte> whole = router->serialize();
   for (std::size_t size = 0; size < whole.size(); size += size < 64 ? 1 : 13)
     EXPECT_EQ(deserialize_router(std::span(whole).first(size)).status().code(),
@@ -257,8 +256,8 @@ TEST(Routers, ADamagedPayloadIsATypedError) {
 TEST(Routers, BadExamplesAreATypedError) {
   const auto good = make_examples({9, 9}, 0.3, 1);
   const auto expect_refused = [&](const RouterExamples& train, const RouterExamples& dev) {
-    EXPECT_EQ(fit_linear_router(train, dev).status().code(), StatusCode::kInvalidArgument);
-    EXPECT_EQ(fit_pilot_router(train, dev, "pilots-source").status().code(),
+    EXPECT_EQ(fit_router("linear", train, dev).status().code(), StatusCode::kInvalidArgument);
+    EXPECT_EQ(fit_router("pilots-source", train, dev).status().code(),
               StatusCode::kInvalidArgument);
   };
   RouterExamples bad = good;
@@ -278,17 +277,19 @@ TEST(Routers, BadExamplesAreATypedError) {
   bad = good;
   bad.collections[0] = "other";
   expect_refused(good, bad);
-  EXPECT_EQ(fit_pilot_router(good, {}, "linear").status().code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(fit_linear_router(good, {}, {.l2 = 0.0}).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(fit_router("oracle", good, {}).status().code(), StatusCode::kInvalidArgument);
+  RouterOptions options;
+  options.l2 = 0.0;
+  EXPECT_EQ(fit_router("linear", good, {}, options).status().code(), StatusCode::kInvalidArgument);
 }
 
 TEST(LinearRouter, IsTheSameBitForBitWhateverTheNumberOfThreads) {
   const auto train = make_examples({900, 900, 900}, 0.4, 1),
              dev = make_examples({50, 50, 50}, 0.4, 2);
   core::set_num_threads(1);
-  const auto one = fit_linear_router(train, dev).value()->serialize();
+  const auto one = fit_router("linear", train, dev).value()->serialize();
   core::set_num_threads(3);
-  const auto three = fit_linear_router(train, dev).value()->serialize();
+  const auto three = fit_router("linear", train, dev).value()->serialize();
   core::set_num_threads(0);
   EXPECT_EQ(one, three);
 }

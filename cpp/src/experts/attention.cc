@@ -3,12 +3,15 @@
 
 #include "collegium/core/thread_pool.h"
 #include "experts/trunk.h"
+#include "kernels/kernels_bf16.h"
 
 namespace collegium::core {
 namespace {
 
 // Less work than so many multiply-adds is not worth waking a thread for.
 constexpr std::size_t kMinParallelWork = 1u << 20;
+// The same where products take a fraction of the time.
+constexpr std::size_t kMinParallelBf16Work = 1u << 21;
 // Queries of a head whose scores are held at once.
 constexpr std::size_t kQueryBlock = 48;
 
@@ -163,25 +166,54 @@ void Trunk::attend_head(const float* query_key_value, std::size_t tokens, std::s
   attention_scratch_.give_back(std::move(scratch));
 }
 
-void Trunk::attend(const PackedSequences& sequences, const AttentionSpan& span, bool parallel,
+// Heads [first, end) of one sequence, in the kernel of their own that a level may have.
+void Trunk::attend_heads(const float* query_key_value, std::size_t tokens, std::size_t first,
+                         std::size_t end, float* context) const {
+  const std::size_t hidden = config_.hidden_size;
+  const std::size_t dim = hidden / config_.num_heads;
+  auto scratch = attention_scratch_.take();
+  grow(scratch->bf16, attention_scratch_size(tokens, dim));
+  const HeadsInput in{
+      query_key_value + first * dim, hidden, 2 * hidden, 3 * hidden, tokens, dim, hidden};
+  kernels_.attend_bf16(in, end - first, scratch->bf16.data(), context + first * dim);
+  attention_scratch_.give_back(std::move(scratch));
+}
+
+void Trunk::attend(std::size_t layer, const PackedSequences& sequences, bool parallel,
                    TrunkScratch& scratch) const {
+  const AttentionSpan& span = config_.spans[layer];
   const std::size_t hidden = config_.hidden_size;
   const std::size_t heads = config_.num_heads;
   if (span.rotary_base != 0.0f) rotate(sequences, span, scratch.query_key_value.data());
-  const auto one = [&](std::size_t i) {
-    const std::size_t start = sequences.starts[i / heads];
-    const std::size_t column = i % heads * (hidden / heads);
-    attend_head(scratch.query_key_value.data() + start * 3 * hidden + column,
-                sequences.starts[i / heads + 1] - start, i % heads, span.window,
-                scratch.context.data() + start * hidden + column);
-  };
-  const std::size_t count = sequences.size() * heads;
   std::size_t work = 0;
   for (std::size_t s = 0; s < sequences.size(); ++s) {
     const std::size_t tokens = sequences.starts[s + 1] - sequences.starts[s];
     work += 2 * tokens * tokens * hidden;
   }
-  if (parallel && work >= kMinParallelWork) {
+  // A layer in fp32 attends in fp32 too.
+  const bool in_bf16 = kernels_.attend_bf16 != nullptr && span.window == 0 &&
+                       position_bias_.empty() &&
+                       layers_[layer].query_key_value.type() != WeightType::kFp32;
+  parallel = parallel && work >= (in_bf16 ? kMinParallelBf16Work : kMinParallelWork);
+  // In bf16 the heads of a sequence go together, or in as many parts as keep the threads busy.
+  const std::size_t parts = !in_bf16   ? heads
+                            : parallel ? std::min(heads, default_pool().num_threads())
+                                       : 1;
+  const auto one = [&](std::size_t i) {
+    const std::size_t s = i / parts, part = i % parts;
+    const std::size_t start = sequences.starts[s];
+    const std::size_t tokens = sequences.starts[s + 1] - start;
+    const float* const in = scratch.query_key_value.data() + start * 3 * hidden;
+    float* const out = scratch.context.data() + start * hidden;
+    if (in_bf16) {
+      attend_heads(in, tokens, part * heads / parts, (part + 1) * heads / parts, out);
+    } else {
+      const std::size_t column = part * (hidden / heads);
+      attend_head(in + column, tokens, part, span.window, out + column);
+    }
+  };
+  const std::size_t count = sequences.size() * parts;
+  if (parallel) {
     default_pool().parallel_for(count, one);
   } else {
     for (std::size_t i = 0; i < count; ++i) one(i);

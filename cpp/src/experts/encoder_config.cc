@@ -168,10 +168,14 @@ Result<DenseConfig> read_dense(const std::string& folder, const std::string& pat
                                "; here only torch's Tanh, Identity, ReLU, GELU and SiLU are run");
 }
 
-// A folder inside the model's own: no root, no "..".
+// A folder inside the model's own: no root, no "..", and a name that file systems take.
 Status check_module_path(const JsonValue& value, const std::string& path) {
+  constexpr std::size_t kMaxBytes = 200;
+  const bool control =
+      std::any_of(path.begin(), path.end(), [](unsigned char c) { return c < ' '; });
   const bool inside = path.find("..") == std::string::npos &&
-                      path.find('\\') == std::string::npos && (path.empty() || path[0] != '/');
+                      path.find('\\') == std::string::npos && (path.empty() || path[0] != '/') &&
+                      !control && path.size() <= kMaxBytes;
   if (inside) return {};
   return Status::corruption(value.where() + " is " + in_quotes(path) +
                             ", which is not a folder of the model");

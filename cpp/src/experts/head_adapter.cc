@@ -80,7 +80,60 @@ std::vector<float> HeadAdapter::weight() const {
   return weight;
 }
 
-void HeadAdapter::apply(const float* query, float* out) const {
+Result<HeadAdapter> HeadAdapter::merge(std::span<const HeadAdapter* const> adapters,
+                                       std::span<const float> weights) {
+  if (adapters.empty() || adapters.size() != weights.size())
+    return Status::invalid_argument("merge: " + std::to_string(adapters.size()) +
+                                    " adapters with " + std::to_string(weights.size()) +
+                                    " weights");
+  const std::size_t dim = adapters[0]->dim_;
+  std::size_t rank = 0;
+  bool factors = true;
+  double sum = 0.0;
+  for (std::size_t i = 0; i < adapters.size(); ++i) {
+    if (adapters[i]->dim_ != dim)
+      return Status::invalid_argument("merge: adapter " + std::to_string(i) + " has dim " +
+                                      std::to_string(adapters[i]->dim_) + ", the first has " +
+                                      std::to_string(dim));
+    if (!(weights[i] >= 0.0f) || !std::isfinite(weights[i]))
+      return Status::invalid_argument("merge: weight " + std::to_string(i) + " is " +
+                                      std::to_string(weights[i]) + ", must be >= 0");
+    sum += weights[i];
+    factors = factors && adapters[i]->rank_ != 0;
+    rank += adapters[i]->rank_;
+  }
+  if (sum > 1.0 + 1e-4)
+    return Status::invalid_argument("merge: weights sum to " + std::to_string(sum) +
+                                    ", must be at most 1");
+  HeadAdapter merged = factors && rank <= dim / 2 ? HeadAdapter() : identity(dim);
+  merged.bias_.assign(dim, 0.0f);
+  for (std::size_t i = 0; i < adapters.size(); ++i)
+    for (std::size_t d = 0; d < dim; ++d) merged.bias_[d] += weights[i] * adapters[i]->bias_[d];
+  if (merged.dim_ == 0) {
+    merged.dim_ = dim;
+    merged.rank_ = rank;
+    merged.up_.resize(dim * rank);
+    std::size_t first = 0;
+    for (std::size_t i = 0; i < adapters.size(); first += adapters[i]->rank_, ++i) {
+      const HeadAdapter& one = *adapters[i];
+      merged.down_.insert(merged.down_.end(), one.down_.begin(), one.down_.end());
+      for (std::size_t d = 0; d < dim; ++d)
+        for (std::size_t r = 0; r < one.rank_; ++r)
+          merged.up_[d * rank + first + r] = weights[i] * one.up_[d * one.rank_ + r];
+    }
+    return merged;
+  }
+  for (std::size_t i = 0; i < adapters.size(); ++i) {
+    const std::vector<float> weight = adapters[i]->weight();
+    for (std::size_t j = 0; j < weight.size(); ++j) {
+      const float unit = j % (dim + 1) == 0 ? 1.0f : 0.0f;
+      merged.weight_[j] += weights[i] * (weight[j] - unit);
+    }
+  }
+  return merged;
+}
+
+void HeadAdapter::map(const float* query, float* out) const {
   const Kernels& kernels = kernels_for(active_isa());
   if (rank_ == 0) {
     for (std::size_t i = 0; i < dim_; ++i)
@@ -91,6 +144,11 @@ void HeadAdapter::apply(const float* query, float* out) const {
     for (std::size_t i = 0; i < dim_; ++i)
       out[i] = query[i] + kernels.dot(&up_[i * rank_], inner.data(), rank_) + bias_[i];
   }
+}
+
+void HeadAdapter::apply(const float* query, float* out) const {
+  map(query, out);
+  const Kernels& kernels = kernels_for(active_isa());
   const float norm = std::sqrt(kernels.dot(out, out, dim_));
   if (!(norm > 0.0f)) {
     std::memcpy(out, query, dim_ * sizeof(float));

@@ -27,11 +27,11 @@ float max_of(const float* x, std::size_t n) {
 
 }  // namespace
 
-InfoNce::InfoNce(std::span<const float> rows, std::size_t dim) : InfoNce(rows, dim, {}) {}
-
 InfoNce::InfoNce(std::span<const float> rows, std::size_t dim,
-                 std::span<const std::uint32_t> selected)
-    : size_(selected.empty() ? rows.size() / dim : selected.size()), dim_(dim) {
+                 std::span<const std::uint32_t> selected, std::span<const float> log_weights)
+    : size_(selected.empty() ? rows.size() / dim : selected.size()),
+      dim_(dim),
+      log_weights_(log_weights.begin(), log_weights.end()) {
   const std::size_t chunks = chunk_count(size_, kChunk);
   const std::size_t columns_stride = num_panels(dim) * kPanelWidth * kChunk;
   rows_ = AlignedBuffer<float>(chunks * kChunk * dim);
@@ -57,7 +57,7 @@ InfoNce::InfoNce(std::span<const float> rows, std::size_t dim,
 }
 
 double InfoNce::loss_and_gradient(const float* queries, std::span<const InfoNceTarget> targets,
-                                  float temperature, float weight, float* gradient) {
+                                  float temperature, float* gradient) {
   const std::size_t n = targets.size();
   const std::size_t chunks = chunk_count(size_, kChunk);
   const std::size_t columns_stride = num_panels(dim_) * kPanelWidth * kChunk;
@@ -73,7 +73,8 @@ double InfoNce::loss_and_gradient(const float* queries, std::span<const InfoNceT
     thread_local std::vector<float> scores;
     scores.resize(n * count);
     kernels.gemm_panels(scaled_.data(), dim_, n, rows_.data() + chunk * kChunk * dim_, count, dim_,
-                        nullptr, scores.data(), count);
+                        log_weights_.empty() ? nullptr : &log_weights_[first], scores.data(),
+                        count);
     for (std::size_t i = 0; i < n; ++i) {
       float* row = &scores[i * count];
       const auto& masked = targets[i].masked;
@@ -92,19 +93,29 @@ double InfoNce::loss_and_gradient(const float* queries, std::span<const InfoNceT
 
   std::vector<double> losses(n);
   default_pool().parallel_for(n, [&](std::size_t i) {
-    const double target = kernels.dot(&scaled_[i * dim_], targets[i].row, dim_);
-    double top = target;
+    const auto positives = targets[i].positives;
+    thread_local std::vector<double> scores;
+    scores.clear();
+    double top = log_sums_[i];
     for (std::size_t c = 0; c < chunks; ++c) top = std::max(top, log_sums_[c * n + i]);
-    const double own = std::exp(target - top);
-    double sum = own;
-    for (std::size_t c = 0; c < chunks; ++c) sum += weight * std::exp(log_sums_[c * n + i] - top);
-    losses[i] = top + std::log(sum) - target;
+    for (const InfoNcePositive& positive : positives) {
+      scores.push_back(kernels.dot(&scaled_[i * dim_], positive.row, dim_));
+      top = std::max(top, scores.back());
+    }
+    double sum = 0.0;
+    for (double score : scores) sum += std::exp(score - top);
+    for (std::size_t c = 0; c < chunks; ++c) sum += std::exp(log_sums_[c * n + i] - top);
+    const double log_sum = top + std::log(sum);
     float* out = gradient + i * dim_;
     const double scale = 1.0 / (static_cast<double>(temperature) * static_cast<double>(n));
     std::fill_n(out, dim_, 0.0f);
-    kernels.axpy(static_cast<float>((own / sum - 1.0) * scale), targets[i].row, dim_, out);
+    for (std::size_t p = 0; p < positives.size(); ++p) {
+      losses[i] += positives[p].share * (log_sum - scores[p]);
+      const double pull = std::exp(scores[p] - log_sum) - positives[p].share;
+      kernels.axpy(static_cast<float>(pull * scale), positives[p].row, dim_, out);
+    }
     for (std::size_t c = 0; c < chunks; ++c) {
-      const double share = weight * std::exp(log_sums_[c * n + i] - top) / sum;
+      const double share = std::exp(log_sums_[c * n + i] - log_sum);
       kernels.axpy(static_cast<float>(share * scale), &pulls_[(c * n + i) * dim_], dim_, out);
     }
   });

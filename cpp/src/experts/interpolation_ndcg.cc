@@ -5,9 +5,7 @@
 #include <functional>
 #include <numeric>
 
-#include "collegium/core/isa.h"
 #include "collegium/core/thread_pool.h"
-#include "kernels/kernels.h"
 
 namespace collegium::core {
 namespace {
@@ -85,7 +83,6 @@ std::vector<std::vector<double>> InterpolationNdcg::measure_each(
     const HeadAdapter& adapter, std::span<const float> strengths) const {
   const std::size_t n = queries_.size(), rows = rows_.size();
   std::vector<std::vector<double>> result(strengths.size(), std::vector<double>(n));
-  const Kernels& kernels = kernels_for(active_isa());
   const bool one_row_each = documents_.size() == rows;
   const std::size_t tasks = (n + kQueriesPerTask - 1) / kQueriesPerTask;
   default_pool().parallel_for(tasks, [&](std::size_t task) {
@@ -93,11 +90,7 @@ std::vector<std::vector<double>> InterpolationNdcg::measure_each(
     const std::size_t count = std::min(kQueriesPerTask, n - first);
     const float* plain_query = &queries_.vectors[first * dim_];
     std::vector<float> mapped(count * dim_);
-    for (std::size_t i = 0; i < count; ++i)
-      for (std::size_t d = 0; d < dim_; ++d)
-        mapped[i * dim_ + d] =
-            kernels.dot(&adapter.weight()[d * dim_], plain_query + i * dim_, dim_) +
-            adapter.bias()[d];
+    for (std::size_t i = 0; i < count; ++i) adapter.map(plain_query + i * dim_, &mapped[i * dim_]);
     std::vector<float> plain(count * rows), adapted(count * rows), mixed(rows);
     rows_.scores(plain_query, count, plain.data(), rows);
     rows_.scores(mapped.data(), count, adapted.data(), rows);

@@ -164,7 +164,7 @@ void Trunk::run_layer(std::size_t index, const PackedSequences& sequences, bool 
   };
   product(layer.query_key_value, &LoraLayer::query_key_value, input(layer.attention_norm),
           scratch.query_key_value.data());
-  attend(sequences, config_.spans[index], parallel, scratch);
+  attend(index, sequences, parallel, scratch);
   product(layer.attention_output, &LoraLayer::attention_output, scratch.context.data(), projected);
   add_to_states(layer.attention_norm);
   feed_forward(index, sequences, input(layer.output_norm), parallel, scratch);

@@ -63,6 +63,7 @@ struct AttentionScratch {
   AlignedBuffer<float> keys;    // panels, over the head's dimensions
   AlignedBuffer<float> values;  // panels, over the tokens
   AlignedBuffer<float> scores;  // (a block of queries, tokens rounded up to a panel)
+  AlignedBuffer<float> bf16;    // all that Kernels::attend_bf16 wants
 };
 
 // Scratch that is handed out and taken back; there are as many as were ever used at once.
@@ -167,8 +168,10 @@ class Trunk {
   void make_position_bias();
   void rotate(const PackedSequences& sequences, const AttentionSpan& span,
               float* query_key_value) const;
-  void attend(const PackedSequences& sequences, const AttentionSpan& span, bool parallel,
+  void attend(std::size_t layer, const PackedSequences& sequences, bool parallel,
               TrunkScratch& scratch) const;
+  void attend_heads(const float* query_key_value, std::size_t tokens, std::size_t first,
+                    std::size_t end, float* context) const;
   void attend_head(const float* query_key_value, std::size_t tokens, std::size_t head,
                    std::size_t window, float* context) const;
 

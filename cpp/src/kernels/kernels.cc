@@ -18,6 +18,7 @@ const Kernels& kernels_for(Isa isa) noexcept {
       kernels.gemm_panels_int8 = gemm_panels_int8_amx;
       kernels.round_rows_bf16 = round_rows_bf16_amx;
       kernels.gemm_panels_bf16 = gemm_panels_bf16_amx;
+      kernels.attend_bf16 = attend_bf16_amx;
       return kernels;
     }();
     return amx;

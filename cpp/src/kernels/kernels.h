@@ -40,6 +40,16 @@ struct Bf16Rows {
   const void* values;
 };
 
+// Queries, keys and values of some heads of one sequence.
+struct HeadsInput {
+  const float* query;      // (tokens, heads of dim), stride `stride`
+  std::size_t key, value;  // so many numbers behind a query are its key and its value
+  std::size_t stride;
+  std::size_t tokens;
+  std::size_t dim;  // of a head
+  std::size_t context_stride;
+};
+
 struct Kernels {
   Isa isa;
 
@@ -97,6 +107,11 @@ struct Kernels {
   void (*gemm_panels_bf16)(const Bf16Rows& a, std::size_t rows, const std::uint16_t* panels,
                            std::size_t n, std::size_t k, const float* bias, float* c,
                            std::size_t ldc) noexcept;
+  // context (tokens, heads of dim), stride context_stride = softmax(query key^T) value of each
+  // head, of numbers rounded to bf16, the softmax's too, with sums in fp32. scratch: room for
+  // attention_scratch_size(tokens, dim) floats, 64-byte aligned. Null below AMX.
+  void (*attend_bf16)(const HeadsInput& in, std::size_t heads, float* scratch,
+                      float* context) noexcept;
 };
 
 // The table of a level; a level without a unit of its own gives the next lower one's.

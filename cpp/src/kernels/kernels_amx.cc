@@ -1,6 +1,8 @@
 // Run only where the machine has AMX and Linux lets this process use it (isa.cc). The instructions
 // by hand: GCC 12's intrinsics want a literal for a tile, and its _tile_loadconfig says to the
 // compiler that it reads 8 bytes of the 64.
+#include <immintrin.h>
+
 #include <cstddef>
 #include <cstdint>
 
@@ -37,6 +39,7 @@ inline void multiply_bf16() {
 }
 
 #include "kernels/kernels_amx.inc"
+#include "kernels/kernels_amx_attention.inc"
 #include "kernels/kernels_bf16.inc"
 
 inline void configure(const TileConfig& config) { __asm__ volatile("ldtilecfg %0" ::"m"(config)); }
@@ -58,6 +61,11 @@ void gemm_panels_bf16_amx(const Bf16Rows& a, std::size_t rows, const std::uint16
                           std::size_t n, std::size_t k, const float* bias, float* c,
                           std::size_t ldc) noexcept {
   gemm_bf16(a, rows, panels, n, k, bias, c, ldc);
+}
+
+void attend_bf16_amx(const HeadsInput& in, std::size_t heads, float* scratch,
+                     float* context) noexcept {
+  attend(in, heads, scratch, context);
 }
 
 }  // namespace collegium::core

@@ -62,9 +62,10 @@ inline __m256 pow2(__m256 z) {
   const __m256i biased = _mm256_add_epi32(_mm256_castps_si256(z), _mm256_set1_epi32(127));
   return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23));
 }
-inline void store_bytes(std::uint8_t* p, V16 v) {
-  const __m256i words =
-      _mm256_packus_epi32(_mm256_cvttps_epi32(v.low), _mm256_cvttps_epi32(v.high));
+inline void store_bytes(std::uint8_t* p, V16 v, float zero) {
+  const __m256i shift = _mm256_set1_epi32(static_cast<std::int32_t>(zero));
+  const __m256i words = _mm256_packus_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(v.low), shift),
+                                            _mm256_add_epi32(_mm256_cvtps_epi32(v.high), shift));
   const __m256i bytes = _mm256_packus_epi16(words, words);
   // Lanes of 128 bits: 0-3, 8-11 twice, then 4-7, 12-15 twice.
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
@@ -114,6 +115,7 @@ const Kernels kKernelsAvx2 = {Isa::kAvx2,
                               quantize_rows,
                               gemm_panels_int8_avx2,
                               round_rows_to_floats,
-                              gemm_panels_bf16};
+                              gemm_panels_bf16,
+                              nullptr};
 
 }  // namespace collegium::core

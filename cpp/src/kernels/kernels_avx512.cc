@@ -36,9 +36,11 @@ inline V16 zero_above(V16 t, float limit, V16 v) {
   const __mmask16 keep = _mm512_cmp_ps_mask(t.all, _mm512_set1_ps(limit), _CMP_LE_OQ);
   return {_mm512_maskz_mov_ps(keep, v.all)};
 }
-inline void store_bytes(std::uint8_t* p, V16 v) {
-  const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(v.all));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), bytes);
+inline void store_bytes(std::uint8_t* p, V16 v, float zero) {
+  const __m512i shifted = _mm512_add_epi32(_mm512_cvtps_epi32(v.all),
+                                           _mm512_set1_epi32(static_cast<std::int32_t>(zero)));
+  const __m512i positive = _mm512_max_epi32(shifted, _mm512_setzero_si512());
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtusepi32_epi8(positive));
 }
 inline V16 pow2(V16 z) {
   const __m512i biased = _mm512_add_epi32(_mm512_castps_si512(z.all), _mm512_set1_epi32(127));
@@ -90,6 +92,7 @@ const Kernels kKernelsAvx512 = {Isa::kAvx512,
                                 quantize_rows,
                                 gemm_panels_int8_avx2,
                                 round_rows_to_floats,
-                                gemm_panels_bf16};
+                                gemm_panels_bf16,
+                                nullptr};
 
 }  // namespace collegium::core

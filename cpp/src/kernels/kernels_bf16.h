@@ -32,6 +32,12 @@ void pack_panels_bf16(const float* w, std::size_t ldw, std::size_t n, std::size_
 // Whether all of the numbers are finite.
 bool all_finite_bf16(const std::uint16_t* numbers, std::size_t count) noexcept;
 
+// Floats of scratch that attend_bf16 wants: queries, keys, values, a block of scores and weights.
+inline constexpr std::size_t attention_scratch_size(std::size_t tokens, std::size_t dim) {
+  const std::size_t rows = (tokens + 31) / 32 * 32;
+  return rows * bf16_depth(dim) + rows * num_panels(dim) * kPanelWidth / 2 + 48 * rows + 1024 + 32;
+}
+
 // The unit of AMX behind Kernels::gemm_panels_int8, round_rows_bf16 and gemm_panels_bf16.
 void gemm_panels_int8_amx(const Int8Rows& a, std::size_t rows, const Int8Panels& panels,
                           std::size_t n, std::size_t k, const float* bias, float* c,
@@ -41,5 +47,7 @@ void round_rows_bf16_amx(const float* x, std::size_t ldx, std::size_t rows, std:
 void gemm_panels_bf16_amx(const Bf16Rows& a, std::size_t rows, const std::uint16_t* panels,
                           std::size_t n, std::size_t k, const float* bias, float* c,
                           std::size_t ldc) noexcept;
+void attend_bf16_amx(const HeadsInput& in, std::size_t heads, float* scratch,
+                     float* context) noexcept;
 
 }  // namespace collegium::core

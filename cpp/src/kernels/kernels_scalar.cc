@@ -54,8 +54,11 @@ inline V16 min(V16 a, V16 b) {
 inline V16 zero_above(V16 t, float limit, V16 v) {
   return each([&](std::size_t i) { return t.lane[i] <= limit ? v.lane[i] : 0.0f; });
 }
-inline void store_bytes(std::uint8_t* p, V16 v) {
-  for (std::size_t i = 0; i < 16; ++i) p[i] = static_cast<std::uint8_t>(v.lane[i]);
+inline void store_bytes(std::uint8_t* p, V16 v, float zero) {
+  for (std::size_t i = 0; i < 16; ++i) {
+    const float whole = std::rint(v.lane[i]) + zero;
+    p[i] = static_cast<std::uint8_t>(whole > 0.0f ? std::min(whole, 255.0f) : 0.0f);
+  }
 }
 inline V16 pow2(V16 z) {
   return each([&](std::size_t i) {
@@ -152,6 +155,7 @@ const Kernels kKernelsScalar = {Isa::kScalar,
                                 quantize_rows,
                                 gemm_panels_int8,
                                 round_rows_to_floats,
-                                gemm_panels_bf16};
+                                gemm_panels_bf16,
+                                nullptr};
 
 }  // namespace collegium::core

@@ -22,6 +22,8 @@ from ..errors import InvalidArgumentError, IoError, NotFoundError
 
 Errors = Literal["strict", "replace"]
 
+SOURCE_FIELD = "source_path"  # of the metadata: the file's path below the root
+
 
 @dataclass(frozen=True)
 class SourceFile:

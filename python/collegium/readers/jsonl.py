@@ -1,4 +1,8 @@
-"""JSON lines: a document each. BEIR's fields, or named ones; the other fields are metadata."""
+"""JSON lines: a document each. BEIR's fields, or named ones; the other fields are metadata.
+
+Those of an object called metadata are among them, but for the path of the file a document came
+from before it was exported: it comes from this one now.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,16 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from .base import Piece, Problem, ReadOptions, SourceFile, names_shown, read_lines
+from .._arguments import joined_metadata
+from .base import (
+    SOURCE_FIELD,
+    Piece,
+    Problem,
+    ReadOptions,
+    SourceFile,
+    names_shown,
+    read_lines,
+)
 
 _IDS = ("_id", "id")
 
@@ -46,13 +59,16 @@ def _piece(row: dict[str, Any], options: ReadOptions, part: str) -> Piece:
     title_field = options.title_field or "title"
     text_fields = options.text_fields or ("text",)
     used = {id_field, title_field, *text_fields}
+    others = {name: value for name, value in row.items() if name not in used}
+    if isinstance(inner := others.get("metadata"), dict):
+        inner.pop(SOURCE_FIELD, None)
     texts = [_string(row, name) for name in text_fields]
     return Piece(
         text="\n\n".join(text for text in texts if text.strip()),
         title=_string(row, title_field, required=options.title_field is not None),
         id=None if id_field is None else _id(row, id_field),
         part=part,
-        metadata={name: value for name, value in row.items() if name not in used},
+        metadata=joined_metadata(others),
     )
 
 

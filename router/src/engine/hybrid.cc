@@ -58,6 +58,49 @@ Result<std::vector<index::Hit>> fill_places(
   return merged;
 }
 
+RankerLists ranker_lists(const Route& route,
+                         const std::map<std::string, CollectionRankings, std::less<>>& rankings) {
+  RankerLists made;
+  made.lists.reserve(3 * rankings.size());  // spans look into them
+  const auto add = [&](const std::vector<index::Hit>& hits, double shift) {
+    made.lists.push_back(documents_of(hits));
+    for (index::RankedDocument& document : made.lists.back()) document.score += shift;
+    return std::span<const index::RankedDocument>(made.lists.back());
+  };
+  for (const auto& [collection, both] : rankings) {
+    const auto entry = std::find_if(route.entries.begin(), route.entries.end(),
+                                    [&](const auto& one) { return one.collection == collection; });
+    RankerSource source;
+    source.collection = collection;
+    source.plain = add(both.plain, 0.0);
+    if (entry != route.entries.end()) {
+      source.probability = std::clamp(entry->probability, kMinProbability, 1.0);
+      if (entry->searched_again) source.own = add(both.dense, entry->shift);
+    }
+    source.lexical = add(both.lexical, 0.0);
+    made.sources.push_back(source);
+  }
+  return made;
+}
+
+Result<std::vector<RankedHit>> rank_hits(
+    const Ranker& ranker, const Route& route,
+    const std::map<std::string, CollectionRankings, std::less<>>& rankings, std::size_t k) {
+  const RankerLists made = ranker_lists(route, rankings);
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto ranked, ranker.rank(made.sources, k));
+  std::vector<RankedHit> hits;
+  hits.reserve(ranked.size());
+  for (const RankedCandidate& one : ranked) {
+    const CollectionRankings& both = rankings.find(made.sources[one.source].collection)->second;
+    RankedHit found{
+        one.dense != index::kNotRanked ? both.dense[one.dense] : both.lexical[one.lexical], one};
+    found.hit.score = static_cast<float>(one.probability);
+    found.candidate.id = {};
+    hits.push_back(std::move(found));
+  }
+  return hits;
+}
+
 Result<std::map<std::string, CollectionFusion>> LibraryImpl::choose_fusions(
     const LearningSnapshot& snapshot, const Learned& learned,
     const core::ProgressCallback& progress) const {
@@ -95,66 +138,6 @@ Result<std::map<std::string, CollectionFusion>> LibraryImpl::choose_fusions(
     }
   }
   return choose_fusion(dev, index::FusionRule::kZScore);
-}
-
-Result<EvaluationRow> LibraryImpl::evaluate_served(
-    const LearningSnapshot& snapshot, const std::shared_ptr<const Generation>& generation,
-    Split split, const core::ProgressCallback& progress) const {
-  EvaluationRow row;
-  row.method = "served";
-  row.note = "search() as it is: the policy with each collection's words beside its vectors";
-  const LearningData& data = snapshot.data;
-  std::vector<std::string> everything;
-  std::size_t total = 0, done = 0;
-  for (const CollectionData& collection : data.collections) {
-    everything.push_back(collection.name);
-    total += collection.splits[static_cast<std::size_t>(split)].size();
-  }
-  // Ids are unique within a collection alone.
-  const auto key = [](std::string_view collection, std::string_view id) {
-    return std::string(collection) + '/' + std::string(id);
-  };
-  double judged = 0.0;
-  for (const CollectionData& collection : data.collections) {
-    const QuerySet& set = collection.splits[static_cast<std::size_t>(split)];
-    if (set.size() == 0) continue;
-    judged += 1.0;
-    Metrics& alone = row.per_collection[collection.name];
-    Metrics& merged = row.merged[collection.name];
-    for (std::size_t q = 0; q < set.size(); ++q) {
-      if (!core::report(progress, "served", done++, total))
-        return Status::cancelled("evaluating what is served");
-      const std::span<const float> vector(set.vectors.data() + q * data.dim, data.dim);
-      Judgments judgments;
-      for (std::size_t r = 0; r < set.relevant[q].size(); ++r)
-        judgments[key(collection.name, collection.document_ids[set.relevant[q][r]])] =
-            double{set.gains[q][r]};
-      const auto measure = [&](const std::vector<std::string>& collections,
-                               Metrics& sum) -> Status {
-        COLLEGIUM_ASSIGN_OR_RETURN(const auto hits, served_hits(generation, set.texts[q], vector,
-                                                                collections, kFusionDepth));
-        Ranking ranking;
-        for (const index::Hit& hit : hits)  // by rank: equal scores keep the order served
-          ranking.emplace_back(key(hit.collection, hit.document_id),
-                               -static_cast<double>(ranking.size()));
-        const double n = static_cast<double>(set.size());
-        sum.ndcg_at_10 += ndcg_at(10, ranking, judgments) / n;
-        sum.recall_at_100 += recall_at(100, ranking, judgments) / n;
-        return {};
-      };
-      COLLEGIUM_RETURN_IF_ERROR(measure({collection.name}, alone));
-      COLLEGIUM_RETURN_IF_ERROR(measure(everything, merged));
-    }
-  }
-  const auto mean = [&](const std::map<std::string, Metrics>& by_collection, Metrics& out) {
-    for (const auto& [name, metrics] : by_collection) {
-      out.ndcg_at_10 += metrics.ndcg_at_10 / judged;
-      out.recall_at_100 += metrics.recall_at_100 / judged;
-    }
-  };
-  mean(row.per_collection, row.per_collection_mean);
-  mean(row.merged, row.merged_mean);
-  return row;
 }
 
 }  // namespace collegium::router

@@ -8,6 +8,8 @@
 #include "collegium/index/corpus.h"
 #include "collegium/index/fusion.h"
 #include "collegium/router/fusion_choice.h"
+#include "collegium/router/ranker.h"
+#include "collegium/router/router.h"
 
 namespace collegium::router {
 
@@ -16,6 +18,7 @@ namespace collegium::router {
 struct CollectionRankings {
   std::vector<index::Hit> dense, lexical;
   index::FusionOptions fusion;
+  std::vector<index::Hit> plain;  // as the plain encoder does
 };
 
 // How many documents of each ranking are fused.
@@ -29,6 +32,24 @@ inline constexpr std::size_t kFusionDepth = 100;
 Result<std::vector<index::Hit>> fill_places(
     std::vector<index::Hit> merged,
     const std::map<std::string, CollectionRankings, std::less<>>& rankings);
+
+// The other rule: the documents of all rankings by a ranker, at most `k` of them, whose scores are
+// probabilities of relevance. Sets what it saw of each where `seen` is not null.
+struct RankedHit {
+  index::Hit hit;
+  RankedCandidate candidate;  // its `source` and `id` mean nothing here
+};
+Result<std::vector<RankedHit>> rank_hits(
+    const Ranker& ranker, const Route& route,
+    const std::map<std::string, CollectionRankings, std::less<>>& rankings, std::size_t k);
+
+// One collection after another, as a ranker reads them. Looks into what it was made from.
+struct RankerLists {
+  std::vector<std::vector<index::RankedDocument>> lists;
+  std::vector<RankerSource> sources;
+};
+RankerLists ranker_lists(const Route& route,
+                         const std::map<std::string, CollectionRankings, std::less<>>& rankings);
 
 // For fuse() and choose_fusion().
 Ranking ranking_of(const std::vector<index::Hit>& hits);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "collegium/core/bytes.h"
 #include "collegium/core/file_envelope.h"
 #include "engine/model_files.h"
 #include "engine/records.h"
@@ -29,13 +30,29 @@ Status file_error(const std::string& path, const Status& status) {
   return status;  // names the file itself
 }
 
+ordered_json gain_to_json(const core::NdcgGain& gain) {
+  return {{"queries", gain.queries}, {"plain", gain.plain}, {"adapted", gain.adapted}};
+}
+
+core::NdcgGain gain_from_json(const json& object) {
+  return {object.at("queries").get<std::size_t>(), object.at("plain").get<double>(),
+          object.at("adapted").get<double>()};
+}
+
 ordered_json adapter_to_json(const core::TrainedHeadAdapter& trained, const std::string& file) {
   return {{"file", file},
           {"strength", trained.strength},
           {"epochs", trained.epochs},
           {"dev_ndcg_plain", trained.dev_ndcg_plain},
           {"dev_ndcg", trained.dev_ndcg},
-          {"loss", trained.loss}};
+          {"loss", trained.loss},
+          {"rank", trained.rank},
+          {"pool", core::negative_pool_name(trained.pool)},
+          {"curve", trained.curve},
+          {"chosen_on", gain_to_json(trained.chosen_on)},
+          {"standard_error", trained.standard_error},
+          {"dev_paired", gain_to_json(trained.dev_paired)},
+          {"dev_unpaired", gain_to_json(trained.dev_unpaired)}};
 }
 
 ordered_json policy_to_json(const PolicyParameters& policy) {
@@ -116,14 +133,29 @@ Result<std::vector<std::byte>> read_payload(const std::string& folder, const cor
   return std::move(envelope->payload);
 }
 
-Result<core::TrainedHeadAdapter> read_adapter(const std::string& folder, const json& object,
-                                              std::size_t dim) {
+Result<core::TrainedHeadAdapter> trained_from_json(const json& object, std::size_t dim) {
   core::TrainedHeadAdapter trained{.adapter = core::HeadAdapter::identity(dim)};
   trained.strength = object.at("strength").get<float>();
   trained.epochs = object.at("epochs").get<std::size_t>();
   trained.dev_ndcg_plain = object.at("dev_ndcg_plain").get<double>();
   trained.dev_ndcg = object.at("dev_ndcg").get<double>();
   trained.loss = object.at("loss").get<std::vector<double>>();
+  if (object.contains("rank")) {  // generations of before have none of these
+    trained.rank = object.at("rank").get<std::size_t>();
+    COLLEGIUM_ASSIGN_OR_RETURN(trained.pool,
+                               core::parse_negative_pool(object.at("pool").get<std::string>()));
+    trained.curve = object.at("curve").get<std::vector<double>>();
+    trained.chosen_on = gain_from_json(object.at("chosen_on"));
+    trained.standard_error = object.at("standard_error").get<double>();
+    trained.dev_paired = gain_from_json(object.at("dev_paired"));
+    trained.dev_unpaired = gain_from_json(object.at("dev_unpaired"));
+  }
+  return trained;
+}
+
+Result<core::TrainedHeadAdapter> read_adapter(const std::string& folder, const json& object,
+                                              std::size_t dim) {
+  COLLEGIUM_ASSIGN_OR_RETURN(auto trained, trained_from_json(object, dim));
   const std::string name = object.at("file").get<std::string>();
   if (name.empty()) return trained;
   const std::string path = (fs::path(folder) / name).string();
@@ -194,6 +226,15 @@ Result<std::string> write_learned_files(const std::string& library_path, Generat
   record["router"] = learned.router ? std::string(learned.router->kind()) : "";
   record["policy"] = policy_to_json(learned.policy);
   record["fusion"] = fusion_to_json(learned.fusion);
+  if (learned.ranker || learned.fusion_dev_ndcg > 0.0) {
+    std::string name;
+    if (learned.ranker)
+      COLLEGIUM_RETURN_IF_ERROR(
+          write_payload(folder, kRankerFileKind, learned.ranker->serialize(), name));
+    record["ranker"] = {{"file", name},
+                        {"dev_ndcg", learned.ranker_dev_ndcg},
+                        {"dev_ndcg_fusion", learned.fusion_dev_ndcg}};
+  }
   std::string gate;
   COLLEGIUM_RETURN_IF_ERROR(write_payload(folder, kGateFileKind, learned.gate.serialize(), gate));
   record["gate"] = {{"file", gate}};
@@ -272,6 +313,15 @@ Result<Generation> read_learned_files(const std::string& library_path, const std
     if (object.contains("fusion")) {
       COLLEGIUM_ASSIGN_OR_RETURN(learned.fusion, fusion_from_json(object.at("fusion")));
     }
+    if (object.contains("ranker")) {
+      const json& entry = object.at("ranker");
+      learned.ranker_dev_ndcg = entry.at("dev_ndcg").get<double>();
+      learned.fusion_dev_ndcg = entry.at("dev_ndcg_fusion").get<double>();
+      if (const auto name = entry.at("file").get<std::string>(); !name.empty()) {
+        COLLEGIUM_ASSIGN_OR_RETURN(const auto payload, read_payload(folder, kRankerFileKind, name));
+        COLLEGIUM_ASSIGN_OR_RETURN(learned.ranker, Ranker::deserialize(payload));
+      }
+    }
     const std::string gate_file = object.at("gate").at("file").get<std::string>();
     COLLEGIUM_ASSIGN_OR_RETURN(const auto gate, read_payload(folder, kGateFileKind, gate_file));
     COLLEGIUM_ASSIGN_OR_RETURN(learned.gate, Gate::deserialize(gate));
@@ -285,6 +335,41 @@ Status copy_learned_files(const std::string& library_path, const Generation& gen
                           const std::string& to) {
   if (generation.files.empty()) return {};
   return copy_files(learned_folder(library_path), generation.files, learned_folder(to));
+}
+
+// u32 length of the JSON, the JSON, the adapter's payload
+std::string FinishedTraining::serialize() const {
+  ordered_json object = adapter_to_json(trained, "");
+  object["data"] = data_digest;
+  const std::string text = object.dump();
+  const std::vector<std::byte> payload = trained.adapter.serialize();
+  core::ByteWriter out;
+  out.write(static_cast<std::uint32_t>(text.size()));
+  std::string bytes(reinterpret_cast<const char*>(out.bytes().data()), out.bytes().size());
+  bytes += text;
+  bytes.append(reinterpret_cast<const char*>(payload.data()), payload.size());
+  return bytes;
+}
+
+Result<FinishedTraining> FinishedTraining::parse(std::string_view bytes, std::size_t dim) {
+  core::ByteReader in(std::as_bytes(std::span(bytes.data(), bytes.size())));
+  std::uint32_t size = 0;
+  if (!in.read(size) || in.remaining() < size)
+    return Status::corruption("a record of a finished training is cut short");
+  try {
+    const json object = json::parse(bytes.substr(sizeof size, size));
+    COLLEGIUM_ASSIGN_OR_RETURN(auto trained, trained_from_json(object, dim));
+    const std::string_view payload = bytes.substr(sizeof size + size);
+    COLLEGIUM_ASSIGN_OR_RETURN(
+        trained.adapter,
+        core::HeadAdapter::deserialize(std::as_bytes(std::span(payload.data(), payload.size()))));
+    if (trained.adapter.dim() != dim)
+      return Status::corruption("a record of a finished training has another dim");
+    return FinishedTraining{object.at("data").get<std::string>(), std::move(trained)};
+  } catch (const json::exception& error) {
+    return Status::corruption(std::string("a record of a finished training is malformed: ") +
+                              error.what());
+  }
 }
 
 void remove_leftovers(const std::string& library_path, const std::vector<std::string>& keep) {

@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "collegium/core/status.h"
@@ -35,6 +36,15 @@ Result<Generation> read_learned_files(const std::string& library_path, const std
 // Copies the files of `generation`, fsynced, to the folder of another library.
 Status copy_learned_files(const std::string& library_path, const Generation& generation,
                           const std::string& to);
+
+// One adapter as the bytes of a record: what a fit has trained before it is through. `data_digest`
+// is Generation::data_digest's of its collection. corruption.
+struct FinishedTraining {
+  std::string data_digest;
+  core::TrainedHeadAdapter trained;
+  std::string serialize() const;
+  static Result<FinishedTraining> parse(std::string_view bytes, std::size_t dim);
+};
 
 // Deletes what is in learned/ and not in `keep`. Best effort: a leftover does no harm.
 void remove_leftovers(const std::string& library_path, const std::vector<std::string>& keep);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <future>
 #include <map>
 #include <set>
 #include <unordered_map>
@@ -86,7 +87,9 @@ Result<std::map<std::string, std::vector<float>>> LibraryImpl::encode_queries(
 
 namespace {
 
-// Gathers documents and pairs until a batch is full, then embeds and commits it.
+// Gathers documents and pairs until a batch is full, then embeds it, and commits it in a thread of
+// its own while the next one is gathered and embedded: at most two are held. They are committed in
+// their order, and none after one that failed.
 class Batch {
  public:
   Batch(const core::Encoder& encoder, index::Corpus& corpus, std::string collection, bool is_new,
@@ -98,6 +101,11 @@ class Batch {
         progress_(progress),
         total_units_(total_units),
         report_(report) {}
+  ~Batch() {
+    if (committing_.valid()) committing_.wait();
+  }
+  Batch(const Batch&) = delete;
+  Batch& operator=(const Batch&) = delete;
 
   Status add_document(const Document& document) {
     ++units_;
@@ -167,7 +175,14 @@ class Batch {
     return pairs_.size() >= kBatchPairs ? flush() : Status();
   }
 
-  // Embeds and commits what was gathered. A new collection is made even if it is empty.
+  // What was gathered is in the library when it returns ok. A new collection is made even if it is
+  // empty.
+  Status finish() {
+    COLLEGIUM_RETURN_IF_ERROR(flush());
+    return wait_for_commit();
+  }
+
+ private:
   Status flush() {
     if (documents_.empty() && pairs_.empty() && !create_) return {};
     COLLEGIUM_RETURN_IF_ERROR(embed());
@@ -177,7 +192,12 @@ class Batch {
       writes.put_document(collection_, std::move(document));
     for (const auto& [key, pair] : pairs_) writes.put_record(key, pair.serialize());
     if (embedded_) COLLEGIUM_RETURN_IF_ERROR(record_origin(writes));
-    COLLEGIUM_RETURN_IF_ERROR(corpus_.commit(std::move(writes)));
+    COLLEGIUM_RETURN_IF_ERROR(wait_for_commit());
+    // Where no thread is to be had, it runs when it is waited for.
+    committing_ = std::async(std::launch::async | std::launch::deferred,
+                             [this, batch = std::move(writes)]() mutable {
+                               return corpus_.commit(std::move(batch)).status();
+                             });
     embedded_ = false;
     create_ = false;
     report_.passages += inputs_.size();
@@ -185,15 +205,16 @@ class Batch {
     pairs_.clear();
     inputs_.clear();
     bytes_ = 0;
-    committed_units_ = units_;
-    if (!core::report(progress_, "encode", units_, total_units_))
-      return Status::cancelled("asked to stop after " + std::to_string(units_) + " of " +
-                               std::to_string(total_units_) +
-                               " documents and pairs; these are in the library");
-    return {};
+    embedded_units_ = units_;
+    if (core::report(progress_, "encode", units_, total_units_)) return {};
+    COLLEGIUM_RETURN_IF_ERROR(wait_for_commit());
+    return Status::cancelled("asked to stop after " + std::to_string(units_) + " of " +
+                             std::to_string(total_units_) +
+                             " documents and pairs; these are in the library");
   }
 
- private:
+  Status wait_for_commit() { return committing_.valid() ? committing_.get() : Status(); }
+
   Status flush_if_full() {
     const bool full = inputs_.size() >= kBatchPassages || bytes_ >= kBatchBytes ||
                       documents_.size() >= kBatchPassages;
@@ -217,9 +238,9 @@ class Batch {
     embedded_ = work > 0;
     std::size_t before = 0;
     const core::ProgressCallback inner = [&](const core::Progress& progress) {
-      const std::size_t batch_units = units_ - committed_units_;
+      const std::size_t batch_units = units_ - embedded_units_;
       const std::size_t done = before + static_cast<std::size_t>(progress.done);
-      return core::report(progress_, "encode", committed_units_ + batch_units * done / work,
+      return core::report(progress_, "encode", embedded_units_ + batch_units * done / work,
                           total_units_);
     };
     const std::size_t dim = encoder_.dim();
@@ -283,7 +304,8 @@ class Batch {
   std::vector<Waiting> documents_;
   std::vector<std::string> inputs_;
   std::map<std::string, StoredPair> pairs_;
-  std::size_t bytes_ = 0, units_ = 0, committed_units_ = 0;
+  std::size_t bytes_ = 0, units_ = 0, embedded_units_ = 0;
+  std::future<Status> committing_;  // the batch before this one
 };
 
 }  // namespace
@@ -338,7 +360,7 @@ Result<AddReport> LibraryImpl::add(const std::string& collection,
       COLLEGIUM_RETURN_IF_ERROR(batch.add_pair(pairs[i]));
   }
   for (const std::size_t i : pairs_of_others) COLLEGIUM_RETURN_IF_ERROR(batch.add_pair(pairs[i]));
-  COLLEGIUM_RETURN_IF_ERROR(batch.flush());
+  COLLEGIUM_RETURN_IF_ERROR(batch.finish());
   report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   return report;
 }
@@ -362,6 +384,27 @@ Status LibraryImpl::remove(const std::string& collection, std::span<const std::s
     for (const auto& [key, value] : pairs) writes.remove_record(key);
   }
   return corpus_->commit(std::move(writes)).status();
+}
+
+Status LibraryImpl::set_lexical(const std::string& collection,
+                                const index::LexicalSettings& settings) {
+  const Call call(*this);
+  COLLEGIUM_RETURN_IF_ERROR(call.check_writer("set_lexical"));
+  COLLEGIUM_RETURN_IF_ERROR(check_collection_name(collection));
+  COLLEGIUM_RETURN_IF_ERROR(settings.validate());
+  const std::lock_guard writing(writer_);
+  const std::vector<std::string> known = corpus_->collections();
+  index::WriteSet writes;
+  if (!std::binary_search(known.begin(), known.end(), collection))
+    writes.create_collection(collection);
+  writes.set_lexical(collection, settings);
+  return corpus_->commit(std::move(writes)).status();
+}
+
+Result<index::LexicalSettings> LibraryImpl::lexical_settings(std::string_view collection) const {
+  const Call call(*this);
+  COLLEGIUM_RETURN_IF_ERROR(call.check_reader());
+  return corpus_->lexical_settings(collection);
 }
 
 Status LibraryImpl::add_negatives(std::span<const std::string> queries,

@@ -102,6 +102,11 @@ struct LibraryImpl::Question {
   std::optional<PolicyResult> searched;
   // What served each collection, and its words where they count.
   std::map<std::string, CollectionRankings, std::less<>> rankings;
+  // Merges them; null: fusion does.
+  const Ranker* ranker = nullptr;
+  bool all_words = false;  // every collection's words are searched
+  // What the ranker saw of a document, by collection and id.
+  std::map<std::pair<std::string, std::string>, RankedCandidate> seen;
   // An index changed between two searches of it.
   bool index_changed = false;
   Answer answer;
@@ -178,16 +183,27 @@ Status LibraryImpl::add_words(Question& question, const AskOptions& options,
   for (const index::Hit& hit : question.searched->hits) found.insert(hit.collection);
   for (auto& [collection, rankings] : question.rankings) {
     rankings.fusion.lexical_weight = 0.0;
-    if (!found.contains(collection)) continue;
-    if (const auto chosen = learned.find(collection); chosen != learned.end())
-      rankings.fusion = chosen->second.options;
-    if (options.lexical_weight) rankings.fusion.lexical_weight = *options.lexical_weight;
-    if (rankings.fusion.lexical_weight == 0.0) continue;
+    const bool shown = found.contains(collection);
+    const auto chosen = learned.find(collection);
+    if (shown && chosen != learned.end()) rankings.fusion = chosen->second.options;
+    if (shown && options.lexical_weight) rankings.fusion.lexical_weight = *options.lexical_weight;
+    if (rankings.fusion.lexical_weight == 0.0 && !question.all_words) continue;
     index::LexicalQuery words = index::LexicalQuery::words(question.answer.question);
     words.explain = false;
     COLLEGIUM_ASSIGN_OR_RETURN(
         rankings.lexical,
         corpus_->search_lexical(collection, words, std::max(options.k, kFusionDepth), search));
+  }
+  if (question.ranker != nullptr) {
+    COLLEGIUM_ASSIGN_OR_RETURN(
+        auto ranked, rank_hits(*question.ranker, question.searched->route, question.rankings,
+                               std::max(question.searched->hits.size(), options.k)));
+    question.searched->hits.clear();
+    for (RankedHit& one : ranked) {
+      question.seen.insert_or_assign({one.hit.collection, one.hit.document_id}, one.candidate);
+      question.searched->hits.push_back(std::move(one.hit));
+    }
+    return {};
   }
   COLLEGIUM_ASSIGN_OR_RETURN(question.searched->hits,
                              fill_places(std::move(question.searched->hits), question.rankings));
@@ -215,16 +231,30 @@ Status LibraryImpl::retrieve(Question& question, const AskOptions& options) cons
       if (!is_new && known->second != searched) question.index_changed = true;
     }
     // The last search of a collection is the one that serves it.
-    question.rankings[std::string(collection)].dense = hits;
+    CollectionRankings& rankings = question.rankings[std::string(collection)];
+    if (query.data() == question.vector.data()) rankings.plain = hits;
+    rankings.dense = hits;
     return hits;
   };
-  for (std::size_t depth = capped ? 2 * options.k + 16 : options.k;; depth *= 4) {
+  // A ranker has learned to merge what its policy finds, and one collection needs no merging.
+  const Learned& learned = question.generation->learned;
+  if (learned.ranker && !options.lexical_weight && question.collections.size() > 1 &&
+      question.policy.policy == learned.policy.policy)
+    question.ranker = learned.ranker.get();
+  question.all_words = question.all_words || question.ranker != nullptr;
+  const std::size_t least = question.all_words ? kRankerDepth : options.k;
+  for (std::size_t depth = capped ? 2 * options.k + 16 : std::max(options.k, least);; depth *= 4) {
     COLLEGIUM_ASSIGN_OR_RETURN(question.searched,
                                run_policy(question.policy, question.policy_input(depth), search));
     COLLEGIUM_RETURN_IF_ERROR(add_words(question, options, uncapped));
-    if (!capped) break;
+    if (!capped && !question.all_words) break;
     std::vector<index::Hit>& plain = question.searched->plain_hits;
     plain.resize(std::min(plain.size(), std::max(options.k, kGateDepth)));
+    if (!capped) {
+      auto& hits = question.searched->hits;
+      hits.resize(std::min(hits.size(), options.k));
+      break;
+    }
     const bool all = question.searched->hits.size() < depth;
     COLLEGIUM_ASSIGN_OR_RETURN(
         question.searched->hits,
@@ -236,13 +266,16 @@ Status LibraryImpl::retrieve(Question& question, const AskOptions& options) cons
     question.answer.index_generations.emplace(name, 0);
   question.answer.route = question.searched->route;
   for (RouteEntry& entry : question.answer.route.entries)
-    entry.lexical_weight = question.rankings[entry.collection].fusion.lexical_weight;
+    entry.lexical_weight =
+        question.ranker ? 0.0 : question.rankings[entry.collection].fusion.lexical_weight;
   flops += router_flops(question.generation->learned.router.get());
-  // A map for each expert: bound has another one for each collection, routed one for all.
+  // A map for each expert: bound has another one for each collection, routed one for all, mixed
+  // every one.
   std::set<std::string_view> experts;
   for (const RouteEntry& entry : question.answer.route.entries)
     if (entry.searched_again) experts.insert(entry.expert);
-  flops += 2.0 * dim * dim * static_cast<double>(experts.size());
+  const bool mixed = question.policy.policy == Policy::kMixed && !experts.empty();
+  flops += 2.0 * dim * dim * static_cast<double>(mixed ? learned.adapters.size() : experts.size());
   question.charge("search", elapsed_ms(start), flops);
   return {};
 }
@@ -260,6 +293,23 @@ Result<std::vector<index::Hit>> LibraryImpl::served_hits(
   options.k = k;
   COLLEGIUM_RETURN_IF_ERROR(retrieve(question, options));
   return std::move(question.searched->hits);
+}
+
+Result<LibraryImpl::RankerCase> LibraryImpl::ranker_case(
+    std::shared_ptr<const Generation> generation, std::string_view text,
+    std::span<const float> vector, std::vector<std::string> collections) const {
+  Question question;
+  question.generation = std::move(generation);
+  question.answer.question = std::string(text);
+  question.policy = question.generation->learned.policy;
+  question.collections = std::move(collections);
+  question.vector.assign(vector.begin(), vector.end());
+  question.all_words = true;
+  AskOptions options;
+  options.k = 10;
+  COLLEGIUM_RETURN_IF_ERROR(retrieve(question, options));
+  return RankerCase{std::move(question.rankings), std::move(question.answer.route),
+                    std::move(question.searched->hits)};
 }
 
 Status LibraryImpl::collect_passages(Question& question,
@@ -283,6 +333,9 @@ Status LibraryImpl::collect_passages(Question& question,
     passage.score = static_cast<double>(hit.score);
     passage.index_generation = hit.index_generation;
     passage.source = hit.source;
+    if (const auto seen = question.seen.find({hit.collection, hit.document_id});
+        question.ranker != nullptr && seen != question.seen.end())
+      passage.ranking = question.ranker->explain(hit.collection, seen->second);
     const CollectionRankings& rankings = question.rankings.at(hit.collection);
     passage.dense_score = score_in(rankings.dense, hit.document_id);
     passage.lexical_score = score_in(rankings.lexical, hit.document_id);

@@ -2,6 +2,7 @@
 #include <charconv>
 #include <chrono>
 #include <map>
+#include <set>
 
 #include "collegium/core/file_envelope.h"
 #include "engine/library_impl.h"
@@ -32,6 +33,11 @@ std::string adapter_settings(const LearnOptions& options) {
   add(adapter.learning_rate);
   add(adapter.identity_decay);
   add(adapter.seed);
+  add(static_cast<int>(adapter.loss));
+  for (std::size_t rank : adapter.ranks) add(rank);
+  for (core::NegativePool pool : adapter.pools) text += core::negative_pool_name(pool);
+  add(adapter.enough_dev);
+  add(adapter.patience);
   return text;
 }
 
@@ -41,14 +47,19 @@ std::string adapter_settings(const LearnOptions& options) {
 // them is not wrong.
 void place_pairs(const std::vector<StoredPair>& pairs, const index::CollectionView& view,
                  CollectionData& collection) {
+  // Queries that the encoder cannot tell apart are one here.
+  const auto encoded = [](const StoredPair& pair) {
+    return std::string_view(reinterpret_cast<const char*>(pair.vector.data()),
+                            pair.vector.size() * sizeof(float));
+  };
   std::map<std::string_view, Split> last;
   for (const StoredPair& pair : pairs) {
-    const auto [at, added] = last.emplace(pair.query, pair.split);
+    const auto [at, added] = last.emplace(encoded(pair), pair.split);
     if (!added) at->second = std::max(at->second, pair.split);
   }
   std::map<std::pair<Split, std::string_view>, std::vector<const StoredPair*>> grouped;
   for (const StoredPair& pair : pairs) {
-    grouped[{last.at(pair.query), pair.query}].push_back(&pair);
+    grouped[{last.at(encoded(pair)), pair.query}].push_back(&pair);
   }
   for (const auto& [key, members] : grouped) {
     std::map<std::uint32_t, float> relevant;
@@ -73,9 +84,19 @@ void place_pairs(const std::vector<StoredPair>& pairs, const index::CollectionVi
 
 std::string expert_note(const FitReport::Expert& expert) {
   if (expert.train == 0) return "no training queries: searched with the plain encoder";
-  if (expert.strength == 0.0f) return "no adapter: none gains on dev beyond noise";
-  if (expert.dev == 0) return "no dev queries: cautious default strength";
-  return expert.kept ? "unchanged data: kept" : "";
+  const std::size_t held_out =
+      expert.chosen_on.queries - std::min(expert.chosen_on.queries, expert.dev);
+  if (expert.strength == 0.0f)
+    return expert.chosen_on.queries < core::kLeastChoiceQueries
+               ? "no adapter: " + std::to_string(expert.chosen_on.queries) +
+                     " queries to choose on, of the " + std::to_string(core::kLeastChoiceQueries) +
+                     " it takes"
+               : "no adapter: none gains beyond noise";
+  std::string note = expert.kept ? "unchanged data: kept" : "";
+  if (held_out > 0)
+    note += (note.empty() ? "" : "; ") + std::string("chosen with the help of ") +
+            std::to_string(held_out) + " training queries held out";
+  return note;
 }
 
 }  // namespace
@@ -145,16 +166,39 @@ Result<FitReport> LibraryImpl::fit(const FitOptions& options,
       kept.emplace(name, adapter->second);
   }
 
+  const std::size_t dim = snapshot.data.dim;
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto finished, corpus_->records(kFinishedPrefix));
+  std::set<std::string> resumed;
+  for (const auto& [key, value] : finished) {
+    const auto before = FinishedTraining::parse(value, dim);
+    if (!before.ok() || options.refit) continue;  // it is trained again
+    const std::string name = key.substr(kFinishedPrefix.size());
+    const auto digest = snapshot.data_digest.find(name);
+    if (digest != snapshot.data_digest.end() && digest->second == before->data_digest &&
+        kept.emplace(name, before->trained).second)
+      resumed.insert(name);
+  }
+  const auto keep_finished = [&](const std::string& name, const core::TrainedHeadAdapter& trained) {
+    index::WriteSet writes;
+    writes.put_record(std::string(kFinishedPrefix) + name,
+                      FinishedTraining{snapshot.data_digest.at(name), trained}.serialize());
+    return corpus_->commit(std::move(writes)).status();
+  };
+
   auto next = std::make_shared<Generation>();
-  COLLEGIUM_ASSIGN_OR_RETURN(next->learned, learn(snapshot.data, options.learn, kept, progress));
+  COLLEGIUM_ASSIGN_OR_RETURN(next->learned,
+                             learn(snapshot.data, options.learn, kept, progress, keep_finished));
   COLLEGIUM_ASSIGN_OR_RETURN(next->learned.fusion,
                              choose_fusions(snapshot, next->learned, progress));
+  COLLEGIUM_RETURN_IF_ERROR(choose_ranker(snapshot, next, progress));
   for (const auto& [name, trained] : next->learned.adapters)
     next->data_digest[name] = snapshot.data_digest.at(name);
 
   COLLEGIUM_ASSIGN_OR_RETURN(const std::string record, write_learned_files(path_, *next));
   index::WriteSet writes;
   writes.put_record(std::string(kGenerationKey), record);
+  COLLEGIUM_ASSIGN_OR_RETURN(const auto done, corpus_->records(kFinishedPrefix));
+  for (const auto& [key, value] : done) writes.remove_record(key);
   COLLEGIUM_RETURN_IF_ERROR(corpus_->commit(std::move(writes)));
   set_generation(next);
   remove_leftovers(path_, next->files);
@@ -173,63 +217,37 @@ Result<FitReport> LibraryImpl::fit(const FitOptions& options,
     if (const auto found = next->learned.adapters.find(collection.name);
         found != next->learned.adapters.end()) {
       expert.strength = found->second.strength;
-      expert.epochs = found->second.epochs;
-      expert.dev_ndcg_plain = found->second.dev_ndcg_plain;
-      expert.dev_ndcg = found->second.dev_ndcg;
+      const core::TrainedHeadAdapter& trained = found->second;
+      expert.epochs = trained.epochs;
+      expert.rank = trained.rank;
+      expert.pool = trained.pool;
+      expert.dev_ndcg_plain = trained.dev_ndcg_plain;
+      expert.dev_ndcg = trained.dev_ndcg;
+      expert.chosen_on = trained.chosen_on;
+      expert.dev_paired = trained.dev_paired;
+      expert.dev_unpaired = trained.dev_unpaired;
+      expert.standard_error = trained.standard_error;
+      expert.loss = trained.loss;
+      expert.curve = trained.curve;
       expert.kept = kept.contains(collection.name);
+      if (resumed.contains(collection.name)) expert.note = "trained before an interruption";
     }
     const CollectionFusion& fusion = next->learned.fusion.at(collection.name);
     expert.lexical_weight = fusion.options.lexical_weight;
     expert.dev_ndcg_hybrid = fusion.dev_ndcg;
-    expert.note = expert_note(expert);
+    if (expert.note.empty()) expert.note = expert_note(expert);
     report.experts.push_back(std::move(expert));
   }
   const Learned& learned = next->learned;
   report.router = learned.router ? std::string(learned.router->kind()) : "none";
   report.router_dev_accuracy = learned.router_dev_accuracy;
   report.policy = learned.policy;
+  report.ranked = learned.ranker != nullptr;
+  report.ranker_dev_ndcg = learned.ranker_dev_ndcg;
+  report.fusion_dev_ndcg = learned.fusion_dev_ndcg;
   report.gate_note = learned.gate.note();
   report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   return report;
-}
-
-Result<Evaluation> LibraryImpl::evaluate(const EvaluateOptions& options,
-                                         const core::ProgressCallback& progress) const {
-  const Call call(*this);
-  COLLEGIUM_RETURN_IF_ERROR(call.check_reader());
-  COLLEGIUM_RETURN_IF_ERROR(options.validate());
-  const auto current = generation();
-  if (current->digest.empty())
-    return Status::failed_precondition("evaluate: nothing was learned yet; call fit first");
-  COLLEGIUM_ASSIGN_OR_RETURN(const LearningSnapshot snapshot, learning_snapshot());
-  COLLEGIUM_ASSIGN_OR_RETURN(auto evaluation,
-                             router::evaluate(snapshot.data, current->learned, options, progress));
-  const auto& fusion = current->learned.fusion;
-  if (std::any_of(fusion.begin(), fusion.end(),
-                  [](const auto& one) { return one.second.options.lexical_weight > 0.0; })) {
-    const std::string claim = "; what is served";
-    const auto policies = std::find_if(
-        evaluation.rows.begin(), evaluation.rows.end(),
-        [&](const EvaluationRow& row) { return row.note.find(claim) != std::string::npos; });
-    if (policies != evaluation.rows.end()) {
-      policies->note.replace(policies->note.find(claim), claim.size(),
-                             "; what is served, but for the words");
-      COLLEGIUM_ASSIGN_OR_RETURN(auto served,
-                                 evaluate_served(snapshot, current, options.split, progress));
-      evaluation.rows.insert(policies + 1, std::move(served));
-    }
-  }
-  // A pair may have changed its split since: what is test now may have been train.
-  std::string changed;
-  for (const auto& [name, digest] : current->data_digest) {
-    const auto now = snapshot.data_digest.find(name);
-    if (now == snapshot.data_digest.end() || digest.rfind(now->second + "-", 0) == 0) continue;
-    changed += (changed.empty() ? "" : ", ") + name;
-  }
-  if (!changed.empty())
-    evaluation.note += "; but documents or pairs of " + changed +
-                       " changed since fit, so queries moved into this split may have taken part";
-  return evaluation;
 }
 
 }  // namespace collegium::router

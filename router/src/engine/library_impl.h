@@ -11,6 +11,7 @@
 
 #include "collegium/index/corpus.h"
 #include "collegium/router/library.h"
+#include "engine/hybrid.h"
 #include "engine/learned_files.h"
 #include "engine/records.h"
 
@@ -43,6 +44,9 @@ class LibraryImpl : public Library {
                         std::span<const Pair> pairs,
                         const core::ProgressCallback& progress) override;
   Status remove(const std::string& collection, std::span<const std::string> ids) override;
+  Status set_lexical(const std::string& collection,
+                     const index::LexicalSettings& settings) override;
+  Result<index::LexicalSettings> lexical_settings(std::string_view collection) const override;
   Status add_negatives(std::span<const std::string> queries,
                        const core::ProgressCallback& progress) override;
   Result<FitReport> fit(const FitOptions& options, const core::ProgressCallback& progress) override;
@@ -57,6 +61,7 @@ class LibraryImpl : public Library {
   const core::Encoder& encoder() const override { return *encoder_; }
   Result<BackupReport> backup(const std::string& folder) override;
   Result<VerifyReport> verify() override;
+  Result<TuneReport> tune(const std::string& collection, const TuneOptions& options) override;
   Status compact() override;
   Status purge() override;
   Result<std::uint64_t> export_jsonl(std::string_view collection,
@@ -106,6 +111,9 @@ class LibraryImpl : public Library {
   Result<std::map<std::string, CollectionFusion>> choose_fusions(
       const LearningSnapshot& snapshot, const Learned& learned,
       const core::ProgressCallback& progress) const;
+  // ranking.cc: fits the ranker on dev and keeps it where it wins there.
+  Status choose_ranker(const LearningSnapshot& snapshot, const std::shared_ptr<Generation>& next,
+                       const core::ProgressCallback& progress) const;
   // The vectors of `queries`; checked for UTF-8 by the encoder.
   Result<std::map<std::string, std::vector<float>>> encode_queries(
       const std::vector<std::string>& queries, const core::ProgressCallback& progress) const;
@@ -121,10 +129,24 @@ class LibraryImpl : public Library {
                                               std::span<const float> vector,
                                               std::vector<std::string> collections,
                                               std::size_t k) const;
-  // hybrid.cc: the row "served".
-  Result<EvaluationRow> evaluate_served(const LearningSnapshot& snapshot,
-                                        const std::shared_ptr<const Generation>& generation,
-                                        Split split, const core::ProgressCallback& progress) const;
+  // library_evaluate.cc
+  Result<std::size_t> place_judged(const std::map<std::string, std::vector<JudgedQuery>>& judged,
+                                   LearningSnapshot& snapshot,
+                                   const core::ProgressCallback& progress) const;
+  // The rows "BM25", "hybrid" and "served".
+  std::vector<EvaluatedMethod> methods_with_words(
+      const std::shared_ptr<const Generation>& current) const;
+  Status measure_encoding(const EvaluateOptions& options, Evaluation& evaluation) const;
+  // For choose_ranker(): what retrieve() would rank, with every collection's words, and how it does
+  // without a ranker.
+  struct RankerCase {
+    std::map<std::string, CollectionRankings, std::less<>> rankings;
+    Route route;
+    std::vector<index::Hit> hits;
+  };
+  Result<RankerCase> ranker_case(std::shared_ptr<const Generation> generation,
+                                 std::string_view question, std::span<const float> vector,
+                                 std::vector<std::string> collections) const;
   Status collect_passages(Question& question, const std::vector<index::Hit>& hits) const;
   Status answer_internally(Question& question, const AskOptions& options,
                            const core::LanguageModel::TokenCallback& on_token) const;

@@ -220,6 +220,26 @@ Result<VerifyReport> Library::verify_folder(const std::string& given, const Open
   }
 }
 
+Result<TuneReport> LibraryImpl::tune(const std::string& collection, const TuneOptions& options) {
+  const Call call(*this);
+  COLLEGIUM_RETURN_IF_ERROR(call.check_writer("tune"));
+  COLLEGIUM_RETURN_IF_ERROR(corpus_->collection_info(collection).status());
+  index::TuneOptions tuning;
+  tuning.kind = options.kind;
+  tuning.target_recall = options.target_recall;
+  tuning.k = options.k;
+  tuning.num_samples = options.num_samples;
+  std::vector<float> queries;
+  if (!options.questions.empty()) {
+    const std::vector<std::string_view> texts(options.questions.begin(), options.questions.end());
+    COLLEGIUM_ASSIGN_OR_RETURN(auto embeddings, encoder_->encode(texts, core::TextKind::kQuery));
+    queries = std::move(embeddings.vectors);
+    tuning.queries = queries;
+  }
+  COLLEGIUM_ASSIGN_OR_RETURN(auto report, corpus_->tune(collection, tuning));
+  return TuneReport{std::move(report), collection};
+}
+
 Status LibraryImpl::compact() {
   const Call call(*this);
   COLLEGIUM_RETURN_IF_ERROR(call.check_writer("compact"));

@@ -31,6 +31,8 @@ inline constexpr std::uint32_t kLibraryFormat = 2;
 inline constexpr std::string_view kLibraryKey = "library";
 inline constexpr std::string_view kGenerationKey = "generation";
 inline constexpr std::string_view kNegativePrefix = "negative/";
+// Adapters of a fit that is under way or was interrupted, by collection; gone when it is through.
+inline constexpr std::string_view kFinishedPrefix = "finished-training/";
 
 // 1..128 bytes of UTF-8 without '/', control characters, or the names "." and "..".
 Status check_collection_name(std::string_view name);

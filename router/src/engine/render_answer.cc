@@ -171,6 +171,11 @@ std::string Answer::to_json() const {
                      {"lexical_score", or_null(passage.lexical_score)},
                      {"similarity", passage.similarity},
                      {"index_generation", passage.index_generation}});
+    if (!passage.ranking.empty()) {
+      ordered_json& ranking = cited.back()["ranking"] = ordered_json::object();
+      for (const RankerContribution& part : passage.ranking)
+        ranking[std::string(part.feature)] = {{"value", part.value}, {"given", part.given}};
+    }
     if (!passage.source.empty())
       cited.back()["source"] =
           ordered_json::parse(passage.source, nullptr, /*allow_exceptions=*/false);

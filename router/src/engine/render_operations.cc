@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "collegium/router/operations.h"
+#include "engine/render.h"
 
 namespace collegium::router {
 namespace {
@@ -63,6 +64,37 @@ std::string RepairReport::to_text() const {
 
 std::string RepairReport::to_json() const {
   return dump({{"documents", documents}, {"records", records}, {"dropped", list(dropped)}});
+}
+
+std::string TuneReport::to_text() const {
+  std::string text = collection + ": " + settings.reason + "\n";
+  if (trials.empty()) return text;
+  const char* name = kind == index::IndexKind::kHnsw ? "breadth " : "probes ";
+  for (const index::TuneTrial& trial : trials)
+    text += "  " + (name + std::to_string(trial.effort)) + ": recall " + fixed(trial.recall, 4) +
+            ", " + fixed(trial.query_us, 0) + " us a query\n";
+  return text + "  exact: " + fixed(exact_query_us, 0) + " us a query\n";
+}
+
+std::string TuneReport::to_json() const {
+  ordered_json tried = ordered_json::array();
+  for (const index::TuneTrial& trial : trials)
+    tried.push_back(
+        {{"effort", trial.effort}, {"recall", trial.recall}, {"query_us", trial.query_us}});
+  return dump({{"collection", collection},
+               {"kind", index::index_kind_name(kind)},
+               {"effort", settings.effort},
+               {"links", settings.links},
+               {"build_breadth", settings.build_breadth},
+               {"lists", settings.lists},
+               {"target_recall", settings.target_recall},
+               {"reached", reached},
+               {"recall", recall},
+               {"passages", passages},
+               {"queries", queries},
+               {"exact_query_us", exact_query_us},
+               {"reason", settings.reason},
+               {"trials", std::move(tried)}});
 }
 
 }  // namespace collegium::router

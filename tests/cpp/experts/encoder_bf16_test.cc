@@ -51,7 +51,12 @@ const char* const kFolders[] = {"plain", "odd", "families/mpnet", "families/mode
 // An activation that lies between two bf16 may be rounded to the other one than in the reference,
 // which sums exactly; that moves a vector by parts in ten thousand. Without one, fp32 is 1e-5 near.
 // The reference itself is some 5e-3 from fp32.
-void expect_near_reference(const std::vector<double>& errors, const std::string& what) {
+void expect_near_reference(const std::vector<double>& errors, const std::string& what,
+                           bool attends_in_bf16) {
+  if (attends_in_bf16) {  // which the reference does not
+    EXPECT_LT(*std::max_element(errors.begin(), errors.end()), 1e-2) << what;
+    return;
+  }
   EXPECT_LT(*std::max_element(errors.begin(), errors.end()), 2e-3) << what;
   const auto near = std::count_if(errors.begin(), errors.end(), [](double e) { return e < 1e-5; });
   EXPECT_GE(2 * static_cast<std::size_t>(near), errors.size()) << what;
@@ -72,7 +77,7 @@ TEST(EncoderBf16, VectorsAreTransformersWithRoundedFactorsAtEveryLevel) {
                                         golden(name + "." + std::to_string(i) + ".query"),
                                         encoder->dim()));
       }
-      expect_near_reference(errors, name + " at " + std::string(isa_name(isa)));
+      expect_near_reference(errors, name + " at " + std::string(isa_name(isa)), isa == Isa::kAmx);
     }
   }
 }
@@ -231,6 +236,8 @@ class EmulatedTrunk : public testing::TestWithParam<const Kernels*> {
 
 TEST_P(EmulatedTrunk, InFp32AndInt8HasTheBitsOfTheScalarTwin) {
   for (const WeightType type : {WeightType::kFp32, WeightType::kInt8}) {
+    // AMX's attention beside int8 is in bf16.
+    if (type == WeightType::kInt8 && GetParam()->isa == Isa::kAmx) continue;
     const auto twin = load_trunk("plain", type, kernels_for(Isa::kScalar));
     const auto trunk = load_trunk("plain", type, *GetParam());
     EXPECT_EQ(run(*trunk, golden_ids()), run(*twin, golden_ids()));
@@ -263,7 +270,8 @@ TEST_P(EmulatedTrunk, InBf16ATextIsNearTheReferenceAndTheSameBitsAloneAndInCompa
         relative_error(mean, golden("plain." + std::to_string(i) + ".query"), kHidden));
   }
   EXPECT_EQ(at, together.size());
-  expect_near_reference(errors, std::string(isa_name(GetParam()->isa)));
+  expect_near_reference(errors, std::string(isa_name(GetParam()->isa)),
+                        GetParam()->isa == Isa::kAmx);
 }
 
 INSTANTIATE_TEST_SUITE_P(Emulated, EmulatedTrunk, testing::ValuesIn(emulated_levels()), level_name);

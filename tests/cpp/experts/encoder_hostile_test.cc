@@ -103,6 +103,8 @@ const std::vector<Edit> kEdits = {
      StatusCode::kNotSupported, "custom_code.Pooling"},
     {"modules.json", "\"1_Pooling\"", "\"../1_Pooling\"", StatusCode::kCorruption, "../1_Pooling"},
     {"modules.json", "\"1_Pooling\"", "\"/etc\"", StatusCode::kCorruption, "/etc"},
+    {"modules.json", "\"1_Pooling\"", "\"1_\\u0000Pooling\"", StatusCode::kCorruption,
+     "not a folder of the model"},
     {"modules.json", "\"1_Pooling\"", "7", StatusCode::kCorruption, "path"},
     // length and prompts
     {"sentence_bert_config.json", "\"do_lower_case\": false", "\"do_lower_case\": \"no\"",

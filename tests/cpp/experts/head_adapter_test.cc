@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -57,6 +58,55 @@ TEST(HeadAdapter, AppliesTheNormalisedAffineMap) {
     norm += expected[i] * expected[i];
   }
   for (std::size_t i = 0; i < dim; ++i) EXPECT_NEAR(out[i], expected[i] / std::sqrt(norm), 1e-6);
+}
+
+HeadAdapter random_low_rank(std::size_t dim, std::size_t rank, std::uint64_t seed) {
+  return HeadAdapter::create_low_rank(dim, rank, random_vector(rank * dim, seed),
+                                      random_vector(dim * rank, seed + 1),
+                                      random_vector(dim, seed + 2))
+      .value();
+}
+
+TEST(HeadAdapter, MergingEqualsMixingMappedVectorsBeforeNormalisation) {
+  const std::size_t dim = 24;
+  const HeadAdapter whole = random_adapter(dim, 1), other = random_adapter(dim, 2);
+  const HeadAdapter low = random_low_rank(dim, 3, 10), lower = random_low_rank(dim, 2, 20);
+  const float weights[] = {0.5f, 0.2f};  // and 0.3 of the plain query
+  const std::vector<float> query = random_vector(dim, 5);
+  for (const auto& pair :
+       {std::array{&whole, &other}, std::array{&whole, &low}, std::array{&low, &lower}}) {
+    const auto merged = HeadAdapter::merge(pair, weights);
+    ASSERT_TRUE(merged.ok()) << merged.status().to_string();
+    EXPECT_EQ(merged->rank(), pair[0] == &low ? 5u : 0u);
+    std::vector<float> first(dim), second(dim), out(dim);
+    pair[0]->map(query.data(), first.data());
+    pair[1]->map(query.data(), second.data());
+    std::vector<double> mixed(dim);
+    double square = 0.0;
+    for (std::size_t d = 0; d < dim; ++d) {
+      mixed[d] = 0.5 * first[d] + 0.2 * second[d] + 0.3 * query[d];
+      square += mixed[d] * mixed[d];
+    }
+    merged->apply(query.data(), out.data());
+    for (std::size_t d = 0; d < dim; ++d) EXPECT_NEAR(out[d], mixed[d] / std::sqrt(square), 2e-6);
+  }
+}
+
+TEST(HeadAdapter, WhatCannotBeMergedIsATypedError) {
+  const HeadAdapter a = random_adapter(4, 1), b = random_adapter(5, 2);
+  const HeadAdapter* both[] = {&a, &a};
+  const HeadAdapter* unlike[] = {&a, &b};
+  const auto code = [](std::span<const HeadAdapter* const> adapters, std::vector<float> weights) {
+    return HeadAdapter::merge(adapters, weights).status().code();
+  };
+  EXPECT_EQ(code({}, {}), StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(both, {1.0f}), StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(unlike, {0.5f, 0.5f}), StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(both, {0.5f, -0.1f}), StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(both, {0.5f, std::numeric_limits<float>::quiet_NaN()}),
+            StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(both, {0.8f, 0.8f}), StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(both, {0.5f, 0.5f}), StatusCode::kOk);
 }
 
 TEST(HeadAdapter, AZeroResultGivesTheQueryItself) {
@@ -140,13 +190,6 @@ TEST(HeadAdapter, APayloadWhoseSizeIsNotItsDimsOrThatHoldsNanIsCorruption) {
 }
 
 // --- of low rank --------------------------------------------------------------------------------
-
-HeadAdapter random_low_rank(std::size_t dim, std::size_t rank, std::uint64_t seed) {
-  return HeadAdapter::create_low_rank(dim, rank, random_vector(rank * dim, seed),
-                                      random_vector(dim * rank, seed + 1),
-                                      random_vector(dim, seed + 2))
-      .value();
-}
 
 TEST(LowRankHeadAdapter, IsTheWholeMapOfItsFactors) {
   const std::size_t dim = 33, rank = 5;

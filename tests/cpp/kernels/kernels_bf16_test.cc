@@ -212,6 +212,96 @@ TEST_P(Bf16KernelsAtLevel, NumbersAreRoundedToTheNearestAndTiesToEven) {
   }
 }
 
+struct Heads {
+  std::size_t tokens, heads, dim;
+};
+// Around the tiles: 16 tokens of queries, 32 of keys, 16 and 32 dimensions.
+const std::vector<Heads> kHeads = {{1, 1, 32},  {2, 3, 8},   {15, 2, 16}, {16, 2, 32},
+                                   {17, 1, 64}, {31, 2, 24}, {33, 1, 32}, {47, 2, 40},
+                                   {64, 1, 96}, {130, 2, 32}};
+
+std::vector<float> attend(const Kernels& kernels, const std::vector<float>& rows,
+                          std::size_t tokens, std::size_t heads, std::size_t dim,
+                          std::size_t first = 0, std::size_t count = 0) {
+  const std::size_t hidden = heads * dim;
+  AlignedBuffer<float> scratch(attention_scratch_size(tokens, dim));
+  // What an earlier call may have left there.
+  std::fill(scratch.begin(), scratch.end(), std::numeric_limits<float>::quiet_NaN());
+  std::vector<float> context(tokens * hidden, -5.0f);
+  const HeadsInput in{
+      rows.data() + first * dim, hidden, 2 * hidden, 3 * hidden, tokens, dim, hidden};
+  kernels.attend_bf16(in, count == 0 ? heads : count, scratch.data(), context.data() + first * dim);
+  return context;
+}
+
+// A weight of the softmax is rounded to bf16; before that only the sums of a score are not exact.
+TEST_P(Bf16KernelsAtLevel, AttentionIsThatOfRoundedNumbersButForTheRoundingOfItsWeights) {
+  if (GetParam()->attend_bf16 == nullptr) return;
+  for (const auto& [tokens, heads, dim] : kHeads) {
+    const std::size_t hidden = heads * dim;
+    const auto rows = random_floats(tokens * 3 * hidden, 15, 0.7f);
+    const auto exact = rounded(rows);
+    const auto seen = attend(*GetParam(), rows, tokens, heads, dim);
+    for (std::size_t h = 0; h < heads; ++h) {
+      for (std::size_t t = 0; t < tokens; ++t) {
+        const float* query = exact.data() + t * 3 * hidden + h * dim;
+        std::vector<double> weights(tokens);
+        for (std::size_t u = 0; u < tokens; ++u) {
+          const float* key = exact.data() + u * 3 * hidden + hidden + h * dim;
+          for (std::size_t i = 0; i < dim; ++i) {
+            weights[u] += static_cast<double>(query[i]) * key[i];
+          }
+        }
+        const double highest = *std::max_element(weights.begin(), weights.end());
+        double total = 0.0;
+        for (double& w : weights) total += w = std::exp(w - highest);
+        for (std::size_t i = 0; i < dim; ++i) {
+          double expected = 0.0, size = 0.0;
+          for (std::size_t u = 0; u < tokens; ++u) {
+            const double value = exact[u * 3 * hidden + 2 * hidden + h * dim + i];
+            expected += weights[u] / total * value;
+            size += weights[u] / total * std::abs(value);
+          }
+          ASSERT_NEAR(seen[t * hidden + h * dim + i], expected, size * (0x1p-8 + 1e-4) + 1e-30)
+              << "tokens " << tokens << " dim " << dim << " token " << t;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Bf16KernelsAtLevel, AHeadIsTheSameBitsAloneAndWithOthers) {
+  if (GetParam()->attend_bf16 == nullptr) return;
+  for (const auto& [tokens, heads, dim] : kHeads) {
+    const auto rows = random_floats(tokens * 3 * heads * dim, 16);
+    const auto together = attend(*GetParam(), rows, tokens, heads, dim);
+    for (std::size_t h = 0; h < heads; ++h) {
+      const auto alone = attend(*GetParam(), rows, tokens, heads, dim, h, 1);
+      for (std::size_t i = 0; i < alone.size(); ++i) {
+        const bool of_head = i / dim % heads == h;
+        ASSERT_EQ(alone[i], of_head ? together[i] : -5.0f) << "tokens " << tokens << " at " << i;
+      }
+    }
+  }
+}
+
+TEST_P(Bf16KernelsAtLevel, AttentionHidesNoNumberThatIsNotFinite) {
+  if (GetParam()->attend_bf16 == nullptr) return;
+  const std::size_t tokens = 40, dim = 32;
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    auto rows = random_floats(tokens * 3 * dim, 17);
+    rows[20 * 3 * dim + 5] = bad;  // a query: its own row alone
+    auto seen = attend(*GetParam(), rows, tokens, 1, dim);
+    for (std::size_t i = 0; i < seen.size(); ++i) {
+      EXPECT_EQ(std::isfinite(seen[i]), i / dim != 20) << "at " << i;
+    }
+    rows[20 * 3 * dim + 2 * dim + 7] = bad;  // a value: its dimension
+    seen = attend(*GetParam(), rows, tokens, 1, dim);
+    EXPECT_FALSE(std::isfinite(seen[7]));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Levels, Bf16KernelsAtLevel, testing::ValuesIn(levels()), level_name);
 INSTANTIATE_TEST_SUITE_P(Emulated, Bf16KernelsAtLevel, testing::ValuesIn(emulated_levels()),
                          level_name);
@@ -256,6 +346,28 @@ TEST(EmulatedAmx, TilesAreReleasedWhenAProductIsDone) {
   amx.gemm_panels_bf16(a.view(), rows, w.panels.data(), n, k, nullptr, c.data(), n);
   EXPECT_TRUE(emulated_tiles_are_released());
   EXPECT_NE(c[0], 0.0f);
+}
+
+// What the emulation says of the other tests holds for the instructions themselves.
+TEST(EmulatedAmx, HasTheBitsOfTheMachine) {
+  if (machine_isa() < Isa::kAmx) GTEST_SKIP() << "this machine has no AMX";
+  const Kernels &emulated = *emulated_levels().back(), &amx = kernels_for(Isa::kAmx);
+  for (const auto& [rows, n, k] : kShapes) {
+    auto x = random_floats(rows * k, 18);
+    for (std::size_t i = 0; i < x.size(); i += 7) x[i] *= 1e-39f;  // denormals, or near them
+    const Weights w(random_floats(n * k, 19), n, k);
+    std::vector<float> seen(rows * n), expected(rows * n);
+    const Rows a(amx, x.data(), k, rows, k), b(emulated, x.data(), k, rows, k);
+    amx.gemm_panels_bf16(a.view(), rows, w.panels.data(), n, k, nullptr, seen.data(), n);
+    emulated.gemm_panels_bf16(b.view(), rows, w.panels.data(), n, k, nullptr, expected.data(), n);
+    EXPECT_TRUE(same_bits(seen, expected)) << "rows " << rows << " n " << n << " k " << k;
+  }
+  for (const auto& [tokens, heads, dim] : kHeads) {
+    const auto rows = random_floats(tokens * 3 * heads * dim, 20, 1.5f);
+    EXPECT_TRUE(same_bits(attend(amx, rows, tokens, heads, dim),
+                          attend(emulated, rows, tokens, heads, dim)))
+        << "tokens " << tokens << " dim " << dim;
+  }
 }
 
 // Denormals are taken and given as zeros by the tiles.

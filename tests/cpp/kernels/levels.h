@@ -45,6 +45,8 @@ void round_rows_bf16_amx_emulated(const float* x, std::size_t ldx, std::size_t r
 void gemm_panels_bf16_amx_emulated(const Bf16Rows& a, std::size_t rows, const std::uint16_t* panels,
                                    std::size_t n, std::size_t k, const float* bias, float* c,
                                    std::size_t ldc) noexcept;
+void attend_bf16_amx_emulated(const HeadsInput& in, std::size_t heads, float* scratch,
+                              float* context) noexcept;
 bool emulated_tiles_are_released();  // on this thread
 
 inline std::vector<const Kernels*> emulated_levels() {
@@ -59,6 +61,7 @@ inline std::vector<const Kernels*> emulated_levels() {
     amx.gemm_panels_int8 = gemm_panels_int8_amx_emulated;
     amx.round_rows_bf16 = round_rows_bf16_amx_emulated;
     amx.gemm_panels_bf16 = gemm_panels_bf16_amx_emulated;
+    amx.attend_bf16 = attend_bf16_amx_emulated;
     return std::vector{avx512, vnni, amx};
   }();
   std::vector<const Kernels*> out;

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <set>
 
 #include "engine/library_testing.h"
 
@@ -47,7 +48,7 @@ TEST(LibraryFit, AllDocumentsOfAQueryAreRelevantInTheSplitItIsUsedIn) {
     ASSERT_GT(expected[static_cast<std::size_t>(split)], 2u);
     const auto evaluation = (*library)->evaluate({split, 1});
     ASSERT_OK(evaluation);
-    EXPECT_NEAR(evaluation->row("plain")->merged_mean.ndcg_at_10, 1.0, 1e-9);
+    EXPECT_NEAR(evaluation->row("plain")->merged.mean.ndcg_at_10, 1.0, 1e-9);
   }
 }
 
@@ -97,6 +98,31 @@ TEST(LibraryFit, AnyOptionOfTheAdaptersThatDiffersTrainsAnew) {
   EXPECT_FALSE(kept());
   options.learn.router = "linear";  // no concern of an adapter's
   EXPECT_TRUE(kept());
+}
+
+TEST(LibraryFit, AnInterruptedOneGoesOnWithTheExpertsItTrained) {
+  const TemporaryFolder folder;
+  const auto library = make_library(folder / "lib", false);
+  ASSERT_TRUE(library);
+  FitOptions options;
+  options.learn.multi_task = false;
+  options.learn.adapter.max_epochs = 2;
+  const auto cancelled = library->fit(
+      options, [](const core::Progress& progress) { return progress.stage != "routers"; });
+  EXPECT_EQ(cancelled.status().code(), StatusCode::kCancelled);
+  std::set<std::string> stages;
+  const auto resumed = library->fit(options, [&](const core::Progress& progress) {
+    stages.insert(std::string(progress.stage));
+    return true;
+  });
+  ASSERT_OK(resumed);
+  EXPECT_EQ(stages.count("train law"), 0u);
+  EXPECT_TRUE(resumed->experts.at(0).kept);
+  EXPECT_THAT(resumed->experts.at(0).note, HasSubstr("before an interruption"));
+  const auto again = library->fit(options);
+  ASSERT_OK(again);
+  EXPECT_TRUE(again->experts.at(0).kept);
+  EXPECT_THAT(again->experts.at(0).note, Not(HasSubstr("interruption")));
 }
 
 TEST(LibraryFit, AnEvaluationSaysWhereDataChangedSinceFit) {

@@ -14,6 +14,7 @@
 #include "collegium/core/progress.h"
 #include "collegium/core/status.h"
 #include "collegium/core/text/passages.h"
+#include "collegium/index/index_settings.h"
 #include "collegium/index/lexical.h"
 #include "collegium/index/search_options.h"
 
@@ -44,8 +45,9 @@ struct Hit {
   std::string section;
   float score = 0.0f;  // inner product of query and passage vector, or BM25
   // Of the collection's index that was searched. 0: exactly, so that the hits are a function of
-  // (commit, query, k). Else a digest of the graph, of which they are a function too: a graph that
-  // was extended and one that was built at once differ, and so may what they miss.
+  // (commit, query, k). Else a digest of the graph or the lists and of the default effort, of which
+  // they are a function too: a graph that was extended and one that was built at once differ, and
+  // so may what they miss.
   std::uint64_t index_generation = 0;
   // The value of SearchOptions::source_field in the document's metadata, as JSON (a string in its
   // quotes); of an array the first element's. Empty: not asked for, not there, or an object.
@@ -66,12 +68,15 @@ struct CollectionInfo {
   std::string name;
   std::uint64_t documents = 0;
   std::uint64_t passages = 0;
-  // How it is searched now: "hnsw" when it has a graph, "exact-int8" when rows are read as bytes
-  // first (with the hits and scores of "exact"), or "exact".
+  // How it is searched now: "hnsw" when it has a graph, "ivf" when it has lists, "exact-int8" when
+  // rows are read as bytes first (with the hits and scores of "exact"), or "exact".
   std::string index_kind;
+  std::string index_parameters;  // of "hnsw" and "ivf", the default effort included, to read
+  std::string index_reason;      // why this kind and this effort: size, and recall as measured
   std::uint64_t index_generation = 0;  // as in Hit, now
   bool index_rebuilt = false;          // open() had to rebuild its index from the store
-  std::string index_note;              // why, or empty
+  // Why, or that its file was behind and the change log brought it forward; or empty.
+  std::string index_note;
   // open() had to make its postings from its documents: the store lacked them, or had those of a
   // library that finds other words.
   bool postings_rebuilt = false;
@@ -130,8 +135,9 @@ struct CorpusOptions {
   std::size_t dim = 0;
   std::string encoder_digest;  // stored vectors belong to this encoder
   // Collections with more passages than this are searched with HNSW (arXiv 1603.09320), others
-  // exactly. The graph is built by flush_indexes(), never by a search: what is not in it yet is
-  // searched exactly. Recorded in the store when the corpus is created.
+  // exactly, unless their IndexSettings say otherwise. The graph is built by flush_indexes(), never
+  // by a search: what is not in it yet is searched exactly. Recorded in the store when the corpus
+  // is created.
   std::uint64_t hnsw_threshold = 100000;
 };
 
@@ -185,7 +191,7 @@ struct CollectionQuery {
   float shift = 0.0f;            // added to every score of this collection; finite
 };
 
-// Documents in RocksDB (the truth) and vectors in FAISS (a cache of it), kept in step.
+// Documents in RocksDB (the truth) and an index over their vectors (a cache of it), kept in step.
 // Any number of threads may read and write. One process holds a corpus: a second open is `busy` and
 // names the holder, while open_read_only() needs no leave. In a forked child everything that writes
 // is failed_precondition, and close() leaves the parent's corpus alone. Files: docs/formats.md.
@@ -196,8 +202,10 @@ class COLLEGIUM_API Corpus {
   static Result<std::unique_ptr<Corpus>> create(const std::string& path,
                                                 const CorpusOptions& options);
   // not_found, busy, corruption (the store is damaged, or has lost acknowledged data),
-  // not_supported (newer format). A missing or damaged index file is rebuilt from the store and
-  // said in CollectionInfo.
+  // not_supported (newer format). An index file that is behind the store is brought forward by the
+  // change log; one that is missing or damaged, or too far behind, is rebuilt from the store.
+  // CollectionInfo says so. Until the next flush_indexes() what is not in a graph is searched
+  // exactly.
   static Result<std::unique_ptr<Corpus>> open(const std::string& path);
   // The corpus as it is now, for reading only, whoever holds it: takes no lock, writes nothing, and
   // stays at this commit whatever the holder does (its files are kept open) until reopen(). Errors
@@ -282,8 +290,20 @@ class COLLEGIUM_API Corpus {
                                                   const SearchOptions& options = {}) const = 0;
   virtual Result<LexicalSettings> lexical_settings(std::string_view collection) const = 0;
 
-  // Builds the graphs that are due and writes every index file that is behind the store. close()
-  // calls it. Readers and writers go on meanwhile. For a graph expect minutes per 100,000 rows.
+  // The settings of the collection's index as recorded in the store.
+  virtual Result<IndexSettings> index_settings(std::string_view collection) const = 0;
+  // Records them in one synced commit; the next flush_indexes() builds what they say, until then
+  // searches are as before. not_found, invalid_argument (out of range), and the errors of commit().
+  virtual Status set_index_settings(std::string_view collection, const IndexSettings& settings) = 0;
+  // Builds the index that `options` ask for, as flush_indexes() does, measures recall against exact
+  // search, and records the kind with the least effort that reaches the target, and why. The other
+  // settings stay as they are. Every collection's index is flushed. not_found, invalid_argument,
+  // and the errors of commit() and flush_indexes().
+  virtual Result<TuneReport> tune(std::string_view collection, const TuneOptions& options = {}) = 0;
+
+  // Builds the graphs and lists that are due and writes every index file that is behind the store.
+  // close() calls it. Readers and writers go on meanwhile. For a graph expect some ten seconds per
+  // 100,000 rows.
   virtual Status flush_indexes() = 0;
   // Reads the files anew, without giving up the lock: after a failed write to write again, when
   // opened for reading only to see the newest commit. Waits for calls under way; views stay valid.

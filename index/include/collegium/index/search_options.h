@@ -31,13 +31,17 @@ struct COLLEGIUM_API SearchOptions {
   // Only documents whose metadata it accepts; null: all. Applied before ranking, so a search gives
   // min(k, documents that match) hits.
   std::shared_ptr<const Filter> filter;
-  // Leave a graph aside and compare the query with every row.
+  // Leave a graph or lists aside and compare the query with every row.
   bool exact = false;
-  // Of rows that no graph covers, or with `exact`.
+  // Of rows that neither covers, or with `exact`.
   ScanKind scan = ScanKind::kAuto;
   // How many rows a graph keeps in view while it is walked (efSearch of arXiv 1603.09320); more is
-  // slower and finds more. 0: the index's own default.
+  // slower and finds more; at most 4096 count. 0: the index's own default, which is measured when
+  // it is built (IndexSettings).
   std::size_t breadth = 0;
+  // How many of its lists an IVF index looks at (nprobe); more is slower and finds more. 0: the
+  // index's own default.
+  std::size_t probes = 0;
 
   // The metadata field that says which source a document is from, a name as in Filter. Every hit
   // then carries its value. Empty: none.

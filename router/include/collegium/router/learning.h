@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -18,6 +19,7 @@
 #include "collegium/router/fusion_choice.h"
 #include "collegium/router/gate.h"
 #include "collegium/router/policy.h"
+#include "collegium/router/ranker.h"
 #include "collegium/router/router.h"
 
 namespace collegium::router {
@@ -56,7 +58,7 @@ struct LearningData {
 struct COLLEGIUM_API LearnOptions {
   core::HeadAdapterOptions adapter;  // of every expert; multi_task derives its seed from this one's
   bool multi_task = true;       // also train the one-adapter-for-all baseline that reports show
-  std::string router = "auto";  // "linear", "pilots-source", "pilots-winner", or dev chooses
+  std::string router = "auto";  // one of router_kinds(), or dev chooses of linear and pilots
   GateOptions gate;
   Status validate() const;
 };
@@ -71,18 +73,27 @@ struct Learned {
   PolicyParameters policy;                                   // chosen on dev
   // By collection, chosen on dev by choose_fusion(): not by learn(), which has no words.
   std::map<std::string, CollectionFusion> fusion;
+  // What merges the collections' candidates; null: fusion does, where dense scores say. Not by
+  // learn() either. nDCG@10 on dev, mean over collections: of a ranker that did not see the query,
+  // and of the merge by fusion. Both 0: too little to learn from.
+  std::shared_ptr<const Ranker> ranker;
+  double ranker_dev_ndcg = 0.0, fusion_dev_ndcg = 0.0;
   Gate gate;
 };
 
 // Fits on train, chooses on dev (promise 7); test is never looked at. Adapters in `kept` (of
 // collections whose data did not change) are taken bit for bit, so adding a collection retrains no
-// other expert. A collection without training queries gets no adapter; without dev queries, a
-// cautious one. Deterministic for adapter.seed (nothing else is drawn), whatever the number of
-// threads. invalid_argument on data
+// other expert. A collection without training queries gets no adapter. Deterministic for
+// adapter.seed (nothing else is drawn), whatever the number of threads. invalid_argument on data
 // that disagrees with itself or is not finite; cancelled.
+//
+// `on_trained` gets every expert as soon as it is trained, so that a caller can keep it for a later
+// call's `kept` if this one is interrupted; what it returns other than ok ends the call.
 COLLEGIUM_API Result<Learned> learn(
     const LearningData& data, const LearnOptions& options,
     const std::map<std::string, core::TrainedHeadAdapter>& kept = {},
-    const core::ProgressCallback& progress = {});
+    const core::ProgressCallback& progress = {},
+    const std::function<Status(const std::string& collection, const core::TrainedHeadAdapter&)>&
+        on_trained = {});
 
 }  // namespace collegium::router

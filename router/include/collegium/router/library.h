@@ -17,6 +17,7 @@
 #include "collegium/core/progress.h"
 #include "collegium/core/status.h"
 #include "collegium/index/corpus.h"
+#include "collegium/index/lexical.h"
 #include "collegium/router/evaluation.h"
 #include "collegium/router/gate.h"
 #include "collegium/router/learning.h"
@@ -82,9 +83,15 @@ struct COLLEGIUM_API FitReport {
   struct Expert {
     std::string collection;
     std::size_t train = 0, dev = 0, test = 0;  // queries
-    float strength = 0.0f;                     // 0: dev chose no adapter
+    float strength = 0.0f;                     // 0: no adapter was chosen
     std::size_t epochs = 0;
+    std::size_t rank = 0;  // 0: whole
+    core::NegativePool pool = core::NegativePool::kWhole;
     double dev_ndcg_plain = 0.0, dev_ndcg = 0.0;
+    // As in core::TrainedHeadAdapter.
+    core::NdcgGain chosen_on = {}, dev_paired = {}, dev_unpaired = {};
+    double standard_error = 0.0;
+    std::vector<double> loss = {}, curve = {};  // by epoch
     // Of BM25 beside the expert, and nDCG@10 of the two together on at most 300 dev queries.
     double lexical_weight = 0.0, dev_ndcg_hybrid = 0.0;
     bool kept = false;  // unchanged data: not trained again
@@ -94,6 +101,9 @@ struct COLLEGIUM_API FitReport {
   std::string router;
   std::map<std::string, double> router_dev_accuracy;
   PolicyParameters policy;
+  // Whether a ranker merges collections, and what it and fusion are worth on dev (Learned).
+  bool ranked = false;
+  double ranker_dev_ndcg = 0.0, fusion_dev_ndcg = 0.0;
   std::string gate_note;
   double seconds = 0.0;
   std::string to_text() const;
@@ -124,9 +134,12 @@ struct CitedPassage {
   std::string collection, document_id, title, section;
   core::ByteSpan bytes;  // in the document's text
   std::string text;
-  // As ranked, with shift and prior. Where words were searched too, the score of the place: see
+  // Where a ranker merged the collections, the probability that it is relevant. Else as ranked,
+  // with shift and prior; where words were searched too, the score of the place: see
   // AskOptions::lexical_weight.
   double score = 0.0;
+  // What made the ranker's log odds; empty: no ranker.
+  std::vector<RankerContribution> ranking;
   // Inner product with the query vector that served its collection, and BM25; none: not among the
   // documents that this search of it gave.
   std::optional<double> dense_score, lexical_score;
@@ -198,8 +211,8 @@ struct COLLEGIUM_API LibraryInfo {
 // go on with the state they began with. One process holds a library: a second open is `busy`, but
 // for OpenOptions::read_only.
 // A callback may read from the library whose call it is part of; add, remove, add_negatives, fit,
-// backup, verify, compact, purge, reopen and close are failed_precondition there, for they would
-// wait for the call that waits for them.
+// backup, verify, tune, compact, purge, reopen and close are failed_precondition there, for they
+// would wait for the call that waits for them.
 class COLLEGIUM_API Library {
  public:
   // already_exists if the folder holds a library; nothing is left behind on failure.
@@ -230,6 +243,13 @@ class COLLEGIUM_API Library {
                                 const core::ProgressCallback& progress = {}) = 0;
   // Removes documents and their pairs. Ids that are not there are not_found and nothing is removed.
   virtual Status remove(const std::string& collection, std::span<const std::string> ids) = 0;
+  // How the words (BM25) of `collection`, made if new, are found and scored. failed_precondition,
+  // and nothing changes, if other words would be found and the collection has passages: then only
+  // k1 and b can change, and fit() chooses the weight of words anew.
+  virtual Status set_lexical(const std::string& collection,
+                             const index::LexicalSettings& settings) = 0;
+  // not_found: no such collection.
+  virtual Result<index::LexicalSettings> lexical_settings(std::string_view collection) const = 0;
   // Questions that need no corpus: what the gate learns from. Split 80/10/10 by their text. They
   // are committed together, at the end; cancelled before that, none is added.
   virtual Status add_negatives(std::span<const std::string> queries,
@@ -263,6 +283,10 @@ class COLLEGIUM_API Library {
   // were taken in with, pairs and questions, learned files. What is wrong is in the report; a
   // failure means that it could not look. Changes nothing.
   virtual Result<VerifyReport> verify() = 0;
+  // Chooses the index of `collection` and its effort by recall measured against exact search
+  // (index::Corpus::tune). not_found, invalid_argument, and questions that are not UTF-8.
+  virtual Result<TuneReport> tune(const std::string& collection,
+                                  const TuneOptions& options = {}) = 0;
   // As those of index::Corpus. purge() also deletes learned files that are no longer in use; those
   // in use were learned from what was there at the last fit(), which only a new one changes.
   virtual Status compact() = 0;

@@ -17,7 +17,7 @@
 
 namespace collegium::router {
 
-enum class Policy { kBound, kRouted };
+enum class Policy { kBound, kRouted, kMixed };
 COLLEGIUM_API std::string_view policy_name(Policy policy) noexcept;
 COLLEGIUM_API Result<Policy> parse_policy(std::string_view name);
 
@@ -30,9 +30,9 @@ struct COLLEGIUM_API PolicyParameters {
   double prior_weight = 0.0;
   // bound: hits whose mean score the shift equalises. Range [0, 10000]. 0: no shift.
   std::size_t shift_depth = 100;
-  // routed: the same weight for it. Range [0, 100].
+  // routed, mixed: the same weight for them. Range [0, 100].
   double routed_prior_weight = 0.0;
-  // routed: abstain to the plain encoder below either. Range [0, 1]. 0: never.
+  // routed, mixed: abstain to the plain encoder below either. Range [0, 1]. 0: never.
   double min_margin = 0.0;
   double min_familiarity = 0.0;
   Status validate() const;
@@ -74,6 +74,8 @@ inline constexpr std::size_t kGateDepth = 10;
 //           collection without expert can be harmed by another one's.
 //   routed  (RouterRetriever, arXiv 2409.02685) the likeliest collection's expert maps the query
 //           for every collection; abstains below min_margin or min_familiarity.
+//   mixed   the mean of all experts' query vectors (plain for a collection without one), weighted
+//           by probability, searches every collection; abstains as routed.
 // Results are a function of the arguments alone. invalid_argument: no collections, or not
 // ascending; a query that is not finite or of another dim than router or adapters; k 0; parameters
 // out of range. Failures of `search` are passed on.

@@ -49,13 +49,13 @@ inline std::uint16_t emulated_cmp(simde__m512 a, simde__m512 b, EmulatedPredicat
   return static_cast<std::uint16_t>(mask);
 }
 
-// VCVTTPS2DQ: towards zero; what does not fit becomes 0x80000000.
-inline simde__m512i emulated_cvttps(simde__m512 a) {
+// VCVTPS2DQ: to the nearest, ties to even; what does not fit becomes 0x80000000.
+inline simde__m512i emulated_cvtps(simde__m512 a) {
   const auto x = emulated_cast<EmulatedLanes<float, 16>>(a);
   EmulatedLanes<std::int32_t, 16> out;
   for (std::size_t i = 0; i < 16; ++i) {
     const bool fits = x.lane[i] >= -0x1p31f && x.lane[i] < 0x1p31f;
-    out.lane[i] = fits ? static_cast<std::int32_t>(x.lane[i]) : INT32_MIN;
+    out.lane[i] = fits ? static_cast<std::int32_t>(std::rint(x.lane[i])) : INT32_MIN;
   }
   return emulated_cast<simde__m512i>(out);
 }
@@ -68,12 +68,31 @@ inline simde__m512 emulated_cvtepi32_ps(simde__m512i a) {
   return emulated_cast<simde__m512>(out);
 }
 
-// VPMOVDB: each number's lowest byte.
-inline simde__m128i emulated_cvtepi32_epi8(simde__m512i a) {
+// VPMOVUSDB: each number as a byte, 255 if it is larger.
+inline simde__m128i emulated_cvtusepi32_epi8(simde__m512i a) {
   const auto x = emulated_cast<EmulatedLanes<std::uint32_t, 16>>(a);
   EmulatedLanes<std::uint8_t, 16> out;
-  for (std::size_t i = 0; i < 16; ++i) out.lane[i] = static_cast<std::uint8_t>(x.lane[i]);
+  for (std::size_t i = 0; i < 16; ++i) {
+    out.lane[i] = static_cast<std::uint8_t>(x.lane[i] < 255u ? x.lane[i] : 255u);
+  }
   return emulated_cast<simde__m128i>(out);
+}
+
+// VCVTNE2PS2BF16: the lower half from b, the upper from a, to the nearest, ties to even; denormals
+// are zeros.
+inline simde__m512i emulated_cvtne2ps_pbh(simde__m512 a, simde__m512 b) {
+  const EmulatedLanes<std::uint32_t, 16> in[2] = {
+      emulated_cast<EmulatedLanes<std::uint32_t, 16>>(b),
+      emulated_cast<EmulatedLanes<std::uint32_t, 16>>(a)};
+  EmulatedLanes<std::uint16_t, 32> out;
+  for (std::size_t i = 0; i < 32; ++i) {
+    const std::uint32_t bits = in[i / 16].lane[i % 16], magnitude = bits & 0x7fffffffu;
+    std::uint32_t rounded = bits + 0x7fffu + (bits >> 16 & 1u);
+    if (magnitude > 0x7f800000u) rounded = bits | 0x400000u;
+    if (magnitude < 0x800000u) rounded = bits & 0x80000000u;
+    out.lane[i] = static_cast<std::uint16_t>(rounded >> 16);
+  }
+  return emulated_cast<simde__m512i>(out);
 }
 
 }  // namespace collegium::core
@@ -86,7 +105,8 @@ inline simde__m128i emulated_cvtepi32_epi8(simde__m512i a) {
 #define _mm512_cmp_ps_mask(a, b, predicate) emulated_cmp(a, b, predicate)
 #undef _CMP_LE_OQ
 #define _CMP_LE_OQ EmulatedPredicate::kLessEqual
-#define _mm512_cvttps_epi32(a) emulated_cvttps(a)
+#define _mm512_cvtne2ps_pbh(a, b) emulated_cvtne2ps_pbh(a, b)
+#define _mm512_cvtps_epi32(a) emulated_cvtps(a)
 #define _mm512_cvtepi32_ps(a) emulated_cvtepi32_ps(a)
-#define _mm512_cvtepi32_epi8(a) emulated_cvtepi32_epi8(a)
+#define _mm512_cvtusepi32_epi8(a) emulated_cvtusepi32_epi8(a)
 using __mmask16 = std::uint16_t;

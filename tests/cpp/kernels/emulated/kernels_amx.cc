@@ -1,5 +1,7 @@
 // The kernels of AMX over emulated tiles, after Intel's manual (volume 2: LDTILECFG, TILELOADD,
 // TDPBUSD, TDPBF16PS). What would fault on the machine ends the test here.
+#include <immintrin.h>  // of this folder
+
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -118,6 +120,7 @@ inline void multiply_bf16() {
 }
 
 #include "kernels/kernels_amx.inc"
+#include "kernels/kernels_amx_attention.inc"
 #include "kernels/kernels_bf16.inc"
 
 inline void configure(const TileConfig& config) {
@@ -156,6 +159,11 @@ void gemm_panels_bf16_amx_emulated(const Bf16Rows& a, std::size_t rows, const st
                                    std::size_t n, std::size_t k, const float* bias, float* c,
                                    std::size_t ldc) noexcept {
   gemm_bf16(a, rows, panels, n, k, bias, c, ldc);
+}
+
+void attend_bf16_amx_emulated(const HeadsInput& in, std::size_t heads, float* scratch,
+                              float* context) noexcept {
+  attend(in, heads, scratch, context);
 }
 
 }  // namespace collegium::core

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "collegium/core/export.h"
@@ -38,8 +39,18 @@ class COLLEGIUM_API HeadAdapter {
   std::vector<float> weight() const;
   const std::vector<float>& bias() const noexcept { return bias_; }
 
-  // out (dim,) = normalise(W query + b); a zero result gives the query itself. In a fixed order.
-  // `out` must not be `query`.
+  // The map whose W and b are the sums of weights[i] times those of adapters[i], what the weights
+  // lack to one being the identity's: one adapter for a query whose route is uncertain (as MEO
+  // merges experts, He et al., EMNLP 2023). Equal to mixing what map() gives. Of low rank if all
+  // are and their ranks add up to at most dim / 2. invalid_argument: no adapters, dims that differ,
+  // a count of weights that is not theirs, a weight that is negative or not finite, or a sum
+  // above 1.
+  static Result<HeadAdapter> merge(std::span<const HeadAdapter* const> adapters,
+                                   std::span<const float> weights);
+
+  // out (dim,) = W query + b, in a fixed order. `out` must not be `query`.
+  void map(const float* query, float* out) const;
+  // out (dim,) = normalise(W query + b); a zero result gives the query itself. `out` as above.
   void apply(const float* query, float* out) const;
   // strength 0: identity; 1: this map; between: linear in W and b. Of low rank if this is.
   HeadAdapter interpolated(float strength) const;
@@ -79,36 +90,84 @@ struct JudgedQueries {
   std::size_t size() const noexcept { return positives.size(); }
 };
 
+// Which documents a query is pushed away from in training. With the whole collection the documents
+// that nobody asked about in training become permanent losers; with those that have pairs alone
+// nothing keeps the others back.
+enum class NegativePool : std::uint8_t {
+  kWhole = 0,
+  kPaired = 1,   // relevant to some training query
+  kMixture = 2,  // all, those without a training query at a quarter of the weight
+};
+// "whole", "paired", "mixture"
+COLLEGIUM_API std::string_view negative_pool_name(NegativePool pool) noexcept;
+COLLEGIUM_API Result<NegativePool> parse_negative_pool(std::string_view name);
+
+enum class TrainingLoss : std::uint8_t {
+  kInfoNce = 0,   // each (query, relevant document) by itself (arXiv 1807.03748)
+  kListwise = 1,  // all relevant documents of a query at once, by their gains (ListNet's top one)
+};
+// "infonce", "listwise"
+COLLEGIUM_API std::string_view training_loss_name(TrainingLoss loss) noexcept;
+COLLEGIUM_API Result<TrainingLoss> parse_training_loss(std::string_view name);
+
 struct COLLEGIUM_API HeadAdapterOptions {
-  float temperature = 0.05f;          // of InfoNCE (arXiv 1807.03748)
-  std::size_t max_negatives = 50000;  // all rows up to here, sampled beyond
+  float temperature = 0.05f;  // of the softmax
+  std::size_t max_negatives =
+      50000;  // all rows up to here; beyond, an epoch's sample, corrected for
   std::size_t batch_size = 128;
   std::size_t max_epochs = 8;
-  float learning_rate = 1e-3f;  // Adam (arXiv 1412.6980)
+  float learning_rate = 2e-3f;  // Adam (arXiv 1412.6980)
   float identity_decay = 0.0f;  // pull of W toward the identity, relative to the loss
   std::uint64_t seed = 1;
+  TrainingLoss loss = TrainingLoss::kInfoNce;
+  // Each rank (0: W whole; at most dim) with each pool is one more training run; dev chooses.
+  std::vector<std::size_t> ranks = {0};
+  std::vector<NegativePool> pools = {NegativePool::kWhole, NegativePool::kPaired};
+  // With fewer dev queries than this, training queries held out in turn (folds that share no
+  // relevant document) help to choose. 0: dev alone chooses.
+  std::size_t enough_dev = 150;
+  // Training ends after so many epochs without a better choice on dev; 0: never before max_epochs.
+  std::size_t patience = 3;
   Status validate() const;
 };
 
+// Some queries before and after.
+struct NdcgGain {
+  std::size_t queries = 0;
+  double plain = 0.0;    // mean nDCG@10 without an adapter
+  double adapted = 0.0;  // and with the chosen one
+};
+
+// On fewer queries nothing is chosen: no adapter.
+inline constexpr std::size_t kLeastChoiceQueries = 10;
+
 struct TrainedHeadAdapter {
   HeadAdapter adapter;
-  // What dev chose. strength 0 means "no adapter": `adapter` is then the identity. On dev that is
-  // so unless the gain in mean nDCG@10 is more than two standard errors of the paired difference.
+  // What was chosen. strength 0 means "no adapter": `adapter` is then the identity.
   float strength = 0.0f;
   std::size_t epochs = 0;
   double dev_ndcg_plain = 0.0;  // nDCG@10 on dev without an adapter
   double dev_ndcg = 0.0;        // and with the chosen one
-  std::vector<double> loss{};   // mean training loss, by epoch
+  std::vector<double> loss{};   // mean training loss, by epoch, of the chosen run
+  std::size_t rank = 0;         // of the chosen run, as is pool
+  NegativePool pool = NegativePool::kWhole;
+  // Mean nDCG@10 of all queries that took part in choosing, by epoch, of the chosen run at the
+  // chosen strength (at full strength where none was chosen).
+  std::vector<double> curve{};
+  NdcgGain chosen_on{};         // dev and the training queries held out
+  double standard_error = 0.0;  // of the gain in `chosen_on`, paired by query
+  // Dev queries apart: with a relevant document that some training query has too, and without.
+  NdcgGain dev_paired{}, dev_unpaired{};
 };
 
-// Trains on `train` against `passages` (rows, dim) and chooses strength, epochs and "no adapter"
-// by nDCG@10 on `dev`: the best strength and epoch whose gain over "no adapter" is more than two
-// standard errors of the paired difference by query (so two dev queries are the least that can show
-// one), else none. Without dev queries a cautious default strength is used; without a relevant
-// document that has rows, no adapter. All judged positives of a query are masked among its
-// negatives. Deterministic for a seed, whatever the
-// number of threads. `row_document` (rows,) maps a row to its document: a document scores by its
-// best passage. cancelled; invalid_argument on shapes.
+// Trains on `train` against `passages` (rows, dim) and chooses strength, epochs, rank, pool of
+// negatives and "no adapter" by nDCG@10 on `dev`, helped by held-out training queries where dev is
+// small: the best of those that gain more than one standard error of the paired difference by query
+// and do not lose as much on dev by itself; none where there is none, or fewer than
+// kLeastChoiceQueries. All judged positives of a query are masked among
+// its negatives. Deterministic for a seed, whatever the number of threads. `row_document` (rows,)
+// maps a row to its document: a document scores by its best passage. cancelled; invalid_argument
+// on shapes, on numbers that are not finite, and if a dev query is a training query too.
 COLLEGIUM_API Result<TrainedHeadAdapter> train_head_adapter(
     std::span<const float> passages, std::span<const std::uint32_t> row_document, std::size_t dim,
     const JudgedQueries& train, const JudgedQueries& dev, const HeadAdapterOptions& options = {},

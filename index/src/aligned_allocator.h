@@ -1,9 +1,6 @@
 #pragma once
 
-#include <faiss/Index.h>
-
 #include <cstddef>
-#include <memory>
 #include <new>
 #include <vector>
 
@@ -39,26 +36,7 @@ struct AlignedAllocator {
   }
 };
 
-// The rows of a block as FAISS sees them: the storage under its graph. Products are our kernels',
-// so that a row has the same score however it is found.
-class FaissRows final : public faiss::Index {
- public:
-  explicit FaissRows(std::size_t dim)
-      : faiss::Index(static_cast<idx_t>(dim), faiss::METRIC_INNER_PRODUCT) {}
-
-  void add(idx_t n, const float* x) override;
-  void reset() override;
-  void reconstruct(idx_t key, float* out) const override;
-  // Throws: our own scans search rows.
-  void search(idx_t n, const float* x, idx_t k, float* distances, idx_t* labels,
-              const faiss::SearchParameters* parameters = nullptr) const override;
-  // The caller owns it.
-  faiss::DistanceComputer* get_distance_computer() const override;
-
-  std::vector<float, AlignedAllocator<float>> vectors;  // (ntotal, d)
-};
-
-// The graph is walked by ascending distance: the negated inner product. The caller owns it.
-std::unique_ptr<faiss::DistanceComputer> negated_product(const FaissRows& rows);
+template <typename T>
+using AlignedVector = std::vector<T, AlignedAllocator<T>>;
 
 }  // namespace collegium::index
