@@ -190,10 +190,10 @@ void Trunk::attend(std::size_t layer, const PackedSequences& sequences, bool par
     const std::size_t tokens = sequences.starts[s + 1] - sequences.starts[s];
     work += 2 * tokens * tokens * hidden;
   }
-  // A layer in fp32 attends in fp32 too.
+  // Layers in fp32 and int8 attend in fp32: in int8 every level gives the same bits.
   const bool in_bf16 = kernels_.attend_bf16 != nullptr && span.window == 0 &&
                        position_bias_.empty() &&
-                       layers_[layer].query_key_value.type() != WeightType::kFp32;
+                       layers_[layer].query_key_value.type() == WeightType::kBf16;
   parallel = parallel && work >= (in_bf16 ? kMinParallelBf16Work : kMinParallelWork);
   // In bf16 the heads of a sequence go together, or in as many parts as keep the threads busy.
   const std::size_t parts = !in_bf16   ? heads

@@ -236,8 +236,6 @@ class EmulatedTrunk : public testing::TestWithParam<const Kernels*> {
 
 TEST_P(EmulatedTrunk, InFp32AndInt8HasTheBitsOfTheScalarTwin) {
   for (const WeightType type : {WeightType::kFp32, WeightType::kInt8}) {
-    // AMX's attention beside int8 is in bf16.
-    if (type == WeightType::kInt8 && GetParam()->isa == Isa::kAmx) continue;
     const auto twin = load_trunk("plain", type, kernels_for(Isa::kScalar));
     const auto trunk = load_trunk("plain", type, *GetParam());
     EXPECT_EQ(run(*trunk, golden_ids()), run(*twin, golden_ids()));

@@ -25,7 +25,8 @@ enum class TextKind { kQuery, kDocument };
 
 // In what the trunk's products are computed: 32-bit floats; 8-bit integers with one scale for
 // each output of the weights and each token of the activations; or bf16, weights and activations
-// rounded to 8 significant bits and summed in fp32 (attention scores, norms and sums stay fp32).
+// rounded to 8 significant bits and summed in fp32 (norms and sums stay fp32, below the level amx
+// attention too; at amx its queries, keys, values and weights are rounded as well).
 // bf16 is fast from the level amx on; below, it halves the weights' memory and takes about as long
 // as fp32. kAuto: what the folder holds, which is fp32 unless it was converted otherwise.
 enum class Compute { kAuto, kFp32, kInt8, kBf16 };
