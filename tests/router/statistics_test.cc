@@ -14,9 +14,12 @@ namespace collegium::router {
 namespace {
 
 // Written by tests/oracles/make_statistics_goldens.py with numpy and statsmodels.
-nlohmann::json goldens() {
-  std::ifstream file(std::string(COLLEGIUM_TEST_DATA) + "/statistics_goldens.json");
-  return nlohmann::json::parse(file);
+const nlohmann::json& goldens() {
+  static const nlohmann::json all = [] {
+    std::ifstream file(std::string(COLLEGIUM_TEST_DATA) + "/statistics_goldens.json");
+    return nlohmann::json::parse(file);
+  }();
+  return all;
 }
 
 using Sets = std::vector<std::vector<double>>;
