@@ -9,27 +9,15 @@
 #include "collegium/core/thread_pool.h"
 #include "corpus_testing.h"
 #include "measured_effort.h"
-#include "vector_block.h"
+#include "vector_testing.h"
 
 namespace collegium::index {
 namespace {
-
-std::unique_ptr<VectorBlock> exact_block(std::span<const float> rows, std::size_t dim) {
-  auto block = VectorBlock::create_exact(dim);
-  EXPECT_TRUE(block.ok() && (*block)->append(rows).ok());
-  return std::move(*block);
-}
 
 std::vector<std::byte> bytes_of(const VectorBlock& block) {
   core::ByteWriter out;
   block.write(out);
   return out.bytes();
-}
-
-double product(const float* a, const float* b, std::size_t dim) {
-  double sum = 0.0;
-  for (std::size_t d = 0; d < dim; ++d) sum += static_cast<double>(a[d]) * b[d];
-  return sum;
 }
 
 // Mean share of the k best by products in double precision that `options` find.

@@ -13,25 +13,10 @@
 #include "collegium/core/isa.h"
 #include "collegium/core/thread_pool.h"
 #include "scan_kernels.h"
+#include "vector_testing.h"
 
 namespace collegium::index {
 namespace {
-
-std::vector<float> normal_numbers(std::size_t n, std::uint32_t seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> numbers(n);
-  for (float& x : numbers) x = normal(random);
-  return numbers;
-}
-
-double product(const float* a, const float* b, std::size_t dim) {
-  double sum = 0.0;
-  for (std::size_t d = 0; d < dim; ++d) sum += static_cast<double>(a[d]) * b[d];
-  return sum;
-}
-
-double length(const float* a, std::size_t dim) { return std::sqrt(product(a, a, dim)); }
 
 std::vector<std::uint8_t> random_bits(std::size_t n, double share, std::size_t& num_set,
                                       std::mt19937& random) {
