@@ -42,10 +42,12 @@ int main(int argc, char** argv) {
   const double budget = argc > 2 ? std::atof(argv[2]) : 2.0;
   const double load_begin = seconds();
   EncoderOptions options;
-  const std::string_view compute = argc > 3 ? argv[3] : "fp32";
-  options.compute = compute == "int8"   ? Compute::kInt8
-                    : compute == "bf16" ? Compute::kBf16
-                                        : Compute::kFp32;
+  const auto compute = parse_compute(argc > 3 ? argv[3] : "fp32");
+  if (!compute.ok()) {
+    std::fprintf(stderr, "%s\n", compute.status().to_string().c_str());
+    return 2;
+  }
+  options.compute = *compute;
   const auto encoder = Encoder::load(argv[1], options);
   if (!encoder.ok()) {
     std::fprintf(stderr, "%s\n", encoder.status().to_string().c_str());

@@ -28,11 +28,15 @@ def gigabytes(kilobytes: int) -> str:
     return f"{kilobytes / 1024**2:.2f} GB"
 
 
+def ratio_of(measured: dict[str, Any]) -> float:
+    return measured["p99"] / max(measured["p50"], 1e-9)
+
+
 def row(name: str, measured: dict[str, Any]) -> str:
     return (
         f"| {name} | {measured['count']:,} | {measured['count'] / measured['seconds']:.0f} |"
         f" {measured['p50']:.1f} | {measured['p95']:.1f} | {measured['p99']:.1f} |"
-        f" {measured['max']:.0f} | {measured['p99'] / max(measured['p50'], 1e-9):.1f} |"
+        f" {measured['max']:.0f} | {ratio_of(measured):.1f} |"
     )
 
 
@@ -66,7 +70,7 @@ def main() -> None:
         measured = json.loads(line)
         found[" ".join(filter(None, [measured["phase"], measured.get("what")]))] = measured
     build, index, opened = found["build"], found["index"], found["open"]
-    ratio = found["compaction search"]["p99"] / found["compaction search"]["p50"]
+    ratio = ratio_of(found["compaction search"])
     text = "\n".join(
         [
             evidence.header("A million passages", "make evidence ONLY=million", "1"),

@@ -7,11 +7,13 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <map>
+#include <functional>
+#include <memory>
 #include <random>
 #include <string>
 #include <thread>
@@ -122,14 +124,13 @@ void print_latencies(const char* phase, const char* what, std::vector<double> mi
   std::fflush(stdout);
 }
 
-// Two clients, every tenth operation of each a write (a document replaced, or one new for one
-// removed), until `done`.
+// Two clients, every tenth operation of each a write (a document replaced), while
+// `meanwhile` runs.
 void run_load(Corpus& corpus, const char* phase, std::size_t passages, std::size_t dim,
               const std::function<void()>& meanwhile) {
   std::atomic<bool> stop{false};
   std::vector<double> searches[2], writes[2];
   std::vector<std::thread> clients;
-  static std::atomic<std::uint64_t> fresh{0};
   for (std::size_t c = 0; c < 2; ++c)
     clients.emplace_back([&, c] {
       Generator generator(dim, static_cast<std::uint32_t>(100 + c));

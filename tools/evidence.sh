@@ -2,7 +2,7 @@
 # Regenerates docs/evidence/: all parts, or those named. A part that lacks its data says so.
 #   tools/evidence.sh [demo] [routing] [parity] [encoder-speed] [encoder-experts]
 #     [encoder-quality] [support-check] [python-import] [lexical-search]
-#     [hostile-files] [corpus-faults] [ingestion] [million]
+#     [hostile-files] [corpus-faults] [hybrid] [vector-search] [ingestion] [million]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tools/models.sh

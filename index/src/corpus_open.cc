@@ -211,6 +211,9 @@ Status CorpusImpl::load_collections() {
         known->second->record.changed_seq == record.changed_seq) {
       known->second->written = known->second->record = record;
       known->second->written_words = known->second->words;
+      // Settings are a record of their own: their commit leaves the collection's.
+      COLLEGIUM_ASSIGN_OR_RETURN(IndexSettings settings, load_index_settings(name));
+      known->second->index->set_settings(std::move(settings));
       loaded.emplace(name, known->second);
       continue;
     }

@@ -171,23 +171,17 @@ Status DocumentStore::visit_documents(std::uint32_t collection,
 
 Status DocumentStore::visit_log(std::uint64_t after, std::uint64_t upto,
                                 const std::function<Status(LogEntry&)>& visit) const {
-  const std::string prefix = "l/";
-  std::uint64_t next = after + 1;
   std::vector<LogEntry> entries;
-  const auto read = [&](std::string_view key, std::string_view value) -> Status {
-    if (next > upto || read_key_u64(key) != next) return {};
+  for (std::uint64_t seq = after + 1; seq <= upto; ++seq) {
+    COLLEGIUM_ASSIGN_OR_RETURN(const auto value, impl_->get(kDefault, log_key(seq)));
+    if (!value.has_value())
+      return Status::not_found("commit " + std::to_string(seq) + " is not in the change log");
     entries.clear();
-    if (key.size() != sizeof(next) || !read_log(value, entries))
-      return damaged(impl_->folder, "the change log of commit " + std::to_string(next));
+    if (!read_log(*value, entries))
+      return damaged(impl_->folder, "the change log of commit " + std::to_string(seq));
     for (LogEntry& entry : entries) COLLEGIUM_RETURN_IF_ERROR(visit(entry));
-    ++next;
-    return {};
-  };
-  COLLEGIUM_RETURN_IF_ERROR(
-      impl_->scan(kDefault, prefix, nullptr, read, log_key(next).substr(prefix.size())));
-  return next > upto
-             ? Status()
-             : Status::not_found("commit " + std::to_string(next) + " is not in the change log");
+  }
+  return {};
 }
 
 Status DocumentStore::visit_texts(std::uint32_t collection,

@@ -88,11 +88,10 @@ struct DocumentStore::Impl {
     });
   }
 
-  // Calls visit(key without prefix, value) for every key that starts with `prefix`, ascending; from
-  // the first that is not before prefix + `from`.
+  // Calls visit(key without prefix, value) for every key that starts with `prefix`, ascending.
   template <typename Visit>
   Status scan(Family family, const std::string& prefix, const rocksdb::Snapshot* snapshot,
-              Visit visit, const std::string& from = {}) const {
+              Visit visit) const {
     return guarded_store(folder, [&]() -> Status {
       rocksdb::ReadOptions read;
       read.snapshot = snapshot;
@@ -102,7 +101,7 @@ struct DocumentStore::Impl {
       const rocksdb::Slice upper(end);
       if (!end.empty()) read.iterate_upper_bound = &upper;
       const std::unique_ptr<rocksdb::Iterator> it(db->NewIterator(read, handles[family]));
-      for (it->Seek(prefix + from); it->Valid(); it->Next())
+      for (it->Seek(prefix); it->Valid(); it->Next())
         COLLEGIUM_RETURN_IF_ERROR(visit(view(it->key()).substr(prefix.size()), view(it->value())));
       return to_status(it->status(), folder);
     });

@@ -7,27 +7,17 @@
 #include <string>
 #include <utility>
 
+#include "collegium/core/random.h"
 #include "graph_walk.h"
 
 namespace collegium::index {
-namespace {
-
-std::uint64_t mixed(std::uint64_t x) {  // splitmix64
-  x += 0x9e3779b97f4a7c15u;
-  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-  x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-  return x ^ x >> 31;
-}
-
-}  // namespace
-
 // A row is on level l with probability links^-l. Drawn from its number, so that it is the same
 // whenever the row comes.
 void Graph::lay_out(std::size_t rows) {
   const std::size_t before = levels_.size();
   std::uint32_t upper = static_cast<std::uint32_t>(upper_.size() / options_.links);
   for (std::size_t row = before; row < rows; ++row) {
-    const std::uint64_t drawn = mixed(row);
+    const std::uint64_t drawn = core::Random(row).next();
     std::uint8_t level = 0;
     for (std::uint64_t below = std::numeric_limits<std::uint64_t>::max() / options_.links;
          drawn < below && level < kMostLevels; below /= options_.links)

@@ -8,14 +8,18 @@
 namespace collegium::index {
 namespace {
 
-// Efforts to try: about four for each doubling.
-std::vector<std::uint32_t> efforts_for(const VectorBlock& block) {
+// Efforts to try: about four for each doubling, from the least that differs for `want` passages. A
+// walk is broader than they are anyway, and lists that hold fewer give way to the exact scan.
+std::vector<std::uint32_t> efforts_for(const VectorBlock& block, std::size_t want) {
   const bool walks = block.kind() == IndexKind::kHnsw;
   const std::size_t most = walks
                                ? std::min(kMostBreadth, std::max<std::size_t>(block.size() / 8, 1))
                                : block.lists()->num_lists();
   std::vector<std::uint32_t> efforts;
-  for (std::size_t at = walks ? 16 : 1; at < most; at += std::max<std::size_t>(at / 4, 1))
+  const std::size_t least =
+      walks ? std::max<std::size_t>(want + 1, 16)
+            : std::max<std::size_t>(2 * want * most / std::max<std::size_t>(block.size(), 1), 1);
+  for (std::size_t at = least; at < most; at += std::max<std::size_t>(at / 4, 1))
     efforts.push_back(static_cast<std::uint32_t>(at));
   efforts.push_back(static_cast<std::uint32_t>(most));
   return efforts;
@@ -85,12 +89,10 @@ Result<EffortAnswer> measure_effort(const VectorBlock& block, const EffortQuesti
                              block.search_batch(queries, want, {}, block.size(), options));
   answer.exact_query_us = us_since(begin);
   options.exact = false;
-  const std::vector<std::uint32_t> efforts =
-      question.effort != 0 ? std::vector<std::uint32_t>{question.effort} : efforts_for(block);
   MeasuredEffort& measured = answer.measured;
   measured.queries = static_cast<std::uint32_t>(num_queries);
   measured.target = static_cast<float>(question.target);
-  for (const std::uint32_t effort : efforts) {
+  for (const std::uint32_t effort : efforts_for(block, want)) {
     options.breadth = options.probes = effort;
     begin = Clock::now();
     COLLEGIUM_ASSIGN_OR_RETURN(const auto found,

@@ -27,7 +27,6 @@ struct EffortQuestion {
   std::uint64_t seed = 1;
   std::size_t k = 10;
   double target = 0.99;
-  std::uint32_t effort = 0;  // measure this one alone; 0: look for the least that will do
   bool timed = false;
 };
 

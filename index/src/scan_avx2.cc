@@ -77,7 +77,7 @@ inline D splat_bytes(std::int32_t x) { return _mm256_set1_epi32(x); }
 inline D splat_sum(std::int32_t x) { return _mm256_set1_epi32(x); }
 inline D subtract(D a, D b) { return _mm256_sub_epi32(a, b); }
 inline V to_floats(D a) { return _mm256_cvtepi32_ps(a); }
-// Four products fit 16 bits too: see quantise_row().
+// Four products fit 16 bits too: see scale_of_row().
 inline D multiply_add_two(B q0, B x0, B q1, B x1, D sum) {
   const __m256i pairs =
       _mm256_add_epi16(_mm256_maddubs_epi16(q0, x0), _mm256_maddubs_epi16(q1, x1));

@@ -47,7 +47,7 @@ inline D multiply_add(B query, B codes, D sum) {
   return _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
 }
 
-// Four products fit 16 bits too: see quantise_row().
+// Four products fit 16 bits too: see scale_of_row().
 inline D multiply_add_two(B q0, B x0, B q1, B x1, D sum) {
   const __m512i pairs =
       _mm512_add_epi16(_mm512_maddubs_epi16(q0, x0), _mm512_maddubs_epi16(q1, x1));

@@ -249,13 +249,19 @@ Result<std::vector<BlockResult>> VectorBlock::search_batch(std::span<const float
             search_lists(query, want, live, effort == 0 ? kDefaultProbes : effort, results[q]);
       }
     });
+    // An unlucky entry point or a run of dead rows: the exact answer is always at hand.
+    std::vector<std::size_t> others;
+    std::vector<float> vectors_of_others;
     for (std::size_t q = 0; q < num_queries; ++q) {
       if (found_enough[q] != 0) continue;
-      // An unlucky entry point or a run of dead rows: the exact answer is always at hand.
-      COLLEGIUM_ASSIGN_OR_RETURN(auto exact, search_exact(queries.subspan(q * dim(), dim()), want,
-                                                          live, num_live, options.scan));
-      results[q] = std::move(exact[0]);
+      others.push_back(q);
+      const auto query = queries.subspan(q * dim(), dim());
+      vectors_of_others.insert(vectors_of_others.end(), query.begin(), query.end());
     }
+    if (others.empty()) return results;
+    COLLEGIUM_ASSIGN_OR_RETURN(auto exact,
+                               search_exact(vectors_of_others, want, live, num_live, options.scan));
+    for (std::size_t i = 0; i < others.size(); ++i) results[others[i]] = std::move(exact[i]);
     return results;
   });
 }

@@ -164,6 +164,15 @@ def document_of(row: DocumentLike, where: str) -> _core.Document:
         ) from None
 
 
+def gain_of(value: object, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidArgumentError(f"{where} is {type(value).__name__}, expected a number")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise InvalidArgumentError(f"{where}: {error}") from None
+
+
 def pair_of(row: PairLike, where: str) -> _core.Pair:
     if isinstance(row, _core.Pair):
         return row
@@ -175,20 +184,12 @@ def pair_of(row: PairLike, where: str) -> _core.Pair:
             f"{where} has unknown fields {unknown}; allowed are query, id, split, gain"
         )
     gain = row.get("gain")
-    if gain is None:
-        gain = 1.0
-    if isinstance(gain, bool) or not isinstance(gain, (int, float)):
-        raise InvalidArgumentError(f"{where}['gain'] is {type(gain).__name__}, expected a number")
-    try:
-        gain = float(gain)
-    except OverflowError as error:
-        raise InvalidArgumentError(f"{where}['gain']: {error}") from None
     try:
         return _core.Pair(
             query=_field(row, ("query",), str, where, _REQUIRED),
             document_id=_field(row, ("id", "document_id"), str, where, _REQUIRED),
             split=_field(row, ("split",), str, where, None),
-            gain=gain,
+            gain=1.0 if gain is None else gain_of(gain, f"{where}['gain']"),
         )
     except InvalidArgumentError as error:
         raise (

@@ -105,7 +105,7 @@ def add_operations(command: Command) -> None:
     tune.add_argument(
         "--target-recall", type=float, default=0.99, help="of what exact search finds (0.99)"
     )
-    tune.add_argument("-k", type=positive, default=10, help="passages that count (10)")
+    tune.add_argument("-k", "--k", type=positive, default=10, help="passages that count (10)")
     tune.add_argument(
         "--questions", type=Path, help="a file with one a line; without it passages, perturbed"
     )

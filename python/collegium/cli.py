@@ -141,10 +141,13 @@ def _remove(arguments: _Arguments) -> None:
         print_text(f"{arguments.collection}: {len(arguments.ids)} documents removed")
 
 
+_WORD_SETTINGS = ("k1", "b", "stemmer", "stop_words", "fold_accents", "split_names")
+
+
 def _words(arguments: _Arguments) -> None:
     given = {
         name: getattr(arguments, name)
-        for name in ("stemmer", "stop_words", "k1", "b", "fold_accents", "split_names")
+        for name in _WORD_SETTINGS
         if getattr(arguments, name) is not None
     }
     if given.get("stemmer") == "none":
@@ -154,11 +157,12 @@ def _words(arguments: _Arguments) -> None:
         given["stop_words"] = [] if words == "none" else read_lines(Path(words))
     with Library.open(arguments.library, read_only=not given) as library:
         if given:
-            library.set_lexical(arguments.collection, **given)
-        now = library.lexical_settings(arguments.collection)
+            now = library.set_lexical(arguments.collection, **given)
+        else:
+            now = library.lexical_settings(arguments.collection)
     if arguments.json:
-        names = ("k1", "b", "stemmer", "stop_words", "fold_accents", "split_names")
-        print_json({"collection": arguments.collection, **{n: getattr(now, n) for n in names}})
+        settings = {name: getattr(now, name) for name in _WORD_SETTINGS}
+        print_json({"collection": arguments.collection, **settings})
     else:
         print_text(
             f"{arguments.collection}: k1 {now.k1:g}, b {now.b:g}, stemmer {now.stemmer or 'none'}, "

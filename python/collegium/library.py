@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Literal
@@ -20,7 +19,6 @@ from ._arguments import (
 from ._core import (
     AddReport,
     Answer,
-    BackupReport,
     Document,
     FitReport,
     GateOptions,
@@ -28,10 +26,8 @@ from ._core import (
     HeadAdapterOptions,
     LexicalSettings,
     LibraryInfo,
-    RepairReport,
-    TuneReport,
-    VerifyReport,
 )
+from ._library_operations import LibraryOperations, PathLike, repair, verify_folder
 from .display import ProgressOption, progress_for
 from .errors import InvalidArgumentError, NotFoundError
 from .evaluation import Evaluation, JudgedLike, judged_of
@@ -41,15 +37,13 @@ from .lm import TokenCallable
 __all__ = ["Library", "repair", "verify_folder"]
 
 Policy = Literal["bound", "routed", "mixed"]
-IndexKind = Literal["auto", "exact", "hnsw", "ivf"]
 Read = Literal["extractive", "generative"]
 Gate = Literal["retrieve", "internal", "both", "refuse"]
 Split = Literal["train", "dev", "test"]
 Scan = Literal["auto", "fp32", "int8", "bf16", "binary"]
-PathLike = str | os.PathLike[str]
 
 
-class Library:
+class Library(LibraryOperations):
     """Encoder, experts, collections, router, gate and language model, in one folder.
 
     Any number of threads may ask and search; one process holds a library at a time. Use it in a
@@ -607,99 +601,6 @@ class Library:
     def encoder(self) -> Encoder:
         return Encoder(self._core.encoder)
 
-    def backup(self, folder: PathLike) -> BackupReport:
-        """Copies the library as of one commit to the new ``folder``, while it is being read.
-
-        The copy has the documents, what was learned, and copied models (linked ones stay links);
-        it was read back when this returns, and :meth:`open` opens it. On failure nothing is left.
-
-        Raises:
-            AlreadyExistsError: there is something in ``folder``.
-            CorruptionError: a model or learned file of this library is damaged.
-            ResourceExhaustedError: the disk is full.
-        """
-        return self._core.backup(folder)
-
-    def verify(self) -> VerifyReport:
-        """Reads everything again: store, indexes, models, pairs and what was learned.
-
-        What is wrong is in the report's ``findings``; ``ok`` when there are none. Changes nothing.
-        Of a library that does not open: :func:`collegium.verify_folder`.
-        """
-        return self._core.verify()
-
-    def tune(
-        self,
-        collection: str,
-        *,
-        kind: IndexKind = "auto",
-        target_recall: float = 0.99,
-        k: int = 10,
-        questions: Sequence[str] = (),
-        num_samples: int = 200,
-    ) -> TuneReport:
-        """Chooses a collection's index, and how hard it searches, by measured recall.
-
-        Builds the index, compares what it finds with exact search, and records the least effort
-        that reaches the target, with the reason (``info().collections[...].index_reason``). Every
-        search without a ``breadth`` or ``probes`` of its own has this effort from then on.
-
-        Args:
-            kind: "exact"; "hnsw", a graph; "ivf", lists; or "auto": "hnsw" for collections of more
-                than ``hnsw_threshold`` passages, else "exact".
-            target_recall: mean share of the ``k`` best passages to find, above 0, up to 1.
-            questions: what to measure with, as users ask. Without them ``num_samples`` of the
-                collection's passages, perturbed.
-
-        Raises:
-            NotFoundError: there is no such collection.
-            InvalidArgumentError: a kind that is none, or a number out of range.
-
-        Example:
-            >>> library.tune("law", target_recall=0.95, questions=["Who owns the sea bed?"])
-        """
-        return self._core.tune(
-            collection,
-            kind=kind,
-            target_recall=target_recall,
-            k=k,
-            questions=list(questions),
-            num_samples=num_samples,
-        )
-
-    def compact(self) -> None:
-        """Gives back the room of what was replaced or removed, while it is read and written."""
-        self._core.compact()
-
-    def purge(self) -> None:
-        """Rewrites the library's files so that what was replaced or removed is in none of them.
-
-        Backups keep what they have, and so do readers who opened the library before. What
-        :meth:`fit` learned changes only with the next :meth:`fit`. Other calls wait.
-        """
-        self._core.purge()
-
-    def export(self, collection: str, path: PathLike) -> int:
-        """Writes a collection's documents to the file ``path``, one JSON object a line.
-
-        They have ``_id``, ``title``, ``text`` and ``metadata``, by ascending id. A file that is
-        there is replaced, in one step. Returns their number.
-
-        Raises:
-            NotFoundError: no such collection, or no folder for the file.
-        """
-        return self._core.export(collection, path)
-
-    def reopen(self) -> None:
-        """Reads the files anew: to write again after a failed write (a full disk), or, opened with
-        ``read_only``, to see what was written since."""
-        self._core.reopen()
-
-    @staticmethod
-    def repair(folder: PathLike, to: PathLike) -> RepairReport:
-        """:func:`collegium.repair`."""
-        return repair(folder, to)
-
     def close(self) -> None:
         """Releases the library. Other calls are then FailedPreconditionError; closing again is
         not."""
@@ -715,38 +616,3 @@ class Library:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def repair(folder: PathLike, to: PathLike) -> RepairReport:
-    """Saves what can still be read of the damaged library in ``folder`` into a new one in ``to``.
-
-    Nothing is made up, and nothing in ``folder`` changes. ``report.dropped`` names every document,
-    pair, model and learned file that could not be saved. Without a copied encoder that can be
-    read, ``Library.open(to, encoder=...)`` needs a good copy of it; where what was learned is
-    dropped, :meth:`Library.fit` learns anew.
-
-    Raises:
-        NotFoundError: there is no library in ``folder``.
-        BusyError: a process has it open.
-        AlreadyExistsError: there is something in ``to``.
-        CorruptionError: too little can be read to make a library of; only a backup helps.
-    """
-    return _core.Library.repair(folder, to)
-
-
-def verify_folder(
-    folder: PathLike, *, encoder: PathLike | None = None, language_model: PathLike | None = None
-) -> VerifyReport:
-    """:meth:`Library.verify` of a library that need not open, whoever holds it.
-
-    Args:
-        encoder, language_model: where a linked model is now, if it moved.
-
-    Raises:
-        NotFoundError: there is no library in ``folder``.
-    """
-    return _core.Library.verify_folder(
-        folder,
-        encoder="" if encoder is None else models.find_encoder(encoder),
-        language_model="" if language_model is None else models.find_language_model(language_model),
-    )

@@ -195,9 +195,8 @@ void bind_routers(py::module_& m) {
         options.costs = costs;
         options.budget = budget;
         options.seed = seed.value("seed");
-        py::gil_scoped_release release;
         return std::const_pointer_cast<Router>(
-            unwrap(router::fit_router(kind, train, dev, options)));
+            run_released([&] { return router::fit_router(kind, train, dev, options); }));
       },
       py::arg("kind"), py::arg("collections"), py::arg("vectors"), py::arg("labels"),
       py::arg("centroids"), py::kw_only(), py::arg("dev_vectors") = py::none(),

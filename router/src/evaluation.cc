@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <cstring>
 #include <functional>
 #include <optional>
@@ -11,6 +10,7 @@
 
 #include "collegium/core/random.h"
 #include "collegium/core/thread_pool.h"
+#include "engine/render.h"
 #include "evaluation_baselines.h"
 #include "evaluation_meter.h"
 #include "evaluation_outcomes.h"
@@ -259,11 +259,8 @@ class Evaluator {
                                  run_policy(policies_[p].parameters, input, search(kEverything)));
       COLLEGIUM_ASSIGN_OR_RETURN(
           const auto alone, run_policy(policies_[p].parameters, input, search(ref.collection)));
-      std::set<std::string_view> experts;  // a map of the query for each
-      for (const RouteEntry& entry : merged.route.entries)
-        if (entry.searched_again) experts.insert(entry.expert);
       policy_flops_[q * policies_.size() + p] =
-          flops + map_flops() * static_cast<double>(experts.size());
+          flops + map_flops() * static_cast<double>(merged.maps);
       of_policies_[p].queries[q] = {meter_.measure(ref, alone.hits),
                                     meter_.measure(ref, merged.hits)};
       if (p + 1 == policies_.size()) retrieved_[q] = retrieves(input.query, merged) ? 1 : 0;
@@ -441,12 +438,10 @@ class Evaluator {
     double norm = 0.0;
     for (const auto& map : noise_maps_)
       norm += map.distance_from_identity() / static_cast<double>(noise_maps_.size());
-    char size[32];
-    std::snprintf(size, sizeof size, "%.3f", norm);
-    methods.push_back(
-        oracle_per_query(plain_and(Variant::Kind::kNoise), "noise control",
-                         "the same over plain and " + std::to_string(noise_maps_.size()) +
-                             " random maps, of the adapters' mean norm " + size + ": luck alone"));
+    methods.push_back(oracle_per_query(
+        plain_and(Variant::Kind::kNoise), "noise control",
+        "the same over plain and " + std::to_string(noise_maps_.size()) +
+            " random maps, of the adapters' mean norm " + fixed(norm, 3) + ": luck alone"));
     return methods;
   }
 

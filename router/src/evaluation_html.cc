@@ -279,10 +279,9 @@ std::string filters(const Evaluation& evaluation) {
 }
 
 std::string body(const Evaluation& evaluation, bool page) {
-  const bool flatters = evaluation.note.find("took no part") == std::string::npos;
   std::string out = "<div class=\"collegium-evaluation\">" + std::string(kStyle) +
                     (page ? std::string(kPageStyle) + "<h1>Evaluation</h1>" : std::string()) +
-                    "<p class=\"note" + (flatters ? " flatters" : "") + "\">" +
+                    "<p class=\"note" + (evaluation.may_flatter ? " flatters" : "") + "\">" +
                     html_escape(evaluation.note) + ".</p><p>" + html_escape(headline(evaluation)) +
                     ".";
   if (const EvaluationRow* served = evaluation.row(evaluation.served); served != nullptr)

@@ -110,6 +110,7 @@ void add_shares(Evaluation& evaluation, EvaluationView EvaluationRow::*view) {
 
 void describe_queries(const LearningData& data, std::span<const QueryRef> queries,
                       Evaluation& evaluation) {
+  evaluation.may_flatter = evaluation.split != Split::kTest;
   evaluation.note = evaluation.split == Split::kTest
                         ? "split test: took no part in fitting or choosing"
                     : evaluation.split == Split::kDev

@@ -1,17 +1,11 @@
 #include <algorithm>
-#include <cstdio>
 #include <numeric>
 
+#include "engine/render.h"
 #include "evaluation_outcomes.h"
 
 namespace collegium::router {
 namespace {
-
-std::string two_digits(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2f", value);
-  return text;
-}
 
 std::string place(std::size_t rank) {
   return rank == 0 ? "not among the first " + std::to_string(kEvaluationDepth)
@@ -25,15 +19,15 @@ std::string why(const WorstQuery& worst, const std::string& own, const Outcome& 
     return "no vector finds it: a relevant document is not among the first " +
            std::to_string(kEvaluationDepth) + ", plainly or under any expert";
   const bool lost = worst.ndcg_at_10 < worst.best;
-  const std::string wins = worst.best_method + " has " + two_digits(worst.best) +
-                           " where this has " + two_digits(worst.ndcg_at_10);
+  const std::string wins = worst.best_method + " has " + fixed(worst.best, 2) + " where this has " +
+                           fixed(worst.ndcg_at_10, 2);
   if (lost && !worst.routed_to.empty() && worst.routed_to != own)
-    return "the router takes it for " + worst.routed_to + " (P " + two_digits(worst.probability) +
+    return "the router takes it for " + worst.routed_to + " (P " + fixed(worst.probability, 2) +
            "); " + wins;
   if (served.alone.metrics.ndcg_at_10 > worst.ndcg_at_10 && !worst.first_collection.empty() &&
       worst.first_collection != own)
     return "other collections stand above: alone it has " +
-           two_digits(served.alone.metrics.ndcg_at_10) + ", but first is a document of " +
+           fixed(served.alone.metrics.ndcg_at_10, 2) + ", but first is a document of " +
            worst.first_collection;
   if (worst.ndcg_at_10 < worst.plain)
     return "its expert harms it: plainly a relevant document is " + place(worst.plain_rank) +

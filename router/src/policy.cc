@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
-#include <tuple>
 
 #include "policy_steps.h"
 
@@ -79,17 +78,6 @@ void append(std::vector<index::Hit>& hits, std::vector<index::Hit> found, double
   }
 }
 
-void merge(std::vector<index::Hit>& hits, std::size_t k) {
-  const auto before = [](const index::Hit& a, const index::Hit& b) {
-    if (a.score != b.score) return a.score > b.score;
-    return std::tie(a.document_id, a.collection) < std::tie(b.document_id, b.collection);
-  };
-  const std::size_t kept = std::min(k, hits.size());
-  std::partial_sort(hits.begin(), hits.begin() + static_cast<std::ptrdiff_t>(kept), hits.end(),
-                    before);
-  hits.resize(kept);
-}
-
 std::vector<float> scores_of(const std::vector<index::Hit>& hits) {
   std::vector<float> scores;
   for (const auto& hit : hits) scores.push_back(hit.score);
@@ -132,6 +120,7 @@ Status run_bound(const PolicyParameters& parameters, const PolicyInput& input,
     COLLEGIUM_ASSIGN_OR_RETURN(auto adapted,
                                search(input.collections[c], mapped(*expert, input.query), depth));
     ++result.searches;
+    ++result.maps;
     RouteEntry& entry = result.route.entries[c];
     entry.searched_again = true;
     entry.shift = comparability_shift(scores_of(searched.plain[c]), scores_of(adapted),
@@ -180,6 +169,10 @@ Status run_routed(const PolicyParameters& parameters, const PolicyInput& input,
       std::max_element(searched.probabilities.begin(), searched.probabilities.end()) -
       searched.probabilities.begin());
   const core::HeadAdapter* expert = expert_of(input, input.collections[first]);
+  const bool mixes = parameters.policy == Policy::kMixed;
+  const auto num_experts = static_cast<std::size_t>(
+      std::count_if(input.collections.begin(), input.collections.end(),
+                    [&](const auto& name) { return expert_of(input, name) != nullptr; }));
   if (input.router == nullptr) {
     route.abstained = true;
     route.reason = "abstained to the plain encoder: no router is fitted";
@@ -191,19 +184,21 @@ Status run_routed(const PolicyParameters& parameters, const PolicyInput& input,
     route.abstained = true;
     route.reason = "abstained to the plain encoder: familiarity " + rounded(route.familiarity) +
                    " below " + rounded(parameters.min_familiarity);
-  } else if (parameters.policy == Policy::kMixed) {
+  } else if (mixes && num_experts == 0) {
+    route.reason = "plainly: no collection has an expert";
+  } else if (mixes) {
     route.reason = "everything under the experts' query vectors, averaged by probability";
   } else if (expert == nullptr) {
     route.reason = "plainly: " + input.collections[first] + " has no expert";
   } else {
     route.reason = "everything under the expert of " + input.collections[first];
   }
-  const bool mixes = parameters.policy == Policy::kMixed;
-  const bool mapped_all = !route.abstained && (mixes || expert != nullptr);
+  const bool mapped_all = !route.abstained && (mixes ? num_experts > 0 : expert != nullptr);
   const std::string name = mixes ? "mixture" : input.collections[first];
   // Who searched a collection is one for all of them here, and may be another than its own expert.
   for (RouteEntry& entry : route.entries) entry.expert = mapped_all ? name : std::string("plain");
   if (mapped_all) {
+    result.maps = mixes ? num_experts : 1;
     const std::vector<float> query =
         mixes ? mixed(input, searched.probabilities) : mapped(*expert, input.query);
     for (std::size_t c = 0; c < n; ++c) {
@@ -291,12 +286,12 @@ Result<PolicyResult> run_policy(const PolicyParameters& parameters, const Policy
       result.plain_hits.push_back(found[i]);
     searched.plain.push_back(std::move(found));
   }
-  merge(result.plain_hits, std::max(input.k, kGateDepth));
+  merge_hits(result.plain_hits, std::max(input.k, kGateDepth));
 
   COLLEGIUM_RETURN_IF_ERROR(
       bound ? run_bound(parameters, input, search, std::move(searched), depth, result)
             : run_routed(parameters, input, search, std::move(searched), depth, result));
-  merge(result.hits, input.k);
+  merge_hits(result.hits, input.k);
   std::stable_sort(
       route.entries.begin(), route.entries.end(),
       [](const RouteEntry& a, const RouteEntry& b) { return a.probability > b.probability; });

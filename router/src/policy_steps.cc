@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <tuple>
 
 #include "collegium/router/policy.h"
 
@@ -34,6 +35,17 @@ double comparability_shift(std::span<const float> plain, std::span<const float> 
   double difference = 0.0;
   for (std::size_t i = 0; i < n; ++i) difference += double{plain[i]} - double{adapted[i]};
   return difference / static_cast<double>(n);
+}
+
+void merge_hits(std::vector<index::Hit>& hits, std::size_t k) {
+  const auto before = [](const index::Hit& a, const index::Hit& b) {
+    if (a.score != b.score) return a.score > b.score;
+    return std::tie(a.document_id, a.collection) < std::tie(b.document_id, b.collection);
+  };
+  const std::size_t kept = std::min(k, hits.size());
+  std::partial_sort(hits.begin(), hits.begin() + static_cast<std::ptrdiff_t>(kept), hits.end(),
+                    before);
+  hits.resize(kept);
 }
 
 }  // namespace collegium::router

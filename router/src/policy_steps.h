@@ -4,6 +4,8 @@
 #include <span>
 #include <vector>
 
+#include "collegium/index/corpus.h"
+
 // The steps of a policy that learning repeats thousands of times when it chooses parameters, so
 // that what is chosen is what run_policy() does.
 namespace collegium::router {
@@ -20,5 +22,8 @@ std::vector<std::size_t> research_order(std::span<const double> best_plain,
 // Both descending. Only as many are compared as both have; none: 0.
 double comparability_shift(std::span<const float> plain, std::span<const float> adapted,
                            std::size_t depth);
+
+// Keeps the best `k`, by (score descending, id bytewise ascending, collection).
+void merge_hits(std::vector<index::Hit>& hits, std::size_t k);
 
 }  // namespace collegium::router

@@ -25,6 +25,8 @@ COMMANDS = [
     "compact",
     "purge",
     "export",
+    "tune",
+    "words",
     "convert",
     "download-model",
 ]

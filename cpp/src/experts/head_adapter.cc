@@ -105,11 +105,12 @@ Result<HeadAdapter> HeadAdapter::merge(std::span<const HeadAdapter* const> adapt
   if (sum > 1.0 + 1e-4)
     return Status::invalid_argument("merge: weights sum to " + std::to_string(sum) +
                                     ", must be at most 1");
-  HeadAdapter merged = factors && rank <= dim / 2 ? HeadAdapter() : identity(dim);
+  const bool low_rank = factors && rank <= dim / 2;
+  HeadAdapter merged = low_rank ? HeadAdapter() : identity(dim);
   merged.bias_.assign(dim, 0.0f);
   for (std::size_t i = 0; i < adapters.size(); ++i)
     for (std::size_t d = 0; d < dim; ++d) merged.bias_[d] += weights[i] * adapters[i]->bias_[d];
-  if (merged.dim_ == 0) {
+  if (low_rank) {
     merged.dim_ = dim;
     merged.rank_ = rank;
     merged.up_.resize(dim * rank);

@@ -2,10 +2,8 @@
 
 #include <cmath>
 
-#include "collegium/core/aligned_buffer.h"
-#include "collegium/core/isa.h"
+#include "collegium/core/experts/packed_vectors.h"
 #include "collegium/core/random.h"
-#include "kernels/kernels.h"
 
 namespace collegium::core {
 namespace {
@@ -20,13 +18,10 @@ std::vector<float> transposed(std::span<const float> matrix, std::size_t rows,
 
 // (rows, outputs) = a (rows, k) times the transpose of w (outputs, k)
 std::vector<float> product(std::span<const float> a, std::span<const float> w, std::size_t k) {
-  const Kernels& kernels = kernels_for(active_isa());
-  const std::size_t rows = a.size() / k, outputs = w.size() / k;
-  AlignedBuffer<float> panels(num_panels(outputs) * kPanelWidth * k);
-  kernels.pack_panels(w.data(), k, outputs, k, panels.data());
-  std::vector<float> result(rows * outputs);
-  kernels.gemm_panels(a.data(), k, rows, panels.data(), outputs, k, nullptr, result.data(),
-                      outputs);
+  const PackedVectors packed = std::move(PackedVectors::create(w, k)).value();
+  const std::size_t rows = a.size() / k;
+  std::vector<float> result(rows * packed.size());
+  packed.scores(a.data(), rows, result.data(), packed.size());
   return result;
 }
 
@@ -61,9 +56,9 @@ HeadAdapterParameters::HeadAdapterParameters(std::size_t dim, std::size_t rank, 
   for (float& value : down_) value = static_cast<float>(scale * random.normal());
 }
 
-HeadAdapter HeadAdapterParameters::adapter() const {
-  if (rank_ == 0) return std::move(HeadAdapter::create(dim_, weight_, bias_)).value();
-  return std::move(HeadAdapter::create_low_rank(dim_, rank_, down_, up_, bias_)).value();
+Result<HeadAdapter> HeadAdapterParameters::adapter() const {
+  if (rank_ == 0) return HeadAdapter::create(dim_, weight_, bias_);
+  return HeadAdapter::create_low_rank(dim_, rank_, down_, up_, bias_);
 }
 
 void HeadAdapterParameters::step(float learning_rate, float identity_decay,

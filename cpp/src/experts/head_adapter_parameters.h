@@ -30,7 +30,7 @@ class HeadAdapterParameters {
 
   const std::vector<float>& weight() const noexcept { return weight_; }  // (dim, dim)
   const std::vector<float>& bias() const noexcept { return bias_; }      // (dim,)
-  HeadAdapter adapter() const;
+  Result<HeadAdapter> adapter() const;
 
   // Gradients of the loss by W (dim, dim) and b (dim,). identity_decay adds its pull of W.
   void step(float learning_rate, float identity_decay, std::vector<float>& weight_gradient,

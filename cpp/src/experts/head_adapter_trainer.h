@@ -38,7 +38,8 @@ class HeadAdapterTrainer {
 
   // 0 if there is nothing to learn from: no relevant document has rows.
   std::size_t num_batches() const;
-  HeadAdapter adapter() const { return parameters_.adapter(); }
+  // invalid_argument if training ran away to numbers that are not finite.
+  Result<HeadAdapter> adapter() const { return parameters_.adapter(); }
 
   // The mean loss. Calls `go_on` after each batch; false ends the epoch early.
   template <typename GoOn>

@@ -146,7 +146,6 @@ class Training {
       Run fold;
       COLLEGIUM_RETURN_IF_ERROR(run_once(recipe, folds_[f].learn, &*held_out_[f]->ndcg, fold));
       if (fold.grid.empty()) continue;  // what it would learn from has no rows
-      result.grid.resize(std::min(result.grid.size(), fold.grid.size()));
       for (std::size_t epoch = 0; epoch < result.grid.size(); ++epoch)
         for (std::size_t s = 0; s < std::size(kStrengths); ++s) {
           auto& values = result.grid[epoch][s];
@@ -173,7 +172,8 @@ class Training {
         return !cancelled;
       }));
       if (cancelled) break;
-      run.adapters.push_back(trainer.adapter());
+      COLLEGIUM_ASSIGN_OR_RETURN(HeadAdapter adapter, trainer.adapter());
+      run.adapters.push_back(std::move(adapter));
       run.grid.push_back(ndcg == nullptr ? std::vector<std::vector<double>>(std::size(kStrengths))
                                          : ndcg->measure_each(run.adapters.back(), kStrengths));
       const bool may_stop = ndcg != nullptr && folds_.empty() && options_.patience > 0;
@@ -264,7 +264,7 @@ Result<TrainedHeadAdapter> train_head_adapter(std::span<const float> passages,
                                               const HeadAdapterOptions& options,
                                               const ProgressCallback& progress) {
   COLLEGIUM_RETURN_IF_ERROR(options.validate());
-  if (dim == 0 || passages.size() != row_document.size() * dim)
+  if (dim == 0 || dim > HeadAdapter::kMaxDim || passages.size() != row_document.size() * dim)
     return Status::invalid_argument("passages: " + std::to_string(passages.size()) +
                                     " floats for " + std::to_string(row_document.size()) +
                                     " rows of dim " + std::to_string(dim));

@@ -110,15 +110,4 @@ std::vector<std::vector<double>> InterpolationNdcg::measure_each(
   return result;
 }
 
-std::vector<double> InterpolationNdcg::measure(const HeadAdapter& adapter,
-                                               std::span<const float> strengths) const {
-  std::vector<double> means;
-  for (const auto& each : measure_each(adapter, strengths)) {
-    double sum = 0.0;
-    for (double value : each) sum += value;
-    means.push_back(each.empty() ? 0.0 : sum / static_cast<double>(each.size()));
-  }
-  return means;
-}
-
 }  // namespace collegium::core

@@ -20,9 +20,7 @@ class InterpolationNdcg {
   InterpolationNdcg(std::span<const float> passages, std::span<const std::uint32_t> row_document,
                     std::size_t dim, const JudgedQueries& queries);
 
-  // (strengths,): the mean over queries under adapter.interpolated(strength).
-  std::vector<double> measure(const HeadAdapter& adapter, std::span<const float> strengths) const;
-  // (strengths, queries)
+  // (strengths, queries), under adapter.interpolated(strength).
   std::vector<std::vector<double>> measure_each(const HeadAdapter& adapter,
                                                 std::span<const float> strengths) const;
 

@@ -186,7 +186,7 @@ def _values(report: dict[str, Any], method: str, view: str, name: str) -> _Value
         if method not in rows:
             raise NotFoundError(f"{name} has no method {method!r}; there are: {', '.join(rows)}")
         values = [float(value) for value in rows[method][f"{view}_queries"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InvalidArgumentError(f"{name}: not a report of evaluate(): {error!r}") from None
     if len(values) != len(keys):
         raise InvalidArgumentError(f"{name}: {len(values)} figures for {len(keys)} queries")

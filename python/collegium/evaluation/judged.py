@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import beir
-from .._arguments import text_of
+from .._arguments import gain_of, text_of
 from .._core import JudgedQuery
 from ..errors import InvalidArgumentError
 from .trec import read_judgments, read_topics
@@ -33,16 +33,15 @@ def _judged(row: JudgedLike, where: str) -> JudgedQuery:
         raise InvalidArgumentError(
             f"{where}['judgments'] is {type(gains).__name__}, expected a dict of id and gain"
         )
-    for document, gain in gains.items():
-        text_of(document, f"{where}['judgments']: an id")
-        if isinstance(gain, bool) or not isinstance(gain, int | float):
-            raise InvalidArgumentError(
-                f"{where}: the gain of {document!r} is {type(gain).__name__}, expected a number"
-            )
     return JudgedQuery(
         id=text_of(row["id"], f"{where}['id']"),
         text=text_of(row["text"], f"{where}['text']"),
-        judgments={document: float(gain) for document, gain in gains.items()},
+        judgments={
+            text_of(document, f"{where}['judgments']: an id"): gain_of(
+                gain, f"{where}: the gain of {document!r}"
+            )
+            for document, gain in gains.items()
+        },
     )
 
 
@@ -99,11 +98,11 @@ def judged_from_jsonl(path: str | os.PathLike[str]) -> list[JudgedQuery]:
         where = f"{path}: object {number}"
         if "query" not in row or "id" not in row:
             raise InvalidArgumentError(f"{where} has no 'query' or no 'id': {sorted(row)}")
-        gain = row.get("gain", 1.0)
-        if isinstance(gain, bool) or not isinstance(gain, int | float):
-            raise InvalidArgumentError(f"{where}: gain is {gain!r}, expected a number")
+        gain = row.get("gain")
         query = text_of(row["query"], f"{where}: 'query'")
-        gains.setdefault(query, {})[text_of(row["id"], f"{where}: 'id'")] = float(gain)
+        gains.setdefault(query, {})[text_of(row["id"], f"{where}: 'id'")] = (
+            1.0 if gain is None else gain_of(gain, f"{where}: gain")
+        )
     return [JudgedQuery(id=query, text=query, judgments=gains[query]) for query in gains]
 
 

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 
@@ -177,7 +176,7 @@ def read_judgments(
 
 
 _TOPIC = re.compile(r"<top>(.*?)</top>", re.DOTALL | re.IGNORECASE)
-_FIELD = re.compile(r"<(\w+)>([^<]*)", re.DOTALL)
+_FIELD = re.compile(r"<(\w+)>(.*?)(?=</?\w+>|\Z)", re.DOTALL)
 _LABEL = re.compile(r"^\s*(Number|Topic|Description|Narrative)\s*:", re.IGNORECASE)
 
 
@@ -232,6 +231,8 @@ def _sgml_topics(path: str | os.PathLike[str], text: str, field: str) -> list[tu
 def _xml_topics(path: str | os.PathLike[str], text: str, field: str) -> list[tuple[str, str]]:
     if "<!DOCTYPE" in text or "<!ENTITY" in text:  # an entity may expand to gigabytes
         raise InvalidArgumentError(f"{path}: XML with a document type is not read")
+    from xml.etree import ElementTree  # not on every import of the package
+
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:

@@ -58,6 +58,12 @@ Result<std::vector<index::Hit>> fill_places(
   return merged;
 }
 
+index::LexicalQuery lexical_query(std::string_view question) {
+  index::LexicalQuery words = index::LexicalQuery::words(question);
+  words.explain = false;
+  return words;
+}
+
 RankerLists ranker_lists(const Route& route,
                          const std::map<std::string, CollectionRankings, std::less<>>& rankings) {
   RankerLists made;
@@ -92,8 +98,9 @@ Result<std::vector<RankedHit>> rank_hits(
   hits.reserve(ranked.size());
   for (const RankedCandidate& one : ranked) {
     const CollectionRankings& both = rankings.find(made.sources[one.source].collection)->second;
-    RankedHit found{
-        one.dense != index::kNotRanked ? both.dense[one.dense] : both.lexical[one.lexical], one};
+    const auto& dense = made.sources[one.source].own.empty() ? both.plain : both.dense;
+    RankedHit found{one.dense != index::kNotRanked ? dense[one.dense] : both.lexical[one.lexical],
+                    one};
     found.hit.score = static_cast<float>(one.probability);
     found.candidate.id = {};
     hits.push_back(std::move(found));
@@ -126,10 +133,9 @@ Result<std::map<std::string, CollectionFusion>> LibraryImpl::choose_fusions(
       FusionCase one;
       COLLEGIUM_ASSIGN_OR_RETURN(const auto dense,
                                  corpus_->search(collection.name, query, kFusionDepth));
-      index::LexicalQuery words = index::LexicalQuery::words(set.texts[q]);
-      words.explain = false;
-      COLLEGIUM_ASSIGN_OR_RETURN(const auto lexical,
-                                 corpus_->search_lexical(collection.name, words, kFusionDepth));
+      COLLEGIUM_ASSIGN_OR_RETURN(
+          const auto lexical,
+          corpus_->search_lexical(collection.name, lexical_query(set.texts[q]), kFusionDepth));
       one.dense = ranking_of(dense);
       one.lexical = ranking_of(lexical);
       for (std::size_t r = 0; r < set.relevant[q].size(); ++r)

@@ -34,7 +34,7 @@ Result<std::vector<index::Hit>> fill_places(
     const std::map<std::string, CollectionRankings, std::less<>>& rankings);
 
 // The other rule: the documents of all rankings by a ranker, at most `k` of them, whose scores are
-// probabilities of relevance. Sets what it saw of each where `seen` is not null.
+// probabilities of relevance.
 struct RankedHit {
   index::Hit hit;
   RankedCandidate candidate;  // its `source` and `id` mean nothing here
@@ -50,6 +50,9 @@ struct RankerLists {
 };
 RankerLists ranker_lists(const Route& route,
                          const std::map<std::string, CollectionRankings, std::less<>>& rankings);
+
+// The question's words, without what each of them gave.
+index::LexicalQuery lexical_query(std::string_view question);
 
 // For fuse() and choose_fusion().
 Ranking ranking_of(const std::vector<index::Hit>& hits);

@@ -111,6 +111,18 @@ struct LibraryImpl::Question {
   bool index_changed = false;
   Answer answer;
 
+  // One whose vector is known, under the policy that was learned.
+  static Question of(std::shared_ptr<const Generation> generation, std::string_view text,
+                     std::span<const float> vector, std::vector<std::string> collections) {
+    Question question;
+    question.policy = generation->learned.policy;
+    question.generation = std::move(generation);
+    question.answer.question = std::string(text);
+    question.collections = std::move(collections);
+    question.vector.assign(vector.begin(), vector.end());
+    return question;
+  }
+
   PolicyInput policy_input(std::size_t k) const {
     PolicyInput input;
     input.collections = collections;
@@ -181,6 +193,7 @@ Status LibraryImpl::add_words(Question& question, const AskOptions& options,
   const auto& learned = question.generation->learned.fusion;
   std::set<std::string_view> found;
   for (const index::Hit& hit : question.searched->hits) found.insert(hit.collection);
+  const index::LexicalQuery words = lexical_query(question.answer.question);
   for (auto& [collection, rankings] : question.rankings) {
     rankings.fusion.lexical_weight = 0.0;
     const bool shown = found.contains(collection);
@@ -188,16 +201,17 @@ Status LibraryImpl::add_words(Question& question, const AskOptions& options,
     if (shown && chosen != learned.end()) rankings.fusion = chosen->second.options;
     if (shown && options.lexical_weight) rankings.fusion.lexical_weight = *options.lexical_weight;
     if (rankings.fusion.lexical_weight == 0.0 && !question.all_words) continue;
-    index::LexicalQuery words = index::LexicalQuery::words(question.answer.question);
-    words.explain = false;
     COLLEGIUM_ASSIGN_OR_RETURN(
         rankings.lexical,
         corpus_->search_lexical(collection, words, std::max(options.k, kFusionDepth), search));
   }
   if (question.ranker != nullptr) {
-    COLLEGIUM_ASSIGN_OR_RETURN(
-        auto ranked, rank_hits(*question.ranker, question.searched->route, question.rankings,
-                               std::max(question.searched->hits.size(), options.k)));
+    // Caps leave some out again.
+    const std::size_t wanted = index::ResultCaps::wanted(options.search)
+                                   ? std::max(question.searched->hits.size(), options.k)
+                                   : options.k;
+    COLLEGIUM_ASSIGN_OR_RETURN(auto ranked, rank_hits(*question.ranker, question.searched->route,
+                                                      question.rankings, wanted));
     question.searched->hits.clear();
     for (RankedHit& one : ranked) {
       question.seen.insert_or_assign({one.hit.collection, one.hit.document_id}, one.candidate);
@@ -232,7 +246,8 @@ Status LibraryImpl::retrieve(Question& question, const AskOptions& options) cons
     }
     // The last search of a collection is the one that serves it.
     CollectionRankings& rankings = question.rankings[std::string(collection)];
-    if (query.data() == question.vector.data()) rankings.plain = hits;
+    // A ranker alone asks for it.
+    if (question.all_words && query.data() == question.vector.data()) rankings.plain = hits;
     rankings.dense = hits;
     return hits;
   };
@@ -242,8 +257,9 @@ Status LibraryImpl::retrieve(Question& question, const AskOptions& options) cons
       question.policy.policy == learned.policy.policy)
     question.ranker = learned.ranker.get();
   question.all_words = question.all_words || question.ranker != nullptr;
-  const std::size_t least = question.all_words ? kRankerDepth : options.k;
-  for (std::size_t depth = capped ? 2 * options.k + 16 : std::max(options.k, least);; depth *= 4) {
+  // As deep as the lists that the ranker learned from.
+  const std::size_t least = question.all_words ? kRankerDepth : 0;
+  for (std::size_t depth = std::max(capped ? 2 * options.k + 16 : options.k, least);; depth *= 4) {
     COLLEGIUM_ASSIGN_OR_RETURN(question.searched,
                                run_policy(question.policy, question.policy_input(depth), search));
     COLLEGIUM_RETURN_IF_ERROR(add_words(question, options, uncapped));
@@ -269,13 +285,7 @@ Status LibraryImpl::retrieve(Question& question, const AskOptions& options) cons
     entry.lexical_weight =
         question.ranker ? 0.0 : question.rankings[entry.collection].fusion.lexical_weight;
   flops += router_flops(question.generation->learned.router.get());
-  // A map for each expert: bound has another one for each collection, routed one for all, mixed
-  // every one.
-  std::set<std::string_view> experts;
-  for (const RouteEntry& entry : question.answer.route.entries)
-    if (entry.searched_again) experts.insert(entry.expert);
-  const bool mixed = question.policy.policy == Policy::kMixed && !experts.empty();
-  flops += 2.0 * dim * dim * static_cast<double>(mixed ? learned.adapters.size() : experts.size());
+  flops += 2.0 * dim * dim * static_cast<double>(question.searched->maps);
   question.charge("search", elapsed_ms(start), flops);
   return {};
 }
@@ -283,12 +293,7 @@ Status LibraryImpl::retrieve(Question& question, const AskOptions& options) cons
 Result<std::vector<index::Hit>> LibraryImpl::served_hits(
     std::shared_ptr<const Generation> generation, std::string_view text,
     std::span<const float> vector, std::vector<std::string> collections, std::size_t k) const {
-  Question question;
-  question.generation = std::move(generation);
-  question.answer.question = std::string(text);
-  question.policy = question.generation->learned.policy;
-  question.collections = std::move(collections);
-  question.vector.assign(vector.begin(), vector.end());
+  Question question = Question::of(std::move(generation), text, vector, std::move(collections));
   AskOptions options;
   options.k = k;
   COLLEGIUM_RETURN_IF_ERROR(retrieve(question, options));
@@ -298,12 +303,7 @@ Result<std::vector<index::Hit>> LibraryImpl::served_hits(
 Result<LibraryImpl::RankerCase> LibraryImpl::ranker_case(
     std::shared_ptr<const Generation> generation, std::string_view text,
     std::span<const float> vector, std::vector<std::string> collections) const {
-  Question question;
-  question.generation = std::move(generation);
-  question.answer.question = std::string(text);
-  question.policy = question.generation->learned.policy;
-  question.collections = std::move(collections);
-  question.vector.assign(vector.begin(), vector.end());
+  Question question = Question::of(std::move(generation), text, vector, std::move(collections));
   question.all_words = true;
   AskOptions options;
   options.k = 10;

@@ -3,28 +3,15 @@
 #include <cmath>
 #include <iterator>
 #include <set>
-#include <tuple>
 
 #include "engine/hybrid.h"
 #include "engine/library_impl.h"
+#include "policy_steps.h"
 
 namespace collegium::router {
 namespace {
 
 constexpr std::size_t kTest = static_cast<std::size_t>(Split::kTest);
-
-// By (score descending, id bytewise ascending, collection).
-std::vector<index::Hit> merged(std::vector<index::Hit> hits) {
-  const std::size_t kept = std::min(kEvaluationDepth, hits.size());
-  std::partial_sort(hits.begin(), hits.begin() + static_cast<std::ptrdiff_t>(kept), hits.end(),
-                    [](const index::Hit& a, const index::Hit& b) {
-                      if (a.score != b.score) return a.score > b.score;
-                      return std::tie(a.document_id, a.collection) <
-                             std::tie(b.document_id, b.collection);
-                    });
-  hits.resize(kept);
-  return hits;
-}
 
 // Judgments of one query as document numbers, in `set`.
 Status append_judged(const std::string& collection, const JudgedQuery& query,
@@ -99,11 +86,6 @@ Result<std::size_t> LibraryImpl::place_judged(
 
 std::vector<EvaluatedMethod> LibraryImpl::methods_with_words(
     const std::shared_ptr<const Generation>& current) const {
-  const auto words_of = [](const EvaluationQuery& query) {
-    index::LexicalQuery words = index::LexicalQuery::words(query.text);
-    words.explain = false;
-    return words;
-  };
   EvaluatedMethod bm25;
   bm25.method = "BM25";
   bm25.note =
@@ -112,13 +94,15 @@ std::vector<EvaluatedMethod> LibraryImpl::methods_with_words(
                   const EvaluationQuery& query, std::span<const float>,
                   std::span<const std::string> collections) -> Result<std::vector<index::Hit>> {
     std::vector<index::Hit> hits;
+    const index::LexicalQuery words = lexical_query(query.text);
     for (const std::string& name : collections) {
       COLLEGIUM_ASSIGN_OR_RETURN(auto found,
-                                 corpus_->search_lexical(name, words_of(query), kEvaluationDepth));
+                                 corpus_->search_lexical(name, words, kEvaluationDepth));
       hits.insert(hits.end(), std::make_move_iterator(found.begin()),
                   std::make_move_iterator(found.end()));
     }
-    return merged(std::move(hits));
+    merge_hits(hits, kEvaluationDepth);
+    return hits;
   };
 
   EvaluatedMethod hybrid;
@@ -132,6 +116,7 @@ std::vector<EvaluatedMethod> LibraryImpl::methods_with_words(
                     std::span<const std::string> collections) -> Result<std::vector<index::Hit>> {
     std::map<std::string, CollectionRankings, std::less<>> rankings;
     std::vector<index::Hit> hits;
+    const index::LexicalQuery words = lexical_query(query.text);
     for (const std::string& name : collections) {
       CollectionRankings& both = rankings[name];
       COLLEGIUM_ASSIGN_OR_RETURN(both.dense, corpus_->search(name, vector, kEvaluationDepth));
@@ -140,9 +125,10 @@ std::vector<EvaluatedMethod> LibraryImpl::methods_with_words(
       if (chosen != current->learned.fusion.end()) both.fusion = chosen->second.options;
       if (both.fusion.lexical_weight == 0.0) continue;
       COLLEGIUM_ASSIGN_OR_RETURN(both.lexical,
-                                 corpus_->search_lexical(name, words_of(query), kEvaluationDepth));
+                                 corpus_->search_lexical(name, words, kEvaluationDepth));
     }
-    return fill_places(merged(std::move(hits)), rankings);
+    merge_hits(hits, kEvaluationDepth);
+    return fill_places(std::move(hits), rankings);
   };
 
   std::vector<EvaluatedMethod> methods{std::move(bm25), std::move(hybrid)};
@@ -202,6 +188,7 @@ Result<Evaluation> LibraryImpl::evaluate(const EvaluateOptions& given,
                                                                options, progress, methods));
   COLLEGIUM_RETURN_IF_ERROR(measure_encoding(options, evaluation));
   if (!options.judged.empty()) {
+    evaluation.may_flatter = fitted > 0;
     evaluation.note =
         fitted == 0 ? "judged queries given at call time: took no part in fitting or choosing"
                     : "judged queries given at call time, of which " + std::to_string(fitted) +
@@ -217,9 +204,11 @@ Result<Evaluation> LibraryImpl::evaluate(const EvaluateOptions& given,
     if (now == snapshot.data_digest.end() || digest.rfind(now->second + "-", 0) == 0) continue;
     changed += (changed.empty() ? "" : ", ") + name;
   }
-  if (!changed.empty())
+  if (!changed.empty()) {
+    evaluation.may_flatter = true;
     evaluation.note += "; but documents or pairs of " + changed +
                        " changed since fit, so queries moved into this split may have taken part";
+  }
   return evaluation;
 }
 

@@ -7,9 +7,6 @@
 namespace collegium::router {
 namespace {
 
-// Cosines differ by tenths: a temperature of 0.05 unless dev knows better.
-constexpr float kCosineScale = 20.0f;
-
 class AffineRouter final : public RouterBase {
  public:
   // scale: of mean pilots in `weight`.

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <utility>
 
 #include "collegium/core/random.h"
@@ -12,7 +13,6 @@ namespace {
 
 using Aggregate = RouterOptions::Aggregate;
 
-constexpr float kCosineScale = 20.0f;
 constexpr std::size_t kMaxPilots = 50'000'000;  // of all collections, in a file
 constexpr std::size_t kResamples = 200;
 
@@ -182,7 +182,9 @@ float best_threshold(std::vector<std::pair<float, bool>> found) {
     const bool last = i + 1 == found.size() || found[i + 1].first < found[i].first;
     if (last && value >= best) best = value, kept = i + 1;
   }
-  if (kept == 0) return found.empty() ? 0.0f : std::nextafter(found[0].first, 2.0f);
+  if (kept == 0)
+    return found.empty() ? 0.0f
+                         : std::nextafter(found[0].first, std::numeric_limits<float>::infinity());
   if (kept == found.size()) return found[kept - 1].first;
   return 0.5f * (found[kept - 1].first + found[kept].first);
 }

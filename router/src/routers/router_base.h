@@ -15,6 +15,8 @@ namespace collegium::router {
 
 inline constexpr std::size_t kQuantiles = 101;
 inline constexpr std::size_t kMaxCollections = 100000;
+// Cosines differ by tenths: a temperature of 0.05 unless dev knows better.
+inline constexpr float kCosineScale = 20.0f;
 
 struct RouterParts {
   std::string kind;

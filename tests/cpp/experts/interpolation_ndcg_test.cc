@@ -85,7 +85,7 @@ TEST(InterpolationNdcg, TiesGoToTheSmallerDocumentNumber) {
   for (const auto& [relevant, expected] : {std::pair{0u, 1.0}, {1u, 1.0 / std::log2(3.0)}}) {
     const std::vector<std::vector<std::uint32_t>> positives = {{relevant}};
     const InterpolationNdcg ndcg(rows, row_document, 2, {query, positives});
-    EXPECT_NEAR(ndcg.measure(HeadAdapter::identity(2), none)[0], expected, 1e-12);
+    EXPECT_NEAR(ndcg.measure_each(HeadAdapter::identity(2), none)[0][0], expected, 1e-12);
   }
 }
 

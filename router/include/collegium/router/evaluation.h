@@ -143,7 +143,8 @@ struct COLLEGIUM_API Evaluation {
   // (null in JSON) where the split has no negatives.
   double gate_accuracy = 0.0, gate_recall = 0.0, gate_specificity = 0.0;
   std::size_t gate_examples = 0;
-  std::string note;  // first line of a report: e.g. that this split took part in fitting
+  std::string note;          // first line of a report: e.g. that this split took part in fitting
+  bool may_flatter = false;  // the note says that queries took part, or may have
   const EvaluationRow* row(std::string_view method) const noexcept;  // null: no such row
   // Figures x 100. Text shows nDCG@10 by collection and the means of both; the others show all.
   std::string to_text() const;

@@ -64,6 +64,7 @@ struct PolicyResult {
   // looks at, whatever the policy.
   std::vector<index::Hit> plain_hits;
   std::size_t searches = 0;  // collection searches made
+  std::size_t maps = 0;      // experts that mapped the query
 };
 inline constexpr std::size_t kGateDepth = 10;
 
