@@ -110,8 +110,9 @@ class COLLEGIUM_API TokenRouter {
   virtual bool needs_logits() const;
   // false: RoutingOptions::top_k with this router is refused.
   virtual bool takes_top_k() const;
-  // invalid_argument if this router cannot route a layer of so many experts.
-  virtual Status check(std::size_t layer, std::size_t experts) const;
+  // invalid_argument if this router cannot route a layer of so many experts, or not with a
+  // request's `top_k` (0: its own).
+  virtual Status check(std::size_t layer, std::size_t experts, std::size_t top_k) const;
 };
 
 // The states of one sequence, by layer: a part of its KV cache. Movable, not copyable (fork()).
@@ -148,10 +149,10 @@ struct COLLEGIUM_API RoutingOptions {
     std::optional<std::size_t> layer;  // none: every MoE layer
     std::vector<float> values;         // (experts,), finite; added to the router's logits
   };
-  std::vector<Mask> masks;    // an expert is on if no mask switches it off
-  std::vector<Bias> biases;   // added up
-  std::size_t top_k = 0;      // experts per token. 0: the router's own. A router picks fewer where
-                              // fewer are on.
+  std::vector<Mask> masks;   // an expert is on if no mask switches it off
+  std::vector<Bias> biases;  // added up
+  std::size_t top_k = 0;     // experts per token. 0: the router's own. A router picks fewer where
+                             // fewer are on.
   std::shared_ptr<const TokenRouter> router;  // null: the model's own
   std::vector<std::size_t> router_layers;     // where `router` replaces it; empty: everywhere
 
@@ -187,8 +188,8 @@ class COLLEGIUM_API RoutingPlan {
   // The experts of one sequence's tokens in `input.layer`, which is one of make()'s. Set in `input`
   // what the layer knows; logits are those of the gate, and allowed and top_k are set here. Then
   // validates and, unless `trace` is null, records (logits as the router saw them). corruption if a
-  // logit is not finite; what the router returns, with its name and layer before it; a std::exception
-  // out of a router becomes internal. `routing` keeps its memory between calls.
+  // logit is not finite; what the router returns; a std::exception out of a router becomes
+  // internal. `routing` keeps its memory between calls.
   Status route(RouterInput input, RouterStates& states, Routing& routing,
                TokenTrace* trace = nullptr) const;
 
