@@ -35,8 +35,8 @@ COLLEGIUM_API Result<TokenRouterPtr> make_top_k_router(const TopKRouterOptions& 
 // alone. Auxiliary-loss-free load balancing (arXiv 2408.15664).
 struct SigmoidRouterOptions {
   std::size_t top_k = 2;
-  std::vector<float> selection_bias;  // (experts,), finite; empty: zeros
-  bool renormalize = true;            // Divide by the sum of the chosen sigmoids + 1e-20.
+  std::vector<float> selection_bias = {};  // (experts,), finite; empty: zeros
+  bool renormalize = true;                 // Divide by the sum of the chosen sigmoids + 1e-20.
   float scale = 1.0f;
 };
 COLLEGIUM_API Result<TokenRouterPtr> make_sigmoid_router(const SigmoidRouterOptions& options);
@@ -58,7 +58,7 @@ struct GroupLimitedRouterOptions {
   std::size_t top_groups = 1;  // 1 to groups; they must hold top_k experts
   Score score = Score::kSoftmax;
   GroupScore group_score = GroupScore::kMaximum;
-  std::vector<float> selection_bias;  // (experts,), finite; empty: zeros
+  std::vector<float> selection_bias = {};  // (experts,), finite; empty: zeros
   bool renormalize = false;
   float scale = 1.0f;
 };
@@ -101,7 +101,7 @@ COLLEGIUM_API Result<TokenRouterPtr> make_null_expert_router(
 // dearer; for a model that was not, `width_penalty` takes that much from a logit for a width of the
 // mean. Weights are the softmax of the logits as given.
 struct WidthRouterOptions {
-  std::vector<std::size_t> widths;  // (experts,): inner width of each, at least 1
+  std::vector<std::size_t> widths = {};  // (experts,): inner width of each, at least 1
   std::size_t top_k = 2;
   float top_p = 0.0f;          // in [0, 1]; 0: by top_k
   float width_penalty = 0.0f;  // finite, not negative; 0: the paper's inference
