@@ -306,6 +306,175 @@ class Generation:
     @property
     def flops(self) -> float: ...
 
+# lm: token routing
+
+class TokenRouter:
+    """A built-in token router, or a Python one as the compiled code sees it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def needs_whole_prompt(self) -> bool: ...
+    @property
+    def needs_activations(self) -> bool: ...
+    @property
+    def takes_top_k(self) -> bool: ...
+    def route(
+        self,
+        hidden: npt.NDArray[np.float32],
+        logits: npt.NDArray[np.float32] | None,
+        *,
+        layer: int = 0,
+        position: int = 0,
+        activation_norms: npt.NDArray[np.float32] | None = None,
+        experts: int = 0,
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """What it makes of one layer of one sequence, checked as in a model.
+
+        Args:
+            hidden: (n, d) float32, C-contiguous. Not copied.
+            logits: (n, experts), of the gate; None where there is none.
+            position: of the first token.
+            activation_norms: (n, experts), for ``needs_activations``.
+            experts: in the layer; 0: the columns of logits.
+        Returns:
+            ids and weights (n, most experts of a token); -1 and 0 where a token has fewer.
+        """
+
+def top_k_router(
+    top_k: int, *, softmax_after: bool = False, renormalize: bool = False, scale: float = 1.0
+) -> TokenRouter:
+    """The k largest logits, weighted by the softmax over all experts, or over the chosen ones."""
+
+def sigmoid_router(
+    top_k: int,
+    *,
+    selection_bias: Sequence[float] = (),
+    renormalize: bool = True,
+    scale: float = 1.0,
+) -> TokenRouter:
+    """The k largest sigmoid(logit) + bias, weighted without the bias (arXiv 2408.15664)."""
+
+def group_limited_router(
+    top_k: int,
+    *,
+    groups: int,
+    top_groups: int,
+    score: str = "softmax",
+    group_score: str = "maximum",
+    selection_bias: Sequence[float] = (),
+    renormalize: bool = False,
+    scale: float = 1.0,
+) -> TokenRouter:
+    """The k best within the best groups of experts (arXiv 2405.04434, 2412.19437).
+
+    Args:
+        score: "softmax" or "sigmoid".
+        group_score: what a group is worth: "maximum" or "sum_of_top_two".
+    """
+
+def sparse_mixer_router(*, jitter_eps: float = 0.01) -> TokenRouter:
+    """Phi-3.5-MoE's two choices, one after the other (arXiv 2409.12136)."""
+
+def top_p_router(top_p: float, *, max_experts: int = 0, renormalize: bool = False) -> TokenRouter:
+    """The fewest experts whose probabilities reach top_p (arXiv 2403.07652)."""
+
+def null_expert_router(
+    top_k: int, *, null_experts: int = 1, null_logit: float = 0.0, renormalize: bool = True
+) -> TokenRouter:
+    """Top-k with experts that compute nothing among the candidates (arXiv 2406.13233)."""
+
+def width_router(
+    widths: Sequence[int],
+    *,
+    top_k: int = 2,
+    top_p: float = 0.0,
+    width_penalty: float = 0.0,
+    renormalize: bool = False,
+) -> TokenRouter:
+    """Experts of different widths (arXiv 2408.10681), by top_k or top_p; wide ones may be dearer."""
+
+def autonomy_router(top_k: int, *, softmax_after: bool = True) -> TokenRouter:
+    """The k experts whose own activations have the largest norms (arXiv 2501.13074)."""
+
+def expert_choice_router(experts_per_token: float) -> TokenRouter:
+    """Experts choose tokens of a whole prompt (arXiv 2202.09368)."""
+
+def dense_router() -> TokenRouter:
+    """Every expert, weighted by softmax."""
+
+def random_router(top_k: int, *, seed: int = 1) -> TokenRouter:
+    """k experts drawn evenly, by seed, layer and position."""
+
+def python_router(router: Any) -> TokenRouter:
+    """A collegium.lm.TokenRouter as the compiled code sees it."""
+
+class RoutingOptions:
+    def __init__(
+        self,
+        *,
+        masks: Sequence[tuple[int | None, Sequence[int], bool]] = (),
+        biases: Sequence[tuple[int | None, Sequence[float]]] = (),
+        top_k: int = 0,
+        router: TokenRouter | None = None,
+        router_layers: Sequence[int] = (),
+    ) -> None: ...
+    def describe(self) -> str: ...
+
+class TraceLayer:
+    """The columns of one layer of a :class:`TokenTrace`; row r is token r. Read-only arrays."""
+
+    @property
+    def layer(self) -> int:
+        """Number of the decoder layer, from 0."""
+    @property
+    def experts(self) -> int: ...
+    @property
+    def offsets(self) -> npt.NDArray[np.uint64]:
+        """(rows + 1,): the experts of row r are ids[offsets[r]:offsets[r + 1]]."""
+    @property
+    def ids(self) -> npt.NDArray[np.int32]:
+        """(pairs,), best first in each row."""
+    @property
+    def weights(self) -> npt.NDArray[np.float32]:
+        """(pairs,)"""
+    @property
+    def output_norms(self) -> npt.NDArray[np.float32] | None:
+        """(pairs,): L2 norm of the expert's output before its weight; None if not recorded."""
+    @property
+    def logits(self) -> npt.NDArray[np.float32] | None:
+        """(rows, experts), as the router saw them: biased, -inf where an expert was off; None if
+        not recorded."""
+    def __len__(self) -> int: ...
+
+class TokenTrace:
+    """What a token router saw and chose, by layer and token, for one sequence.
+
+    Pass a new one to a call; it is filled as the model runs.
+    """
+
+    def __init__(self, *, logits: bool = True, output_norms: bool = True) -> None: ...
+    @property
+    def token_ids(self) -> npt.NDArray[np.int32]:
+        """(rows,): the tokens that went through the model, in order."""
+    @property
+    def first_position(self) -> int: ...
+    @property
+    def model(self) -> str:
+        """The model's digest."""
+    @property
+    def routing(self) -> str:
+        """What the request changed, in a line; "" if nothing."""
+    @property
+    def layers(self) -> list[TraceLayer]:
+        """A copy, by layer number."""
+    def save(self, path: _Path) -> None:
+        """Writes a trace file (docs/formats.md)."""
+    @staticmethod
+    def load(path: _Path) -> TokenTrace: ...
+    def __len__(self) -> int:
+        """Tokens."""
+
 class LanguageModel:
     @staticmethod
     def load(gguf_path: _Path) -> LanguageModel: ...

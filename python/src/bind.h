@@ -8,6 +8,7 @@ namespace collegium::python {
 void bind_core(pybind11::module_& module);        // threads, ISA, tokenizers, passages
 void bind_experts(pybind11::module_& module);     // Encoder, HeadAdapter and its training
 void bind_expert_set(pybind11::module_& module);  // LoraAdapter, ExpertSet
+void bind_lm_routing(pybind11::module_& module);  // token routers and traces
 void bind_lm(pybind11::module_& module);          // LanguageModel
 void bind_routing(pybind11::module_& module);     // Route, gate and policy: parts of an Answer
 void bind_evaluation(pybind11::module_& module);  // metrics, Evaluation

@@ -9,6 +9,7 @@ PYBIND11_MODULE(_core, module) {
   collegium::python::bind_core(module);
   collegium::python::bind_experts(module);
   collegium::python::bind_expert_set(module);
+  collegium::python::bind_lm_routing(module);
   collegium::python::bind_lm(module);
   collegium::python::bind_routing(module);
   collegium::python::bind_evaluation(module);
