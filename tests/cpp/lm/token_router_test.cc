@@ -32,6 +32,8 @@ std::vector<T> numbers_or_none(const JsonValue& options, const char* key) {
   return options.has(key) ? json_numbers<T>(*options.get(key)) : std::vector<T>{};
 }
 
+std::vector<JsonValue> rows_of(const JsonValue& array) { return made(array.as_array(10000)); }
+
 Result<TokenRouterPtr> router_of(const std::string& name, const JsonValue& o) {
   using Group = GroupLimitedRouterOptions;
   const std::size_t top_k = size_or(o, "top_k", 2);
@@ -71,7 +73,7 @@ TEST(TokenRouter, GoldensOfNumpyAndTransformers) {
   const auto document = JsonDocument::open(test_data("token_router_goldens.json"));
   ASSERT_TRUE(document.ok()) << document.status().to_string();
   std::map<std::string, int> compared;
-  for (const JsonValue& golden : *document->root().get("cases")->as_array(10000)) {
+  for (const JsonValue& golden : rows_of(*document->root().get("cases"))) {
     const std::string router = *golden.get_string("router");
     const std::string reference = *golden.get_string("reference");
     const std::string set = *golden.get_string("logits");
@@ -82,7 +84,7 @@ TEST(TokenRouter, GoldensOfNumpyAndTransformers) {
 
     std::vector<float> values;
     std::size_t rows = 0;
-    for (const JsonValue& row : *document->root().get("logits")->get(set)->as_array(10000)) {
+    for (const JsonValue& row : rows_of(*document->root().get("logits")->get(set))) {
       const auto numbers = json_numbers<float>(row);
       values.insert(values.end(), numbers.begin(), numbers.end());
       rows = numbers.size();
@@ -97,13 +99,13 @@ TEST(TokenRouter, GoldensOfNumpyAndTransformers) {
     }
     ASSERT_TRUE((*made_router)->check(0, logits.experts, 0).ok());
     auto tokens = by_token(routed(**made_router, input));
-    const auto expected = *golden.get("experts")->as_array(10000);
+    const auto expected = rows_of(*golden.get("experts"));
     ASSERT_EQ(tokens.size(), expected.size());
     for (std::size_t t = 0; t < tokens.size(); ++t) {
       if (reference != "numpy")
         std::sort(tokens[t].begin(), tokens[t].end(),
                   [](const ExpertWeight& a, const ExpertWeight& b) { return a.id < b.id; });
-      const auto pairs = *expected[t].as_array(1000);
+      const auto pairs = rows_of(expected[t]);
       ASSERT_EQ(tokens[t].size(), pairs.size()) << t;
       for (std::size_t p = 0; p < pairs.size(); ++p) {
         const auto pair = json_numbers<double>(pairs[p]);

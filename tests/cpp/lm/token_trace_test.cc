@@ -162,7 +162,7 @@ TEST(TokenTrace, HostilePayloadsAreCorruptionAndNeverMore) {
       bytes[random.below(bytes.size())] =
           static_cast<std::byte>(random.below(2) == 0 ? 0xff : random.below(256));
     const auto result = load(bytes);
-    if (!result.ok()) EXPECT_EQ(result.status().code(), StatusCode::kCorruption);
+    EXPECT_TRUE(result.ok() || result.status().code() == StatusCode::kCorruption);
   }
 }
 
