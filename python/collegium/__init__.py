@@ -12,7 +12,7 @@ Example::
 
 from __future__ import annotations
 
-from . import beir, display, evaluation, experts, ingest, lm, models, text
+from . import beir, display, evaluation, experts, ingest, lm, models, routers, text
 from ._core import (
     Answer,
     BackupReport,
@@ -101,6 +101,7 @@ __all__ = [
     "models",
     "num_threads",
     "repair",
+    "routers",
     "set_num_threads",
     "text",
     "verify_folder",
