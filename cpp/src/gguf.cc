@@ -531,7 +531,8 @@ Result<GgufTensor> GgufFile::find(std::string_view name, std::span<const std::si
   if (!can_dequantize(tensor.type))
     return Status::not_supported(path() + ": tensor " + in_quotes(name) + " is " +
                                  ggml_type_name(tensor.type) +
-                                 ", only F32, F16, BF16, Q4_0, Q4_1 and Q8_0 are read");
+                                 ", only F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K "
+                                 "and Q6_K are read");
   return tensor;
 }
 

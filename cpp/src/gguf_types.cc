@@ -59,6 +59,74 @@ void widen_nibbles(const std::byte* packed, float* out, Widen widen) {
   }
 }
 
+// The 32 five-bit numbers of 16 bytes of low halves and 32 bits on top of them.
+template <typename Widen>
+void widen_five_bits(const std::byte* high, const std::byte* packed, float* out, Widen widen) {
+  std::uint32_t bits;
+  std::memcpy(&bits, high, sizeof bits);
+  for (std::size_t j = 0; j < kBlock / 2; ++j) {
+    const int pair = std::to_integer<int>(packed[j]);
+    const std::size_t k = j + kBlock / 2;
+    out[j] = widen((pair & 0x0f) | static_cast<int>(bits >> j & 1) << 4);
+    out[k] = widen((pair >> 4) | static_cast<int>(bits >> k & 1) << 4);
+  }
+}
+
+constexpr std::size_t kSuperBlock = 256;
+
+// Scale and minimum of the eight parts of 32 numbers in Q4_K and Q5_K: six bits each in 12 bytes,
+// the first four of both in the low bits of bytes 0 to 7, the others' low halves in bytes 8 to 11
+// and their high ones on top of the first eight bytes.
+struct PartScales {
+  int scale;
+  int minimum;
+};
+PartScales part_scales(const std::byte* packed, std::size_t part) {
+  const auto at = [packed](std::size_t i) { return std::to_integer<int>(packed[i]); };
+  if (part < 4) return {at(part) & 0x3f, at(part + 4) & 0x3f};
+  const int low = at(part + 4);
+  return {(low & 0x0f) | (at(part - 4) >> 2 & 0x30), (low >> 4) | (at(part) >> 2 & 0x30)};
+}
+
+// 256 numbers: f16 d, f16 m, 12 bytes of scales, for Q5_K 32 bytes of fifth bits, then 128 bytes
+// of halves. Two parts share 32 bytes: the low halves are the first of the two.
+void widen_q45_k(const std::byte* block, bool fifth_bit, float* out) {
+  const float scale = half_to_float(load16(block));
+  const float minimum = half_to_float(load16(block + 2));
+  const std::byte* high = block + 16;
+  const std::byte* packed = fifth_bit ? high + 32 : high;
+  for (std::size_t part = 0; part < kSuperBlock / kBlock; ++part, out += kBlock) {
+    const PartScales parts = part_scales(block + 4, part);
+    const float d = scale * static_cast<float>(parts.scale);
+    const float m = minimum * static_cast<float>(parts.minimum);
+    const std::byte* bytes = packed + part / 2 * kBlock;
+    for (std::size_t j = 0; j < kBlock; ++j) {
+      int q = std::to_integer<int>(bytes[j]) >> (part % 2 * 4) & 0x0f;
+      if (fifth_bit) q |= (std::to_integer<int>(high[j]) >> part & 1) << 4;
+      out[j] = d * static_cast<float>(q) - m;
+    }
+  }
+}
+
+// 256 numbers: 128 bytes of low halves, 64 bytes of two high bits, 16 int8 scales, f16 d. A half
+// of the block is four parts of 32: parts 0 and 2 in the halves of the first 32 bytes, 1 and 3 in
+// those of the next; part p's high bits are the p-th pair of each of 32 bytes.
+void widen_q6_k(const std::byte* block, float* out) {
+  const float scale = half_to_float(load16(block + 208));
+  for (std::size_t half = 0; half < 2; ++half)
+    for (std::size_t part = 0; part < 4; ++part) {
+      const std::byte* low = block + 64 * half + part % 2 * kBlock;
+      const std::byte* high = block + 128 + 32 * half;
+      for (std::size_t j = 0; j < kBlock; ++j) {
+        const std::byte s = block[192 + 8 * half + 2 * part + j / 16];
+        const float d = scale * static_cast<float>(static_cast<std::int8_t>(s));
+        const int q = (std::to_integer<int>(low[j]) >> (part / 2 * 4) & 0x0f) |
+                      (std::to_integer<int>(high[j]) >> (2 * part) & 3) << 4;
+        *out++ = d * static_cast<float>(q - 32);
+      }
+    }
+}
+
 }  // namespace
 
 std::string ggml_type_name(GgmlType type) {
@@ -73,7 +141,12 @@ bool can_dequantize(GgmlType type) noexcept {
     case GgmlType::kF16:
     case GgmlType::kQ4_0:
     case GgmlType::kQ4_1:
+    case GgmlType::kQ5_0:
+    case GgmlType::kQ5_1:
     case GgmlType::kQ8_0:
+    case GgmlType::kQ4_K:
+    case GgmlType::kQ5_K:
+    case GgmlType::kQ6_K:
     case GgmlType::kBF16:
       return true;
   }
@@ -115,6 +188,32 @@ void dequantize(GgmlType type, const std::byte* blocks, std::size_t n, float* ou
         widen_nibbles(blocks + 4, out + i,
                       [=](int q) { return scale * static_cast<float>(q) + minimum; });
       }
+      return;
+    case GgmlType::kQ5_0:
+      for (std::size_t i = 0; i < n; i += kBlock, blocks += 22) {
+        const float scale = half_to_float(load16(blocks));
+        widen_five_bits(blocks + 2, blocks + 6, out + i,
+                        [=](int q) { return scale * static_cast<float>(q - 16); });
+      }
+      return;
+    case GgmlType::kQ5_1:
+      for (std::size_t i = 0; i < n; i += kBlock, blocks += 24) {
+        const float scale = half_to_float(load16(blocks));
+        const float minimum = half_to_float(load16(blocks + 2));
+        widen_five_bits(blocks + 4, blocks + 8, out + i,
+                        [=](int q) { return scale * static_cast<float>(q) + minimum; });
+      }
+      return;
+    case GgmlType::kQ4_K:
+      for (std::size_t i = 0; i < n; i += kSuperBlock, blocks += 144)
+        widen_q45_k(blocks, false, out + i);
+      return;
+    case GgmlType::kQ5_K:
+      for (std::size_t i = 0; i < n; i += kSuperBlock, blocks += 176)
+        widen_q45_k(blocks, true, out + i);
+      return;
+    case GgmlType::kQ6_K:
+      for (std::size_t i = 0; i < n; i += kSuperBlock, blocks += 210) widen_q6_k(blocks, out + i);
       return;
     case GgmlType::kQ8_0:
       for (std::size_t i = 0; i < n; i += kBlock, blocks += 34) {

@@ -1,6 +1,7 @@
 """Writes tests/data/small.gguf with the gguf package and tests/data/gguf.json with what is in it:
 metadata values, and of each tensor type, shape and XXH3-128 of its bytes and of its float32 values
-(by gguf.quants). With COLLEGIUM_SMOLLM2 set to the model file, also of that model's tensors, in
+(by gguf.quants). tests/data/quants.gguf and quants.json: the same of random blocks of every
+quantised type that is read. With COLLEGIUM_SMOLLM2 set to the model file, also of that model's tensors, in
 tests/data/smollm2-tensors.json.
 
 Needs: gguf, numpy, xxhash. Run from the repository root.
@@ -17,8 +18,20 @@ from gguf import GGUFReader, GGUFWriter
 from gguf.quants import dequantize, quantize
 
 DATA = Path(__file__).parent.parent / "data"
-FLOAT_TYPES = (Type.F32, Type.F16, Type.BF16, Type.Q4_0, Type.Q4_1, Type.Q8_0)
-BLOCK_BYTES = {Type.Q4_0: 18, Type.Q4_1: 20, Type.Q8_0: 34, Type.Q6_K: 210}
+SMALL_TYPES = (Type.F32, Type.F16, Type.BF16, Type.Q4_0, Type.Q4_1, Type.Q8_0)
+# Bytes of a block, and where its half-precision numbers lie.
+BLOCKS = {
+    Type.Q4_0: (18, (0,)),
+    Type.Q4_1: (20, (0, 2)),
+    Type.Q5_0: (22, (0,)),
+    Type.Q5_1: (24, (0, 2)),
+    Type.Q8_0: (34, (0,)),
+    Type.Q4_K: (144, (0, 2)),
+    Type.Q5_K: (176, (0, 2)),
+    Type.Q6_K: (210, (208,)),
+    Type.Q2_K: (84, (80, 82)),
+}
+FLOAT_TYPES = (*SMALL_TYPES, Type.Q5_0, Type.Q5_1, Type.Q4_K, Type.Q5_K, Type.Q6_K)
 
 
 def digest(array: np.ndarray) -> str:
@@ -42,8 +55,9 @@ def describe_tensors(reader: GGUFReader) -> dict[str, object]:
 
 def random_blocks(rng: np.random.Generator, kind: Type, blocks: int) -> np.ndarray:
     """Any bytes, except that the half-precision scales are finite (subnormal ones included)."""
-    data = rng.integers(0, 256, (blocks, BLOCK_BYTES[kind]), dtype=np.uint8)
-    for scale in range(0, 4 if kind == Type.Q4_1 else 2, 2):
+    size, scales = BLOCKS[kind]
+    data = rng.integers(0, 256, (blocks, size), dtype=np.uint8)
+    for scale in scales:
         exponent = data[:, scale + 1] & 0x7C
         data[exponent == 0x7C, scale + 1] &= 0x83
     return data
@@ -70,7 +84,7 @@ def write_small(path: Path) -> None:
     writer.add_array("a.integers", [1, -2, 3])
     writer.add_array("a.floats", [0.5, -1.25])
     writer.add_array("a.nested", [[1, 2], [3]])
-    for kind in FLOAT_TYPES:
+    for kind in SMALL_TYPES:
         values = rng.normal(size=(3, 64)).astype(np.float32)
         if kind in (Type.F32, Type.F16):
             writer.add_tensor(
@@ -80,8 +94,20 @@ def write_small(path: Path) -> None:
             writer.add_tensor(f"plain.{kind.name}", quantize(values, kind), raw_dtype=kind)
     for kind in (Type.Q4_0, Type.Q4_1, Type.Q8_0):
         writer.add_tensor(f"any.{kind.name}", random_blocks(rng, kind, 40), raw_dtype=kind)
-    writer.add_tensor("refused.Q6_K", random_blocks(rng, Type.Q6_K, 2), raw_dtype=Type.Q6_K)
+    writer.add_tensor("refused.Q2_K", random_blocks(rng, Type.Q2_K, 2), raw_dtype=Type.Q2_K)
     writer.add_tensor("refused.I32", np.arange(6, dtype=np.int32).reshape(1, 2, 3))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def write_quants(path: Path) -> None:
+    rng = np.random.default_rng(13)
+    writer = GGUFWriter(path, "llama")
+    for kind in BLOCKS:
+        if kind in FLOAT_TYPES:
+            writer.add_tensor(f"any.{kind.name}", random_blocks(rng, kind, 48), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -108,6 +134,9 @@ def main() -> None:
         if name.startswith(("v.", "a.")) and name != "a.nested"
     }
     write("gguf.json", {"metadata": values, "tensors": describe_tensors(reader)})
+
+    write_quants(DATA / "quants.gguf")
+    write("quants.json", {"tensors": describe_tensors(GGUFReader(DATA / "quants.gguf"))})
 
     if "COLLEGIUM_SMOLLM2" in os.environ:
         model = GGUFReader(os.environ["COLLEGIUM_SMOLLM2"])

@@ -22,11 +22,18 @@ enum class GgmlType : std::uint32_t {
   kF16 = 1,
   kQ4_0 = 2,  // 32 numbers in 18 bytes: f16 d, then 4-bit q; d * (q - 8)
   kQ4_1 = 3,  // 32 numbers in 20 bytes: f16 d, f16 m, then 4-bit q; d * q + m
+  kQ5_0 = 6,  // 32 numbers in 22 bytes: f16 d, u32 fifth bits, then 4 bits; d * (q - 16)
+  kQ5_1 = 7,  // 32 numbers in 24 bytes: f16 d, f16 m, u32 fifth bits, then 4 bits; d * q + m
   kQ8_0 = 8,  // 32 numbers in 34 bytes: f16 d, then int8 q; d * q
+  // 256 numbers in 144, 176 and 210 bytes: a scale d of the whole block times a scale s of each 32
+  // numbers (Q6_K: 16); d * s * q - m * t, with t like s, and for Q6_K d * s * (q - 32).
+  kQ4_K = 12,
+  kQ5_K = 13,
+  kQ6_K = 14,
   kBF16 = 30,
 };
-// In the 4-bit types byte j of a block holds number j in its low and number j + 16 in its high
-// half.
+// In the 4-bit and 5-bit types of 32 numbers byte j of a block holds number j in its low and number
+// j + 16 in its high half.
 
 COLLEGIUM_API std::string ggml_type_name(GgmlType type);  // "Q4_1"; "type 17" where not known
 // Those named above.
@@ -35,8 +42,8 @@ COLLEGIUM_API bool can_dequantize(GgmlType type) noexcept;
 COLLEGIUM_API std::size_t ggml_block_numbers(GgmlType type) noexcept;
 COLLEGIUM_API std::size_t ggml_block_bytes(GgmlType type) noexcept;
 
-// out (n,) = the numbers of `n / ggml_block_numbers(type)` blocks, each as one multiplication and
-// one addition in fp32 (bit-equal to the `gguf` Python package). Pre: can_dequantize(type), n a
+// out (n,) = the numbers of `n / ggml_block_numbers(type)` blocks, each multiplication and
+// addition in fp32 (bit-equal to the `gguf` Python package). Pre: can_dequantize(type), n a
 // multiple of the block. `blocks` need not be aligned.
 COLLEGIUM_API void dequantize(GgmlType type, const std::byte* blocks, std::size_t n,
                               float* out) noexcept;
