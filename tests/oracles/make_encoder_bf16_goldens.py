@@ -5,7 +5,9 @@
 What make_encoder_goldens.py's small models compute when every linear layer of the trunk's layers
 has its weights and its inputs rounded to bf16 and sums exactly (float64): names are
 "MODEL.TEXT.query". The queries' weights are rounded with the scale of the scores in them, as
-Collegium has them.
+Collegium has them. "MODEL.TEXT.query.attended" is the same where attention is in bf16 too, as it is
+in AMX's tiles: queries (scaled), keys, values and the powers of the scores are rounded to bf16, the
+sum that the powers are divided by is of the powers before they are rounded.
 """
 
 import json
@@ -31,8 +33,23 @@ class Bf16Linear(torch.nn.Module):
         return torch.nn.functional.linear(rounded(x), self.weight, self.bias)
 
 
-def bf16_model(folder, config):
-    model = transformers.BertModel.from_pretrained(folder, config=config, add_pooling_layer=False)
+def attend_in_bf16(module, query, key, value, attention_mask, scaling, **_):
+    del module
+    if attention_mask is not None and not bool((attention_mask == 0).all()):
+        raise ValueError("one text at a time, without padding")
+    scores = rounded(query * scaling) @ rounded(key).transpose(2, 3)
+    powers = torch.exp(scores - scores.amax(-1, keepdim=True))
+    context = rounded(powers) @ rounded(value) / powers.sum(-1, keepdim=True)
+    return context.transpose(1, 2), None
+
+
+transformers.AttentionInterface.register("bf16", attend_in_bf16)
+
+
+def bf16_model(folder, config, attention):
+    model = transformers.BertModel.from_pretrained(
+        folder, config=config, add_pooling_layer=False, attn_implementation=attention
+    )
     model = model.double().eval()
     scale = 1 / math.sqrt(config.hidden_size // config.num_attention_heads)
     for name, module in list(model.encoder.named_modules()):
@@ -51,18 +68,21 @@ def main():
     for name, _, fields, around in plain.tiny_models():
         folder = plain.OUT / name
         config = transformers.BertConfig.from_pretrained(folder)
-        with torch.no_grad():
-            model = bf16_model(folder, config)
-            tokenizer = transformers.BertTokenizer(str(folder / "vocab.txt"), do_lower_case=True)
-            limit = around.get("max_seq_length", fields["max_position_embeddings"])
-            prompt = around.get("prompts", {}).get("query", "")
-            for i, text in enumerate(json.loads((plain.OUT / "texts.json").read_text())):
-                ids = tokenizer(prompt + text, truncation=True, max_length=limit)["input_ids"]
-                states = model(torch.tensor([ids])).last_hidden_state[0]
-                vector = states.mean(0) if around["pooling"] == "mean" else states[0]
-                if around["normalize"]:
-                    vector = torch.nn.functional.normalize(vector, dim=0)
-                tensors[f"{name}.{i}.query"] = vector.float()
+        for suffix, attention in (("query", "eager"), ("query.attended", "bf16")):
+            with torch.no_grad():
+                model = bf16_model(folder, config, attention)
+                tokenizer = transformers.BertTokenizer(
+                    str(folder / "vocab.txt"), do_lower_case=True
+                )
+                limit = around.get("max_seq_length", fields["max_position_embeddings"])
+                prompt = around.get("prompts", {}).get("query", "")
+                for i, text in enumerate(json.loads((plain.OUT / "texts.json").read_text())):
+                    ids = tokenizer(prompt + text, truncation=True, max_length=limit)["input_ids"]
+                    states = model(torch.tensor([ids])).last_hidden_state[0]
+                    vector = states.mean(0) if around["pooling"] == "mean" else states[0]
+                    if around["normalize"]:
+                        vector = torch.nn.functional.normalize(vector, dim=0)
+                    tensors[f"{name}.{i}.{suffix}"] = vector.float()
         fp32 = load_file(plain.OUT / f"{name}.golden.safetensors")
         worst = max(
             (

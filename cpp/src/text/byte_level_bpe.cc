@@ -7,12 +7,20 @@
 #include "collegium/core/file_envelope.h"
 #include "collegium/core/gguf.h"
 #include "io/in_quotes.h"
+#include "text/aligned_text.h"
 #include "text/byte_alphabet.h"
+#include "text/normal_forms.h"
 #include "text/utf8.h"
 #include "text/utf8_repair.h"
 
 namespace collegium::core {
 namespace {
+
+// The one cutting whose models want a beginning of sequence where the file does not say.
+bool is_llama3(std::string_view pattern) {
+  const auto known = bpe_pattern(pattern);
+  return known.ok() && *known == BpePattern::kLlama3;
+}
 
 // Longer control tokens would make matching slow, and no model has them.
 constexpr std::size_t kMaxAddedTokenBytes = 1024;
@@ -74,6 +82,9 @@ Status ByteLevelBpe::build(const std::string& where) {
     }
   }
   for (auto& level : added_) std::ranges::sort(level, {}, &AddedToken::text);
+  std::vector<std::string> control;
+  for (const AddedToken& token : added_[0]) control.emplace_back(token.text);
+  control_text_ = ControlText(std::move(control));
   for (std::size_t byte = 0; byte < 256; ++byte)
     byte_ids_[byte] = token_id(spell_byte(static_cast<std::uint8_t>(byte)));
 
@@ -128,7 +139,7 @@ Result<std::shared_ptr<const ByteLevelBpe>> ByteLevelBpe::from_gguf(
   if (!model.ok()) return damage(model.status());
   if (*model != "gpt2")
     return Status::not_supported(where + ": tokenizer.ggml.model: " + in_quotes(*model) +
-                                 " is not run here; allowed: gpt2");
+                                 " is not run here; allowed: gpt2, llama");
   BpeSource source;
   if (pattern) {
     source.pattern = *pattern;
@@ -157,10 +168,13 @@ Result<std::shared_ptr<const ByteLevelBpe>> ByteLevelBpe::from_gguf(
   for (const auto& [flag, key, id] :
        {std::tuple("tokenizer.ggml.add_bos_token", "tokenizer.ggml.bos_token_id", &source.bos_id),
         {"tokenizer.ggml.add_eos_token", "tokenizer.ggml.eos_token_id", &source.eos_id}}) {
-    if (!file.has(flag)) continue;
-    const auto wanted = file.get_bool(flag);
-    if (!wanted.ok()) return damage(wanted.status());
-    if (!*wanted) continue;
+    if (file.has(flag)) {
+      const auto wanted = file.get_bool(flag);
+      if (!wanted.ok()) return damage(wanted.status());
+      if (!*wanted) continue;
+    } else if (id != &source.bos_id || !file.has(key) || !is_llama3(source.pattern)) {
+      continue;
+    }
     const auto value = file.get_unsigned(key);
     if (!value.ok()) return damage(value.status());
     if (*value >= source.tokens.size())
@@ -249,13 +263,37 @@ void ByteLevelBpe::encode_added(std::string_view text, std::size_t begin, std::s
 void ByteLevelBpe::encode_plain(std::string_view text, std::size_t begin, std::size_t end,
                                 Encoding& out) const {
   BpeMerges::Scratch scratch;
-  for (const ByteSpan piece : split_bpe_pieces(text.substr(begin, end - begin), pattern_))
-    encode_piece(text, {begin + piece.begin, begin + piece.end}, scratch, out);
+  const std::string_view part = text.substr(begin, end - begin);
+  const bool ascii =
+      std::ranges::all_of(part, [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+  if (pattern_ != BpePattern::kQwen2 || ascii) {
+    for (const ByteSpan piece : split_bpe_pieces(part, pattern_))
+      encode_piece(text, {begin + piece.begin, begin + piece.end}, scratch, out);
+    return;
+  }
+  AlignedText composed = AlignedText::slice(text, begin, end);
+  apply_normal_form(NormalForm::kNfc, composed);
+  const std::size_t first = out.offsets.size();
+  for (const ByteSpan piece : split_bpe_pieces(composed.text, pattern_))
+    encode_piece(composed.text, piece, scratch, out);
+  for (std::size_t i = first; i < out.offsets.size(); ++i)
+    out.offsets[i] = composed.source(out.offsets[i].begin, out.offsets[i].end);
 }
 
 void ByteLevelBpe::encode_piece(std::string_view text, ByteSpan piece, BpeMerges::Scratch& scratch,
                                 Encoding& out) const {
   scratch.symbols.clear();
+  if (pattern_ == BpePattern::kLlama3) {
+    std::string spelling;
+    for (std::size_t at = piece.begin; at < piece.end; ++at)
+      spelling += spell_byte(static_cast<std::uint8_t>(text[at]));
+    const std::int32_t id = token_id(spelling);
+    if (id >= 0 && source_.types[static_cast<std::size_t>(id)] == BpeTokenType::kNormal) {
+      out.ids.push_back(id);
+      out.offsets.push_back(piece);
+      return;
+    }
+  }
   for (std::size_t at = piece.begin; at < piece.end; ++at) {
     const std::int32_t id = byte_ids_[static_cast<std::uint8_t>(text[at])];
     if (id >= 0) scratch.add(id, at, at + 1);
@@ -294,31 +332,6 @@ std::string_view ByteLevelBpe::token(std::int32_t id) const {
 
 bool ByteLevelBpe::is_control(std::int32_t id) const {
   return source_.types[static_cast<std::size_t>(id)] == BpeTokenType::kControl;
-}
-
-std::string ByteLevelBpe::without_control_tokens(std::string_view text) const {
-  const std::vector<AddedToken>& control = added_[0];
-  // A space breaks a token for good only where no control token has a space itself.
-  const bool spaced = std::ranges::any_of(
-      control, [](const AddedToken& token) { return token.text.find(' ') != token.text.npos; });
-  std::string result;
-  result.reserve(text.size());
-  // Before every step `result` holds no control token, so that a new one can only be at its end.
-  for (const char c : text) {
-    result += c;
-    for (const AddedToken& token : control) {
-      if (token.text.back() != c || !result.ends_with(token.text)) continue;
-      std::size_t second = 1;  // where its second character starts
-      while (second < token.text.size() && is_utf8_continuation(token.text[second])) ++second;
-      const std::size_t begin = result.size() - token.text.size();
-      if (spaced || second == token.text.size()) {
-        result.resize(begin);
-        break;
-      }
-      result.insert(begin + second, 1, ' ');
-    }
-  }
-  return result;
 }
 
 Result<std::shared_ptr<const Tokenizer>> load_byte_level_bpe(const std::string& gguf_path) {

@@ -13,6 +13,7 @@
 #include "collegium/core/text/tokenizer.h"
 #include "text/bpe_merges.h"
 #include "text/bpe_pretokenizer.h"
+#include "text/control_text.h"
 
 namespace collegium::core {
 
@@ -42,7 +43,8 @@ struct BpeSource {
 // Byte-level BPE (arXiv 1508.07909 over the bytes of GPT-2). Control and user-defined tokens are
 // matched in the raw text first (leftmost, longest), as the `tokenizers` package does with added
 // tokens. A byte that has no token of its own, which the vocabularies of small models lack for
-// some control characters, gives no id, as there.
+// some control characters, gives no id, as there. As there, too, Qwen2's text is brought into the
+// form NFC, and a piece that is a token of Llama 3 is that token whatever its merges say.
 class ByteLevelBpe final : public Tokenizer {
  public:
   // corruption: a token twice, a merge of unknown tokens, a token that is not UTF-8, ids out of
@@ -69,7 +71,9 @@ class ByteLevelBpe final : public Tokenizer {
   }
   bool is_control(std::int32_t id) const;
   // See LanguageModel::without_control_tokens().
-  std::string without_control_tokens(std::string_view text) const;
+  std::string without_control_tokens(std::string_view text) const {
+    return control_text_.without(text);
+  }
 
  private:
   struct AddedToken {
@@ -93,6 +97,7 @@ class ByteLevelBpe final : public Tokenizer {
   std::array<std::int32_t, 256> byte_ids_{};  // -1: no token
   // Sorted by text: control tokens, which are looked for first, then user-defined ones.
   std::array<std::vector<AddedToken>, 2> added_;
+  ControlText control_text_;
   std::string digest_;
 };
 

@@ -2,11 +2,20 @@
 
 #include <gtest/gtest.h>
 
+#include "collegium/core/file_envelope.h"
 #include "collegium/core/gguf.h"
 #include "lm/tiny_models.h"
 
 namespace collegium::core {
 namespace {
+
+std::vector<ChatMessage> read_messages(const JsonValue& value) {
+  std::vector<ChatMessage> messages;
+  const auto entries = *value.as_array(100);
+  for (const JsonValue& message : entries)
+    messages.push_back({*message.get_string("role"), *message.get_string("content")});
+  return messages;
+}
 
 TEST(ChatTemplate, KnowsATemplateByItsExactTextOnly) {
   const auto file = GgufFile::open(test_data("tiny_llama.gguf"));
@@ -16,7 +25,42 @@ TEST(ChatTemplate, KnowsATemplateByItsExactTextOnly) {
   EXPECT_EQ(recognise_chat_template(""), ChatTemplate::kNone);
 }
 
-// The prompts in language_model_goldens.json are what transformers' Jinja makes of the template.
+// What transformers' Jinja makes of each template over the same conversations, or that the
+// template refuses one (null).
+TEST(ChatTemplate, EveryKnownTemplateGivesThePromptsOfTransformers) {
+  const auto document = JsonDocument::open(test_data("chat_templates.json"));
+  ASSERT_TRUE(document.ok()) << document.status().to_string();
+  const JsonValue root = document->root();
+  const ChatTokens tokens{*root.get_string("bos"), *root.get_string("eos")};
+  const auto conversations = *root.get("conversations")->as_array(100);
+  const auto templates = *root.get("templates")->as_array(100);
+  EXPECT_EQ(conversations.size(), 13u);
+  EXPECT_EQ(templates.size(), 32u);
+  std::size_t refused = 0;
+  for (const JsonValue& entry : templates) {
+    const std::string name = *entry.get_string("name");
+    const std::string source = *entry.get_string("source");
+    EXPECT_EQ(digest_hex(std::as_bytes(std::span(source))), *entry.get_string("digest"));
+    const ChatTemplate known = recognise_chat_template(source);
+    ASSERT_NE(known, ChatTemplate::kUnknown) << name;
+    EXPECT_EQ(recognise_chat_template(source.substr(1)), ChatTemplate::kUnknown) << name;
+    const auto prompts = *entry.get("prompts")->as_array(100);
+    ASSERT_EQ(prompts.size(), conversations.size());
+    for (std::size_t i = 0; i < prompts.size(); ++i) {
+      const auto prompt = apply_chat_template(known, read_messages(conversations[i]), tokens);
+      if (prompts[i].is_null()) {
+        EXPECT_EQ(prompt.status().code(), StatusCode::kInvalidArgument) << name << " " << i;
+        ++refused;
+      } else {
+        ASSERT_TRUE(prompt.ok()) << name << " " << i << ": " << prompt.status().to_string();
+        EXPECT_EQ(*prompt, *prompts[i].as_string()) << name << " " << i;
+      }
+    }
+  }
+  EXPECT_GT(refused, 40u);
+}
+
+// The prompts in language_model_goldens.json are of the model's own file.
 TEST(ChatTemplate, GivesThePromptsOfTransformers) {
   const auto document = JsonDocument::open(test_data("language_model_goldens.json"));
   ASSERT_TRUE(document.ok()) << document.status().to_string();
@@ -24,22 +68,22 @@ TEST(ChatTemplate, GivesThePromptsOfTransformers) {
   std::size_t compared = 0;
   for (const JsonValue& entry : prompts) {
     if (!entry.has("messages")) continue;
-    std::vector<ChatMessage> messages;
-    const auto entries = *entry.get("messages")->as_array(100);
-    for (const JsonValue& message : entries)
-      messages.push_back({*message.get_string("role"), *message.get_string("content")});
-    EXPECT_EQ(*apply_chat_template(ChatTemplate::kSmolLm2, messages), *entry.get_string("prompt"));
+    const auto messages = read_messages(*entry.get("messages"));
+    EXPECT_EQ(*apply_chat_template(ChatTemplate::kSmolLm2, messages, {}),
+              *entry.get_string("prompt"));
     ++compared;
   }
   EXPECT_EQ(compared, 18u);
 }
 
-TEST(ChatTemplate, RefusesNoMessagesAndUnknownRoles) {
-  EXPECT_EQ(apply_chat_template(ChatTemplate::kSmolLm2, {}).status().code(),
-            StatusCode::kInvalidArgument);
-  const ChatMessage message{"tool", "x"};
-  EXPECT_EQ(apply_chat_template(ChatTemplate::kSmolLm2, {&message, 1}).status().code(),
-            StatusCode::kInvalidArgument);
+TEST(ChatTemplate, RefusesNoMessagesUnknownRolesAndBytesThatAreNoText) {
+  const auto code = [](std::vector<ChatMessage> messages) {
+    return apply_chat_template(ChatTemplate::kLlama3, messages, {}).status().code();
+  };
+  EXPECT_EQ(code({}), StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({{"tool", "x"}}), StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({{"user", "\xff"}}), StatusCode::kInvalidArgument);
+  EXPECT_EQ(code({{"user", "x"}}), StatusCode::kOk);
 }
 
 }  // namespace

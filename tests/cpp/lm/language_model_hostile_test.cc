@@ -6,6 +6,7 @@
 #include <limits>
 #include <random>
 
+#include "collegium/core/gguf.h"
 #include "collegium/core/lm/language_model.h"
 #include "lm/tiny_models.h"
 #include "scratch_folder.h"
@@ -106,6 +107,25 @@ class HostileModel : public testing::Test {
     return (*model)->generate("the <|im_end|> x", options).status().code();
   }
 
+  // How many of `rounds` damaged files load and run; the others give a typed error. Most damage is
+  // in the first `header` bytes, the metadata and the tensor table, which decide what is read.
+  std::size_t flip(const Bytes& good, std::size_t header, int rounds, unsigned seed) {
+    std::mt19937 random(seed);
+    std::size_t loaded = 0;
+    for (int round = 0; round < rounds; ++round) {
+      Bytes file = good;
+      const std::size_t range = round % 4 == 0 ? file.size() : header;
+      for (int flips = 1 + round % 3; flips > 0; --flips)
+        file[random() % range] = static_cast<std::byte>(random());
+      const StatusCode code = load_and_run(file);
+      EXPECT_TRUE(code == StatusCode::kOk || code == StatusCode::kCorruption ||
+                  code == StatusCode::kNotSupported || code == StatusCode::kInvalidArgument)
+          << round << ": " << status_code_name(code);
+      loaded += code == StatusCode::kOk;
+    }
+    return loaded;
+  }
+
   ScratchFolder folder_;
 };
 
@@ -166,9 +186,15 @@ TEST_F(HostileModel, WhatIsNotRunHereIsRefusedByName) {
   refused(with_text("gpt2", "bert"), "'bert'");
   refused(with_value("llama.block_count", 1u), "'blk.1.attn_k.weight'");
   refused(with_value("llama.rope.dimension_count", 8u), "llama.rope.dimension_count");
-  refused(with_entry("llama.rope.scaling.type", 8, as_value(std::string_view("yarn"))), "'yarn'");
+  refused(with_entry("llama.rope.scaling.type", 8, as_value(std::string_view("longrope"))),
+          "'longrope'");
   refused(with_entry("llama.rope.scaling.factor", 6, as_value(4.0f)), "llama.rope.scaling.factor");
-  refused(with_entry("llama.expert_count", 4, as_value(std::uint32_t{8})), "llama.expert_count");
+  refused(with_entry("llama.leading_dense_block_count", 4, as_value(std::uint32_t{1})),
+          "llama.leading_dense_block_count");
+  refused(with_entry("llama.attention.sliding_window", 4, as_value(std::uint32_t{4096})),
+          "llama.attention.sliding_window");
+  refused(with_entry("llama.final_logit_softcapping", 6, as_value(30.0f)),
+          "llama.final_logit_softcapping");
   EXPECT_TRUE(
       load(with_entry("llama.rope.scaling.type", 8, as_value(std::string_view("none")))).ok());
 }
@@ -187,6 +213,14 @@ TEST_F(HostileModel, MissingAndMisnamedPartsAreCorruption) {
     EXPECT_EQ(load(with_text(old_text, new_text)).code(), StatusCode::kCorruption) << old_text;
 }
 
+TEST_F(HostileModel, ExpertsThatAreNotThereAreCorruption) {
+  EXPECT_EQ(load(with_entry("llama.expert_count", 4, as_value(std::uint32_t{8}))).code(),
+            StatusCode::kCorruption);
+  EXPECT_EQ(load(with_entry("llama.expert_count", 6, as_value(8.0f))).code(),
+            StatusCode::kCorruption);
+  EXPECT_TRUE(load(with_entry("llama.expert_count", 4, as_value(std::uint32_t{0}))).ok());
+}
+
 TEST_F(HostileModel, AnUnknownChatTemplateStillGenerates) {
   write_bytes(folder_ / "model.gguf", with_text("named SmolLM", "named Nobody"));
   const auto model = LanguageModel::load(folder_ / "model.gguf");
@@ -199,22 +233,53 @@ TEST_F(HostileModel, AnUnknownChatTemplateStillGenerates) {
 }
 
 TEST_F(HostileModel, FlippedBytesGiveATypedErrorOrAModelThatRuns) {
-  std::mt19937 random(20240911);
-  std::size_t loaded = 0;
-  for (int round = 0; round < 600; ++round) {
-    Bytes file = original();
-    // Most of them in the metadata and the tensor table, which decide what is read.
-    const std::size_t range = round % 4 == 0 ? file.size() : header_bytes();
-    for (int flips = 1 + round % 3; flips > 0; --flips)
-      file[random() % range] = static_cast<std::byte>(random());
-    const StatusCode code = load_and_run(file);
-    EXPECT_TRUE(code == StatusCode::kOk || code == StatusCode::kCorruption ||
-                code == StatusCode::kNotSupported || code == StatusCode::kInvalidArgument)
-        << round << ": " << status_code_name(code);
-    loaded += code == StatusCode::kOk;
+  const std::size_t loaded = flip(original(), header_bytes(), 1000, 20240911);
+  EXPECT_GT(loaded, 80u);
+  EXPECT_LT(loaded, 920u);
+}
+
+const Bytes& mixture() {
+  static const Bytes bytes = read_bytes(test_data("gguf_models/qwen2moe.gguf"));
+  return bytes;
+}
+
+// Where the tensors of the mixture begin; everything before decides how they are read.
+std::size_t mixture_header_bytes() {
+  const auto file = GgufFile::open(test_data("gguf_models/qwen2moe.gguf"));
+  std::size_t head = mixture().size();
+  for (const auto& [name, tensor] : file->tensors())
+    head = std::min(head,
+                    static_cast<std::size_t>(tensor.bytes.data() - file->bytes().data()));
+  return head;
+}
+
+TEST_F(HostileModel, EveryTruncationOfAMixtureIsCorruption) {
+  const std::size_t header = mixture_header_bytes();
+  for (std::size_t length = 0; length < mixture().size(); length += length < header ? 31 : 1021) {
+    const Bytes file(mixture().begin(), mixture().begin() + static_cast<std::ptrdiff_t>(length));
+    ASSERT_EQ(load(file).code(), StatusCode::kCorruption) << length;
   }
-  EXPECT_GT(loaded, 50u);
-  EXPECT_LT(loaded, 550u);
+}
+
+TEST_F(HostileModel, FlippedBytesOfAMixtureGiveATypedErrorOrAModelThatRuns) {
+  EXPECT_EQ(load_and_run(mixture()), StatusCode::kOk);
+  const std::size_t loaded = flip(mixture(), mixture_header_bytes(), 1000, 20240912);
+  EXPECT_GT(loaded, 80u);
+  EXPECT_LT(loaded, 920u);
+}
+
+TEST_F(HostileModel, FalseNumbersOfAMixtureAreTypedErrors) {
+  const auto code = [&](std::string_view key, std::uint32_t value) {
+    Bytes file = mixture();
+    std::memcpy(file.data() + find_text(file, key) + key.size() + 4, &value, sizeof value);
+    return load_and_run(file);
+  };
+  for (const char* key : {"qwen2moe.expert_count", "qwen2moe.expert_used_count",
+                          "qwen2moe.expert_feed_forward_length",
+                          "qwen2moe.expert_shared_feed_forward_length"})
+    for (const std::uint32_t value : {0u, 7u, 0x80000000u, 0xFFFFFFFFu})
+      EXPECT_EQ(code(key, value), StatusCode::kCorruption) << key << " " << value;
+  EXPECT_EQ(code("qwen2moe.expert_used_count", 6), StatusCode::kOk);
 }
 
 }  // namespace

@@ -1,0 +1,224 @@
+"""Writes tests/data/chat_templates.json: what transformers' Jinja makes of the templates we know.
+
+For each template its source, XXH3-128 and, over the same conversations, the prompt or that the
+template refuses the conversation. The sources are those published with the models named beside
+them, in both spellings of a line break within a string (a file may hold either).
+
+    python tests/oracles/make_chat_templates.py
+
+Needs jinja2, tokenizers, transformers, xxhash.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import xxhash
+from jinja2.exceptions import TemplateError
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
+
+OUTPUT = Path(__file__).resolve().parent.parent / "data/chat_templates.json"
+
+ALTERNATE = (
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception("
+    "'Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+)
+CHATML = (
+    "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+def chatml_with(system: str) -> str:
+    return (
+        "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+        "{{ '<|im_start|>system\\n" + system + "<|im_end|>\\n' }}{% endif %}" + CHATML
+    )
+
+
+LLAMA3 = (
+    "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = "
+    "'<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'+ message['content'] | "
+    "trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}"
+    "{% endif %}{{ content }}{% endfor %}"
+)
+GEMMA = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
+    "{% endif %}{% for message in messages %}" + ALTERNATE + "{% if (message['role'] == "
+    "'assistant') %}{% set role = 'model' %}{% else %}{% set role = message['role'] %}{% endif %}"
+    "{{ '<start_of_turn>' + role + '\\n' + message['content'] | trim + '<end_of_turn>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{'<start_of_turn>model\\n'}}{% endif %}"
+)
+PHI3 = (
+    "{% for message in messages %}{% if (message['role'] == 'user') %}{{'<|user|>' + '\\n' + "
+    "message['content'] + '<|end|>' + '\\n' + '<|assistant|>' + '\\n'}}{% elif (message['role'] "
+    "== 'assistant') %}{{message['content'] + '<|end|>' + '\\n'}}{% endif %}{% endfor %}"
+)
+
+# Name: (kind, as chat_template.h calls it; source with \n as two characters).
+TEMPLATES: dict[str, tuple[str, str]] = {
+    "OpenHermes and many others": ("kChatMl", "{% for message in messages %}" + CHATML),
+    "SmolLM2": (
+        "kSmolLm2",
+        chatml_with("You are a helpful AI assistant named SmolLM, trained by Hugging Face"),
+    ),
+    "Qwen1.5": ("kQwen15", chatml_with("You are a helpful assistant")),
+    "Qwen2": ("kQwen2", chatml_with("You are a helpful assistant.")),
+    "Llama 2": (
+        "kLlama2",
+        "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}{% set "
+        "system_message = messages[0]['content'] %}{% else %}{% set loop_messages = messages %}"
+        "{% set system_message = false %}{% endif %}{% for message in loop_messages %}"
+        + ALTERNATE
+        + "{% if loop.index0 == 0 and system_message != false %}{% set content = '<<SYS>>\\n' + "
+        "system_message + '\\n<</SYS>>\\n\\n' + message['content'] %}{% else %}{% set content = "
+        "message['content'] %}{% endif %}{% if message['role'] == 'user' %}{{ bos_token + "
+        "'[INST] ' + content.strip() + ' [/INST]' }}{% elif message['role'] == 'assistant' %}"
+        "{{ ' '  + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}",
+    ),
+    "Llama 3": (
+        "kLlama3",
+        LLAMA3 + "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>"
+        "\\n\\n' }}{% endif %}",
+    ),
+    "Llama 3, first edition": (
+        "kLlama3",
+        LLAMA3 + "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}",
+    ),
+    "Gemma": ("kGemma", "{{ bos_token }}" + GEMMA),
+    "Gemma, first edition": ("kGemmaNoBos", GEMMA),
+    "Mistral 7B Instruct v0.2, Mixtral": (
+        "kMistral",
+        "{{ bos_token }}{% for message in messages %}" + ALTERNATE + "{% if message['role'] == "
+        "'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}{% elif message['role'] == "
+        "'assistant' %}{{ message['content'] + eos_token}}{% else %}{{ raise_exception('Only user "
+        "and assistant roles are supported!') }}{% endif %}{% endfor %}",
+    ),
+    "Zephyr, TinyLlama": (
+        "kZephyr",
+        "{% for message in messages %}\n{% if message['role'] == 'user' %}\n{{ '<|user|>\\n' + "
+        "message['content'] + eos_token }}\n{% elif message['role'] == 'system' %}\n"
+        "{{ '<|system|>\\n' + message['content'] + eos_token }}\n{% elif message['role'] == "
+        "'assistant' %}\n{{ '<|assistant|>\\n'  + message['content'] + eos_token }}\n{% endif %}\n"
+        "{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n"
+        "{% endfor %}",
+    ),
+    "Phi-3 mini": ("kPhi3Mini", "{{ bos_token }}" + PHI3),
+    "Phi-3 medium": ("kPhi3Medium", PHI3),
+    "Phi-3 small": (
+        "kPhi3Small",
+        "{{ bos_token }}{% for message in messages %}{{'<|' + message['role'] + '|>' + '\\n' + "
+        "message['content'] + '<|end|>\\n' }}{% endfor %}{% if add_generation_prompt %}"
+        "{{ '<|assistant|>\\n' }}{% else %}{{ eos_token }}{% endif %}",
+    ),
+    "OLMo 2, OLMoE": (
+        "kOlmo2",
+        "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'system' %}"
+        "{{ '<|system|>\\n' + message['content'] + '\\n' }}{% elif message['role'] == 'user' %}"
+        "{{ '<|user|>\\n' + message['content'] + '\\n' }}{% elif message['role'] == 'assistant' %}"
+        "{% if not loop.last %}{{ '<|assistant|>\\n'  + message['content'] + eos_token + '\\n' }}"
+        "{% else %}{{ '<|assistant|>\\n'  + message['content'] + eos_token }}{% endif %}"
+        "{% endif %}{% if loop.last and add_generation_prompt %}{{ '<|assistant|>\\n' }}"
+        "{% endif %}{% endfor %}",
+    ),
+    "DeepSeek-V2, DeepSeekMoE": (
+        "kDeepSeek2",
+        "{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}"
+        "{% endif %}{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}"
+        "{{ 'User: ' + message['content'] + '\\n\\n' }}{% elif message['role'] == 'assistant' %}"
+        "{{ 'Assistant: ' + message['content'] + eos_token }}{% elif message['role'] == 'system' "
+        "%}{{ message['content'] + '\\n\\n' }}{% endif %}{% endfor %}{% if add_generation_prompt %}"
+        "{{ 'Assistant:' }}{% endif %}",
+    ),
+}
+
+Message = dict[str, str]
+
+
+def talk(*turns: str) -> list[Message]:
+    """Messages of "role: content"."""
+    return [dict(zip(("role", "content"), t.split(": ", 1), strict=True)) for t in turns]
+
+
+CONVERSATIONS: list[list[Message]] = [
+    talk("user: Hello"),
+    talk("system: You are brief.", "user: Hello"),
+    talk("user: Hello", "assistant: Hi there", "user: Who are you?"),
+    talk(
+        "system: Be kind.\n",
+        "user:   Naïve ✓ 日本語 \n",
+        "assistant: \t  ok  ",
+        "user: a\n\nb",
+        "assistant: <|im_end|> </s>",
+        "user: \u00a0\u3000x\u2003\x1f\x85",
+    ),
+    talk("user: "),
+    talk("system: ", "user: Hello"),
+    talk("user: Hello", "assistant: Hi"),
+    # What some templates refuse.
+    talk("assistant: I begin"),
+    talk("user: one", "user: two"),
+    talk("system: alone"),
+    talk("user: Hello", "system: late", "user: two"),
+    talk("system: one", "system: two", "user: three"),
+    talk("system: one", "assistant: two", "user: three"),
+]
+BOS, EOS = "<s>", "</s>"
+
+
+def render(source: str, conversation: list[Message]) -> str | None:
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel({"x": 0}, unk_token="x")),
+        bos_token=BOS,
+        eos_token=EOS,
+        chat_template=source,
+    )
+    try:
+        text = tokenizer.apply_chat_template(
+            conversation, tokenize=False, add_generation_prompt=True
+        )
+    except TemplateError:
+        return None
+    assert isinstance(text, str)
+    return text
+
+
+def main() -> None:
+    entries = []
+    for name, (kind, source) in TEMPLATES.items():
+        spellings = [source, source.replace("\\n", "\n")]
+        prompts = [render(source, conversation) for conversation in CONVERSATIONS]
+        assert prompts == [render(spellings[1], conversation) for conversation in CONVERSATIONS]
+        entries += [
+            {
+                "name": name,
+                "kind": kind,
+                "source": spelling,
+                "digest": xxhash.xxh3_128_hexdigest(spelling.encode()),
+                "prompts": prompts,
+            }
+            for spelling in spellings
+        ]
+        for spelling in spellings:
+            print(
+                f'    {{"{xxhash.xxh3_128_hexdigest(spelling.encode())}", ChatTemplate::{kind}}},'
+            )
+    head = {
+        "made_by": "tests/oracles/make_chat_templates.py",
+        "transformers": version("transformers"),
+        "jinja2": version("jinja2"),
+        "bos": BOS,
+        "eos": EOS,
+    }
+    lines = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in head.items()]
+    for key, values in (("conversations", CONVERSATIONS), ("templates", entries)):
+        lines.append(json.dumps(key) + ": [\n" + ",\n".join(map(json.dumps, values)) + "\n]")
+    OUTPUT.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
