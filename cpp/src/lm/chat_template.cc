@@ -72,8 +72,8 @@ using Messages = std::span<const ChatMessage>;
 Status check_alternation(Messages messages, std::size_t first) {
   for (std::size_t i = first; i < messages.size(); ++i)
     if ((messages[i].role == "user") != ((i - first) % 2 == 0))
-      return Status::invalid_argument("messages[" + std::to_string(i) + "].role: " +
-                                      in_quotes(messages[i].role) +
+      return Status::invalid_argument("messages[" + std::to_string(i) +
+                                      "].role: " + in_quotes(messages[i].role) +
                                       ", but this model's template wants user and assistant to "
                                       "alternate");
   return {};

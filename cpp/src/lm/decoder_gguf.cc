@@ -109,8 +109,7 @@ class Reader {
     if (!value.ok()) return Status::corruption(value.status().message());
     out = static_cast<float>(*value);
     if (!(out > 0.0f) || !std::isfinite(out))
-      return damage(key(name) + " is " + std::to_string(*value) +
-                    ", must be positive and finite");
+      return damage(key(name) + " is " + std::to_string(*value) + ", must be positive and finite");
     return {};
   }
   Status read_positive_if_there(std::string_view name, float& out) const {
@@ -123,9 +122,8 @@ class Reader {
     const auto value = file_.get_number(key(name));
     if (!value.ok()) return Status::corruption(value.status().message());
     if (*value == neutral) return {};
-    return Status::not_supported(file_.path() + ": " + key(name) + " is " +
-                                 std::to_string(*value) + ", only " + std::to_string(neutral) +
-                                 " is run here");
+    return Status::not_supported(file_.path() + ": " + key(name) + " is " + std::to_string(*value) +
+                                 ", only " + std::to_string(neutral) + " is run here");
   }
   Status refuse_unless_each(std::initializer_list<std::string_view> names, double neutral) const {
     for (const std::string_view name : names)
@@ -171,8 +169,7 @@ class Reader {
   }
   Status read_gated(const std::string& prefix, const char* suffix, std::size_t hidden,
                     std::size_t width, GatedWeights& out) {
-    COLLEGIUM_RETURN_IF_ERROR(
-        read_linear(prefix + "ffn_gate" + suffix, hidden, width, out.gate));
+    COLLEGIUM_RETURN_IF_ERROR(read_linear(prefix + "ffn_gate" + suffix, hidden, width, out.gate));
     COLLEGIUM_RETURN_IF_ERROR(read_linear(prefix + "ffn_up" + suffix, hidden, width, out.up));
     return read_linear(prefix + "ffn_down" + suffix, width, hidden, out.down);
   }
@@ -219,14 +216,13 @@ Status Reader::read_dimensions(DecoderConfig& config) const {
   std::size_t stated = config.vocab;
   COLLEGIUM_RETURN_IF_ERROR(read_count_if_there("vocab_size", kMaxVocab, stated));
   if (stated != config.vocab)
-    return damage(key("vocab_size") + " is " + std::to_string(stated) +
-                  ", token_embd.weight has " + std::to_string(config.vocab) + " rows");
+    return damage(key("vocab_size") + " is " + std::to_string(stated) + ", token_embd.weight has " +
+                  std::to_string(config.vocab) + " rows");
   return {};
 }
 
 Status Reader::read_scales(DecoderConfig& config) const {
-  COLLEGIUM_RETURN_IF_ERROR(
-      read_positive("attention.layer_norm_rms_epsilon", config.norm_eps));
+  COLLEGIUM_RETURN_IF_ERROR(read_positive("attention.layer_norm_rms_epsilon", config.norm_eps));
   float per_head = static_cast<float>(config.head_dim);
   if (architecture_.layers_27b != 0 && config.layers.size() == architecture_.layers_27b)
     per_head = static_cast<float>(config.width) / static_cast<float>(config.heads);
@@ -240,8 +236,7 @@ Status Reader::read_scales(DecoderConfig& config) const {
     COLLEGIUM_RETURN_IF_ERROR(read_positive("attn_logit_softcapping", config.attention_cap));
     COLLEGIUM_RETURN_IF_ERROR(read_positive("final_logit_softcapping", config.logit_cap));
   } else if (architecture_.gemma) {
-    COLLEGIUM_RETURN_IF_ERROR(
-        read_positive_if_there("final_logit_softcapping", config.logit_cap));
+    COLLEGIUM_RETURN_IF_ERROR(read_positive_if_there("final_logit_softcapping", config.logit_cap));
     COLLEGIUM_RETURN_IF_ERROR(refuse_unless("attn_logit_softcapping", 0.0));
   } else {
     COLLEGIUM_RETURN_IF_ERROR(
@@ -277,8 +272,8 @@ Status Reader::scale_rope(float base, Rope& rope) const {
   }
   COLLEGIUM_RETURN_IF_ERROR(refuse_unless("rope.scale_linear", 1.0));
   COLLEGIUM_RETURN_IF_ERROR(refuse_unless_each(
-      {"rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor",
-       "rope.scaling.yarn_ext_factor"}, 1.0));
+      {"rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor", "rope.scaling.yarn_ext_factor"},
+      1.0));
   COLLEGIUM_RETURN_IF_ERROR(refuse_unless("rope.scaling.yarn_log_multiplier", 0.0));
   if (kind == "none") return refuse_unless("rope.scaling.factor", 1.0);
   float factor = 1.0f;
@@ -309,14 +304,12 @@ Status Reader::scale_rope(float base, Rope& rope) const {
 Status Reader::read_ropes(DecoderConfig& config) {
   float base = 10000.0f;
   COLLEGIUM_RETURN_IF_ERROR(read_positive_if_there("rope.freq_base", base));
-  Rope rope{.layout = architecture_.rope,
-            .frequencies = rope_frequencies(base, config.head_dim)};
+  Rope rope{.layout = architecture_.rope, .frequencies = rope_frequencies(base, config.head_dim)};
   COLLEGIUM_RETURN_IF_ERROR(scale_rope(base, rope));
   // Llama 3.1's scaling, worked out by whoever wrote the file.
   if (is_there("rope_freqs.weight")) {
     std::vector<float> factors;
-    COLLEGIUM_RETURN_IF_ERROR(
-        read_vector("rope_freqs.weight", rope.frequencies.size(), factors));
+    COLLEGIUM_RETURN_IF_ERROR(read_vector("rope_freqs.weight", rope.frequencies.size(), factors));
     for (std::size_t i = 0; i < factors.size(); ++i) {
       if (!(factors[i] > 0.0f) || !std::isfinite(factors[i]))
         return damage("rope_freqs.weight has " + std::to_string(factors[i]) +
@@ -359,8 +352,8 @@ Status Reader::read_layers(DecoderConfig& config) const {
 Status Reader::read_moe(DecoderConfig& config) const {
   COLLEGIUM_RETURN_IF_ERROR(refuse_unless_each(
       {"expert_group_count", "expert_group_used_count", "leading_dense_block_count",
-       "expert_shared_count", "moe_every_n_layers", "interleave_moe_layer_step",
-       "moe_latent_size"}, 0.0));
+       "expert_shared_count", "moe_every_n_layers", "interleave_moe_layer_step", "moe_latent_size"},
+      0.0));
   COLLEGIUM_RETURN_IF_ERROR(refuse_unless("expert_group_scale", 1.0));
   std::size_t stated = 0;
   if (has("expert_count"))
@@ -420,11 +413,9 @@ Status Reader::read_attention(const DecoderConfig& c, const std::string& prefix,
   if (architecture_.qk_norm) {
     const bool by_head = c.qk_norm_by_head;
     COLLEGIUM_RETURN_IF_ERROR(read_vector(prefix + "attn_q_norm.weight",
-                                          by_head ? c.head_dim : c.q_width(),
-                                          layer.q_norm.gamma));
-    COLLEGIUM_RETURN_IF_ERROR(read_vector(prefix + "attn_k_norm.weight",
-                                          by_head ? c.head_dim : c.key_width(),
-                                          layer.k_norm.gamma));
+                                          by_head ? c.head_dim : c.q_width(), layer.q_norm.gamma));
+    COLLEGIUM_RETURN_IF_ERROR(read_vector(
+        prefix + "attn_k_norm.weight", by_head ? c.head_dim : c.key_width(), layer.k_norm.gamma));
   }
   COLLEGIUM_RETURN_IF_ERROR(read_linear(prefix + "attn_q", c.q_width(), c.width, layer.q));
   COLLEGIUM_RETURN_IF_ERROR(read_linear(prefix + "attn_k", c.key_width(), c.width, layer.k));
@@ -442,7 +433,7 @@ Status Reader::read_experts(const DecoderConfig& c, const std::string& prefix, M
   struct Part {
     const char* name;
     std::size_t outputs, inputs;
-    QuantizedLinear GatedWeights::* linear;
+    QuantizedLinear GatedWeights::*linear;
   };
   std::vector<GatedWeights> experts;
   for (const Part& part : {Part{"ffn_gate_exps.weight", hidden, c.width, &GatedWeights::gate},
@@ -461,8 +452,7 @@ Status Reader::read_experts(const DecoderConfig& c, const std::string& prefix, M
   }
   moe.experts = std::move(experts);
   if (c.moe.shared_hidden == 0) return {};
-  COLLEGIUM_RETURN_IF_ERROR(
-      read_gated(prefix, "_shexp", c.moe.shared_hidden, c.width, moe.shared));
+  COLLEGIUM_RETURN_IF_ERROR(read_gated(prefix, "_shexp", c.moe.shared_hidden, c.width, moe.shared));
   // A vector in the file.
   COLLEGIUM_ASSIGN_OR_RETURN(auto gate, find(prefix + "ffn_gate_inp_shexp.weight", {c.width}));
   gate.shape = {1, c.width};

@@ -216,8 +216,7 @@ Result<LmTokenizer> read_lm_tokenizer(const std::string& folder, std::size_t voc
     COLLEGIUM_ASSIGN_OR_RETURN(parts.bos_token, read_token(root, "bos_token"));
     COLLEGIUM_ASSIGN_OR_RETURN(parts.eos_token, read_token(root, "eos_token"));
     COLLEGIUM_ASSIGN_OR_RETURN(parts.chat_template, read_template(root));
-    COLLEGIUM_RETURN_IF_ERROR(
-        check_ends(root, *parts.tokenizer, parts.bos_token, parts.eos_token));
+    COLLEGIUM_RETURN_IF_ERROR(check_ends(root, *parts.tokenizer, parts.bos_token, parts.eos_token));
     if (ends.empty() && !parts.eos_token.empty()) {
       const std::int32_t id = parts.tokenizer->token_id(parts.eos_token);
       if (id >= 0) ends.insert(id);

@@ -125,12 +125,14 @@ Status ScoredBpe::build(const std::string& where) {
 // by score, so that of two merges the better token comes first and of one token's the leftmost.
 Status ScoredBpe::build_merges(const std::string& where) {
   std::vector<std::int32_t> order;
+  symbols_.reserve(source_.tokens.size());
   for (std::size_t i = 0; i < source_.tokens.size(); ++i) {
     const BpeTokenType type = source_.types[i];
     if (type != BpeTokenType::kNormal && type != BpeTokenType::kUserDefined) continue;
     const auto id = static_cast<std::int32_t>(i);
     symbols_.emplace(source_.tokens[i], id);
-    if (type == BpeTokenType::kNormal && source_.tokens[i].size() > utf8_length(source_.tokens[i][0]))
+    if (type == BpeTokenType::kNormal &&
+        source_.tokens[i].size() > utf8_length(source_.tokens[i][0]))
       order.push_back(id);
   }
   const auto score = [this](std::int32_t id) {
@@ -175,7 +177,7 @@ Status ScoredBpe::build_merges(const std::string& where) {
 }
 
 std::int32_t ScoredBpe::symbol_id(std::string_view symbol) const {
-  const auto position = symbols_.find(std::string(symbol));
+  const auto position = symbols_.find(symbol);
   return position == symbols_.end() ? -1 : position->second;
 }
 

@@ -74,7 +74,8 @@ class ScoredBpe final : public Tokenizer {
   std::vector<std::string> bytes_;  // by id
   std::unordered_map<std::string_view, std::int32_t> ids_;
   // Of what merges may join: normal and user-defined tokens, then characters that are no tokens.
-  std::unordered_map<std::string, std::int32_t> symbols_;
+  // Like ids_ it looks into the tokens.
+  std::unordered_map<std::string_view, std::int32_t> symbols_;
   BpeMerges merges_;
   std::vector<std::int32_t> byte_ids_;
   AddedTokenFinder control_;

@@ -42,9 +42,9 @@ class TokenDecoder {
   static std::vector<std::string> fall_back(const std::vector<std::string>& tokens);
 
   Kind kind_ = Kind::kSpaces;
-  std::string text_;     // a prefix, what is replaced or stripped, or why not
-  std::string content_;  // what replaces it
-  bool flag_ = false;    // clean up, or a first replacement is dropped
+  std::string text_;       // a prefix, what is replaced or stripped, or why not
+  std::string content_;    // what replaces it
+  bool flag_ = false;      // clean up, or a first replacement is dropped
   std::size_t start_ = 0;  // characters that are stripped, at most
   std::size_t stop_ = 0;
   std::vector<TokenDecoder> steps_;

@@ -46,8 +46,9 @@ Bytes with_text(std::string_view old_text, std::string_view new_text) {
 }
 
 void append(Bytes& to, const void* data, std::size_t size) {
-  const auto* bytes = static_cast<const std::byte*>(data);
-  to.insert(to.end(), bytes, bytes + size);
+  const std::size_t end = to.size();
+  to.resize(end + size);
+  std::memcpy(to.data() + end, data, size);
 }
 
 // The file with one more metadata entry; a second one keeps the tensors' alignment.
@@ -248,8 +249,7 @@ std::size_t mixture_header_bytes() {
   const auto file = GgufFile::open(test_data("gguf_models/qwen2moe.gguf"));
   std::size_t head = mixture().size();
   for (const auto& [name, tensor] : file->tensors())
-    head = std::min(head,
-                    static_cast<std::size_t>(tensor.bytes.data() - file->bytes().data()));
+    head = std::min(head, static_cast<std::size_t>(tensor.bytes.data() - file->bytes().data()));
   return head;
 }
 
@@ -274,9 +274,9 @@ TEST_F(HostileModel, FalseNumbersOfAMixtureAreTypedErrors) {
     std::memcpy(file.data() + find_text(file, key) + key.size() + 4, &value, sizeof value);
     return load_and_run(file);
   };
-  for (const char* key : {"qwen2moe.expert_count", "qwen2moe.expert_used_count",
-                          "qwen2moe.expert_feed_forward_length",
-                          "qwen2moe.expert_shared_feed_forward_length"})
+  for (const char* key :
+       {"qwen2moe.expert_count", "qwen2moe.expert_used_count",
+        "qwen2moe.expert_feed_forward_length", "qwen2moe.expert_shared_feed_forward_length"})
     for (const std::uint32_t value : {0u, 7u, 0x80000000u, 0xFFFFFFFFu})
       EXPECT_EQ(code(key, value), StatusCode::kCorruption) << key << " " << value;
   EXPECT_EQ(code("qwen2moe.expert_used_count", 6), StatusCode::kOk);

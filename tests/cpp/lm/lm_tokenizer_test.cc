@@ -60,7 +60,8 @@ TEST(LmTokenizer, OfAFolderGivesTheIdsAndTextsOfTransformers) {
 TEST(LmTokenizer, BytesOfTokensJoinToTheText) {
   for (const std::string& name : folders()) {
     const LmTokenizer tokenizer = load(name);
-    for (const std::string text : {"the router and the gate", "naïve 日本 ✓ 👩‍👩‍👧‍👦", "a\n\nb  c"}) {
+    for (const std::string text :
+         {"the router and the gate", "naïve 日本 ✓ 👩‍👩‍👧‍👦", "a\n\nb  c"}) {
       std::string bytes;
       for (const std::int32_t id : ids_of(tokenizer, text, false))
         bytes += tokenizer.token_bytes(id);
@@ -82,9 +83,7 @@ TEST(LmTokenizer, KnowsWhatEndsAnAnswerAndTheTemplate) {
     for (const std::int32_t id : json_numbers<std::int32_t>(*golden.get("special")))
       EXPECT_TRUE(tokenizer.is_control(id)) << name << " " << id;
     EXPECT_FALSE(tokenizer.is_control(300));
-    EXPECT_EQ(recognise_chat_template(tokenizer.chat_template()),
-              ChatTemplate::kChatMl)
-        << name;
+    EXPECT_EQ(recognise_chat_template(tokenizer.chat_template()), ChatTemplate::kChatMl) << name;
     const std::string control(tokenizer.token_bytes(ends[0]));
     EXPECT_EQ(tokenizer.without_control_tokens("a" + control),
               "a" + control.substr(0, 1) + " " + control.substr(1));
@@ -104,8 +103,7 @@ TEST(LmTokenizer, AVocabularyIsFilledUpToTheModels) {
 class LmTokenizerFolder : public testing::Test {
  protected:
   void SetUp() override {
-    for (const auto& entry :
-         std::filesystem::directory_iterator(test_data("lm_tokenizers/llama2")))
+    for (const auto& entry : std::filesystem::directory_iterator(test_data("lm_tokenizers/llama2")))
       std::filesystem::copy_file(entry.path(), folder_ / entry.path().filename().string());
   }
   void write(const std::string& name, std::string_view text) {

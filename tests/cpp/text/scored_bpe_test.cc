@@ -26,9 +26,7 @@ ScoredBpeSource source_of(const GgufFile& file) {
   return source;
 }
 
-ScoredBpeSource small_source() {
-  return source_of(*GgufFile::open(test_data("scored_bpe.gguf")));
-}
+ScoredBpeSource small_source() { return source_of(*GgufFile::open(test_data("scored_bpe.gguf"))); }
 
 std::shared_ptr<const ScoredBpe> make(ScoredBpeSource source) {
   auto bpe = ScoredBpe::create(std::move(source), "test");
