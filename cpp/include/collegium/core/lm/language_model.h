@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -11,6 +10,7 @@
 
 #include "collegium/core/export.h"
 #include "collegium/core/isa.h"
+#include "collegium/core/lm/generation.h"
 #include "collegium/core/progress.h"
 #include "collegium/core/status.h"
 #include "collegium/core/text/tokenizer.h"
@@ -22,36 +22,20 @@ struct ChatMessage {
   std::string content;
 };
 
-struct COLLEGIUM_API GenerateOptions {
-  std::size_t max_new_tokens = 128;  // At least 1.
-  float temperature = 0.0f;          // 0: greedy, the most likely token each time
-  std::size_t top_k = 0;             // Sample among the k most likely. 0: all
-  // Sample among the fewest tokens whose probabilities reach top_p. In (0, 1].
-  float top_p = 1.0f;
-  std::uint64_t seed = 1;  // The same seed, options and prompt give the same tokens.
-  Status validate() const;
-};
+struct LanguageModelImpl;
 
-struct Generation {
-  std::string text;
-  std::vector<std::int32_t> ids;  // new tokens, the end token excluded
-  std::size_t prompt_tokens = 0;
-  // true: the model ended; false: max_new_tokens, the context's end, or cancelled
-  bool stopped = false;
-  double flops = 0.0;
-};
-
-// A decoder of the Llama architecture (arXiv 2302.13971) read from a GGUF file: rotary positions,
-// grouped-query attention, SwiGLU, RMSNorm; weights stay quantised in the mapped file and are
+// A decoder, dense or a mixture of experts, read from a GGUF file or a Hugging Face folder
+// (config.json, safetensors, tokenizer.json). Weights stay as they are in the mapped files and are
 // widened to fp32 as they are used, so results are those of fp32 on the dequantised weights.
 // Immutable; each call owns its KV cache, so any number of threads may generate at once.
 class COLLEGIUM_API LanguageModel {
  public:
-  // not_found, corruption, not_supported (architecture, rotary scaling, tensor or its type,
-  // tokenizer that is not run here, by name). Keeps the file mapped; beside it the memory is that
-  // of the vocabulary, about 20 MB for 50,000 tokens. A call takes 8 * layers * kv_width bytes of
-  // KV cache a token (46 KB for SmolLM2-135M). Of a level above the machine's, the machine's.
-  static Result<std::shared_ptr<const LanguageModel>> load(const std::string& gguf_path,
+  // `path` is a GGUF file, or a folder of Hugging Face's. not_found, corruption, not_supported
+  // (architecture, rotary scaling, tensor or its type, tokenizer that is not run here, by name).
+  // Keeps the files mapped; beside them the memory is that of the vocabulary, about 20 MB for
+  // 50,000 tokens. A call takes 8 * layers * kv_width bytes of KV cache a token (46 KB for
+  // SmolLM2-135M). Of a level above the machine's, the machine's.
+  static Result<std::shared_ptr<const LanguageModel>> load(const std::string& path,
                                                            Isa isa = active_isa());
   ~LanguageModel();
 
@@ -59,10 +43,12 @@ class COLLEGIUM_API LanguageModel {
   std::size_t context_length() const noexcept;
   const std::string& digest() const noexcept;
 
-  // The file's own template applied to `messages`, ending where the assistant speaks. A template
-  // is recognised by its exact text, never guessed: failed_precondition if the file has none,
+  // The model's own template applied to `messages`, ending where the assistant speaks. A template
+  // is recognised by its exact text, never guessed: failed_precondition if the model has none,
   // not_supported (with its digest) if it is not a known one; generate() works all the same.
-  // invalid_argument for no messages or another role than system, user and assistant.
+  // invalid_argument for no messages, another role than system, user and assistant, or a
+  // conversation that the template refuses (some have no system message, or want turns to
+  // alternate). It may begin with a special token, so chat() lets the tokenizer put in none.
   // Control tokens inside a message's content are control tokens, as in the reference: what others
   // wrote goes through without_control_tokens() first.
   Result<std::string> apply_chat_template(std::span<const ChatMessage> messages) const;
@@ -70,8 +56,7 @@ class COLLEGIUM_API LanguageModel {
   // of this model ("< |im_end|>"), so that it is read as text. Left out instead is a token of one
   // character, and every one where a control token has a space itself.
   std::string without_control_tokens(std::string_view text) const;
-  // Called with each piece of text as it is complete UTF-8; returning false stops.
-  using TokenCallback = std::function<bool(std::string_view piece)>;
+  using TokenCallback = core::TokenCallback;
   // invalid_argument if the prompt has no token, is not UTF-8 or does not fit the context with one
   // token to spare, before anything runs. corruption if the weights give no finite logits. What a
   // callback throws becomes internal. cancelled if `progress` says so: it is asked before every
@@ -82,14 +67,30 @@ class COLLEGIUM_API LanguageModel {
   Result<Generation> chat(std::span<const ChatMessage> messages,
                           const GenerateOptions& options = {}, const TokenCallback& on_token = {},
                           const ProgressCallback& progress = {}) const;
+  // Several at once, which share every reading of the weights: result i is that of generate() with
+  // request i, to the last bit, whatever stands beside it; one that fails fails alone. Callbacks
+  // come from the calling thread, one at a time. `progress` ("requests", those that are done) may
+  // cancel all that still run. resource_exhausted as BatchOptions says.
+  Result<std::vector<Result<Generation>>> generate_batch(
+      std::span<const GenerateRequest> requests, const BatchOptions& options = {},
+      const ProgressCallback& progress = {}) const;
+  // The most memory a generation of so many tokens, prompt and answer together, takes beside the
+  // model itself: its keys and values, and the logits of one token. max_memory_bytes is held
+  // against this.
+  std::size_t generation_bytes(std::size_t tokens) const noexcept;
+  // log P of each text, as ScoreOptions says. invalid_argument for a text that is not UTF-8 or
+  // options out of range, before anything runs; "" and texts of one token have no counted token.
+  // `progress`: "score", in tokens.
+  Result<std::vector<Score>> score(std::span<const std::string_view> texts,
+                                   const ScoreOptions& options = {},
+                                   const ProgressCallback& progress = {}) const;
   // Logits (tokens, vocab) of every position of `ids`, for tests and scoring. `progress` as above.
   Result<std::vector<float>> logits(std::span<const std::int32_t> ids,
                                     const ProgressCallback& progress = {}) const;
 
  private:
-  struct Impl;
-  explicit LanguageModel(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit LanguageModel(std::unique_ptr<LanguageModelImpl> impl);
+  std::unique_ptr<LanguageModelImpl> impl_;
 };
 
 }  // namespace collegium::core

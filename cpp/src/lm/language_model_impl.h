@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "collegium/core/gguf.h"
+#include "collegium/core/lm/language_model.h"
+#include "lm/chat_template.h"
+#include "lm/decoder.h"
+#include "lm/lm_tokenizer.h"
+
+// What language_model.cc loads, and generation.cc and scoring.cc run.
+namespace collegium::core {
+
+// Tokens of a prompt that are read at once. What comes between two such steps, as Ctrl-C does,
+// waits no more than about a second; the widened weights are still used many times.
+inline constexpr std::size_t kPromptStep = 64;
+
+// Runs `work` and turns what a callback or an allocation throws into a Status.
+template <typename Work>
+auto guarded(const std::string& where, Work work) -> decltype(work()) {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    return Status::resource_exhausted(where + ": not enough memory");
+  } catch (const std::length_error&) {
+    return Status::resource_exhausted(where + ": not enough memory");
+  } catch (const std::exception& e) {
+    return Status::internal(where + ": " + e.what());
+  }
+}
+
+struct LanguageModelImpl {
+  std::string path;              // of the file or folder
+  std::optional<GgufFile> file;  // whose bytes the model borrows
+  Decoder model;
+  std::shared_ptr<const LmTokenizer> tokenizer;
+  ChatTemplate chat_template = ChatTemplate::kNone;
+  std::string digest;
+
+  bool is_end(std::int32_t id) const { return tokenizer->is_end(id); }
+  // See LanguageModel::generation_bytes().
+  std::size_t generation_bytes(std::size_t tokens) const noexcept;
+};
+
+}  // namespace collegium::core
