@@ -124,6 +124,24 @@ def route_html(route: _core.Route) -> str:
     )
 
 
+def generation_html(generation: _core.Generation) -> str:
+    """What was written, and why it ended; how sure the model was, where that was kept."""
+    reason = generation.finish_reason
+    if generation.stop:
+        reason += f" at {generation.stop!r}"
+    parts = [f"ended: {reason}", f"{generation.prompt_tokens:,} + {len(generation.ids):,} tokens"]
+    sure = generation.log_probabilities
+    if sure.size:
+        parts.append(f"mean log P {float(sure.mean()):.2f}")
+    if generation.routing:
+        parts.append(generation.routing)
+    parts.append(f"{generation.flops / 1e9:.1f} GFLOP")
+    return (
+        f'<div style="white-space:pre-wrap">{html.escape(generation.text)}</div>'
+        f'<div style="color:#888">{html.escape(" · ".join(parts))}</div>'
+    )
+
+
 def text_html(value: object) -> str:
     """``str(value)`` in fixed width, for reports that are text."""
     return f"<pre>{html.escape(str(value))}</pre>"

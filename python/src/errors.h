@@ -36,6 +36,9 @@ T unwrap(Result<T>&& result) {
 // which such bytes are escaped.
 pybind11::object shown(const std::string& text);
 
+// The exception that `status`, a failure, becomes, for results that stand beside others.
+pybind11::object exception_of(const Status& status);
+
 // Teaches pybind11 to raise StatusError as collegium.errors does.
 void bind_errors(pybind11::module_& module);
 

@@ -7,10 +7,12 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "bind.h"
 #include "calls.h"
 #include "collegium/core/lm/language_model.h"
+#include "display.h"
 
 namespace py = pybind11;
 
@@ -19,8 +21,11 @@ namespace {
 
 using core::ChatMessage;
 using core::GenerateOptions;
+using core::GenerateRequest;
 using core::Generation;
 using core::LanguageModel;
+using core::Score;
+using core::ScoreOptions;
 using Messages = std::vector<std::pair<std::string, std::string>>;
 
 std::vector<ChatMessage> chat_messages(const Messages& messages) {
@@ -33,8 +38,8 @@ std::vector<ChatMessage> chat_messages(const Messages& messages) {
 // `work(on_token, progress)` without the GIL; Ctrl-C stops it at the next token, or, while the
 // prompt is read, after a few.
 template <typename Work>
-Generation run_generation(const py::object& on_token, Work&& work) {
-  Watch watch{py::none()};
+Generation run_generation(const py::object& on_token, const py::object& progress, Work&& work) {
+  Watch watch{progress};
   auto result = [&] {
     py::gil_scoped_release release;
     return work([&](std::string_view piece) { return watch.on_token(on_token, piece); },
@@ -44,34 +49,226 @@ Generation run_generation(const py::object& on_token, Work&& work) {
   return unwrap(std::move(result));
 }
 
-}  // namespace
+// A request of a batch with its Python callback, and what that raised.
+class BatchedRequest {
+ public:
+  BatchedRequest(std::string prompt, GenerateOptions options, py::object on_token)
+      : on_token_(std::move(on_token)) {
+    request_.prompt = std::move(prompt);
+    request_.options = std::move(options);
+    if (!on_token_.is_none())
+      request_.on_token = [this](std::string_view piece) { return call(piece); };
+  }
 
-void bind_lm(py::module_& m) {
+  GenerateRequest take_request() { return std::move(request_); }
+  // With the GIL: the generation, or the exception that stands for it.
+  py::object outcome(Result<Generation> result) {
+    try {
+      if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+      return py::cast(unwrap(std::move(result)));
+    } catch (py::error_already_set& error) {
+      if (!error.matches(PyExc_Exception)) throw;  // KeyboardInterrupt
+      return error.value();
+    } catch (const StatusError& error) {
+      return exception_of(error.status());
+    }
+  }
+
+ private:
+  bool call(std::string_view piece) {
+    py::gil_scoped_acquire acquire;
+    try {
+      const py::object go_on = on_token_(py::str(piece.data(), piece.size()));
+      return go_on.is_none() || py::bool_(go_on);
+    } catch (...) {
+      error_ = std::current_exception();
+      return false;
+    }
+  }
+
+  py::object on_token_;
+  GenerateRequest request_;
+  std::exception_ptr error_;
+};
+
+py::list generate_batch(const LanguageModel& self, const py::list& requests,
+                        const WholeNumber& max_memory_bytes, const py::object& progress) {
+  const core::BatchOptions options{max_memory_bytes.value("max_memory_bytes")};
+  std::vector<std::unique_ptr<BatchedRequest>> held;
+  std::vector<GenerateRequest> batch;
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    const auto parts = requests[i].cast<py::tuple>();
+    held.push_back(std::make_unique<BatchedRequest>(
+        std::string(utf8_of(parts[0], "requests[" + std::to_string(i) + "]")),
+        parts[1].cast<GenerateOptions>(), parts[2].cast<py::object>()));
+    batch.push_back(held.back()->take_request());
+  }
+  auto results = run_watched(progress, [&](const core::ProgressCallback& callback) {
+    return self.generate_batch(batch, options, callback);
+  });
+  py::list out;
+  for (std::size_t i = 0; i < results.size(); ++i)
+    out.append(held[i]->outcome(std::move(results[i])));
+  return out;
+}
+
+// What collegium.lm.RoutingOptions, or the class of the same name here, says; None: nothing.
+core::RoutingOptions routing_of(const py::object& routing) {
+  if (routing.is_none()) return {};
+  if (py::hasattr(routing, "core")) return routing.attr("core").cast<core::RoutingOptions>();
+  try {
+    return routing.cast<core::RoutingOptions>();
+  } catch (const py::cast_error&) {
+    throw py::type_error("routing is " + std::string(Py_TYPE(routing.ptr())->tp_name) +
+                         ", expected collegium.lm.RoutingOptions");
+  }
+}
+
+py::list score(const LanguageModel& self, const py::object& texts, const WholeNumber& window,
+               const WholeNumber& stride, bool token_log_probabilities, const py::object& routing,
+               const py::object& progress) {
+  const TextList list(texts, "texts");
+  ScoreOptions options;
+  options.window = window.value("window");
+  options.stride = stride.value("stride");
+  options.token_log_probabilities = token_log_probabilities;
+  options.routing = routing_of(routing);
+  auto scores = run_watched(progress, [&](const core::ProgressCallback& callback) {
+    return self.score(list.views(), options, callback);
+  });
+  py::list out;
+  for (Score& one : scores) out.append(py::cast(std::move(one)));
+  return out;
+}
+
+GenerateOptions generate_options(const WholeNumber& max_new_tokens, bool add_special_tokens,
+                                 float temperature, const WholeNumber& top_k, float top_p,
+                                 float min_p, float typical_p, float repetition_penalty,
+                                 float presence_penalty, float frequency_penalty,
+                                 const WholeNumber& seed, const std::vector<Utf8>& stop,
+                                 std::vector<std::int32_t> stop_ids, bool log_probabilities,
+                                 const WholeNumber& alternatives, const py::object& routing,
+                                 bool trace, const WholeNumber& max_memory_bytes) {
+  GenerateOptions options;
+  options.max_new_tokens = max_new_tokens.value("max_new_tokens");
+  options.add_special_tokens = add_special_tokens;
+  options.temperature = temperature;
+  options.top_k = top_k.value("top_k");
+  options.top_p = top_p;
+  options.min_p = min_p;
+  options.typical_p = typical_p;
+  options.repetition_penalty = repetition_penalty;
+  options.presence_penalty = presence_penalty;
+  options.frequency_penalty = frequency_penalty;
+  options.seed = seed.value("seed");
+  options.stop.assign(stop.begin(), stop.end());
+  options.stop_ids = std::move(stop_ids);
+  options.log_probabilities = log_probabilities;
+  options.alternatives = alternatives.value("alternatives");
+  options.routing = routing_of(routing);
+  options.trace = trace;
+  options.max_memory_bytes = max_memory_bytes.value("max_memory_bytes");
+  unwrap(options.validate());
+  return options;
+}
+
+void bind_options(py::module_& m) {
   const GenerateOptions defaults;
   py::class_<GenerateOptions>(m, "GenerateOptions")
-      .def(py::init([](const WholeNumber& max_new_tokens, float temperature,
-                       const WholeNumber& top_k, float top_p, const WholeNumber& seed) {
-             GenerateOptions options{max_new_tokens.value("max_new_tokens"), temperature,
-                                     top_k.value("top_k"), top_p, seed.value("seed")};
-             unwrap(options.validate());
-             return options;
-           }),
-           py::kw_only(), py::arg("max_new_tokens") = defaults.max_new_tokens,
+      .def(py::init(&generate_options), py::kw_only(),
+           py::arg("max_new_tokens") = defaults.max_new_tokens,
+           py::arg("add_special_tokens") = defaults.add_special_tokens,
            py::arg("temperature") = defaults.temperature, py::arg("top_k") = defaults.top_k,
-           py::arg("top_p") = defaults.top_p, py::arg("seed") = defaults.seed)
+           py::arg("top_p") = defaults.top_p, py::arg("min_p") = defaults.min_p,
+           py::arg("typical_p") = defaults.typical_p,
+           py::arg("repetition_penalty") = defaults.repetition_penalty,
+           py::arg("presence_penalty") = defaults.presence_penalty,
+           py::arg("frequency_penalty") = defaults.frequency_penalty,
+           py::arg("seed") = defaults.seed, py::arg("stop") = py::tuple(),
+           py::arg("stop_ids") = py::tuple(),
+           py::arg("log_probabilities") = defaults.log_probabilities,
+           py::arg("alternatives") = defaults.alternatives, py::arg("routing") = py::none(),
+           py::arg("trace") = defaults.trace,
+           py::arg("max_memory_bytes") = defaults.max_memory_bytes)
       .def_readonly("max_new_tokens", &GenerateOptions::max_new_tokens)
+      .def_readonly("add_special_tokens", &GenerateOptions::add_special_tokens)
       .def_readonly("temperature", &GenerateOptions::temperature)
       .def_readonly("top_k", &GenerateOptions::top_k)
       .def_readonly("top_p", &GenerateOptions::top_p)
-      .def_readonly("seed", &GenerateOptions::seed);
+      .def_readonly("min_p", &GenerateOptions::min_p)
+      .def_readonly("typical_p", &GenerateOptions::typical_p)
+      .def_readonly("repetition_penalty", &GenerateOptions::repetition_penalty)
+      .def_readonly("presence_penalty", &GenerateOptions::presence_penalty)
+      .def_readonly("frequency_penalty", &GenerateOptions::frequency_penalty)
+      .def_readonly("seed", &GenerateOptions::seed)
+      .def_readonly("stop", &GenerateOptions::stop)
+      .def_readonly("stop_ids", &GenerateOptions::stop_ids)
+      .def_readonly("log_probabilities", &GenerateOptions::log_probabilities)
+      .def_readonly("alternatives", &GenerateOptions::alternatives)
+      .def_readonly("routing", &GenerateOptions::routing)
+      .def_readonly("trace", &GenerateOptions::trace)
+      .def_readonly("max_memory_bytes", &GenerateOptions::max_memory_bytes);
+}
 
+void bind_results(py::module_& m) {
   py::class_<Generation>(m, "Generation")
       .def_readonly("text", &Generation::text)
       .def_readonly("ids", &Generation::ids)
       .def_readonly("prompt_tokens", &Generation::prompt_tokens)
-      .def_readonly("stopped", &Generation::stopped)
-      .def_readonly("flops", &Generation::flops);
+      .def_property_readonly("finish_reason",
+                             [](const Generation& self) {
+                               const auto name = core::finish_reason_name(self.finish_reason);
+                               return py::str(name.data(), name.size());
+                             })
+      .def_property_readonly("stopped", &Generation::stopped)
+      .def_readonly("stop", &Generation::stop)
+      .def_property_readonly("log_probabilities",
+                             [](const Generation& self) {
+                               const auto size =
+                                   static_cast<py::ssize_t>(self.log_probabilities.size());
+                               return to_array(self.log_probabilities, {size});
+                             })
+      .def_property_readonly("alternatives",
+                             [](const Generation& self) {
+                               py::list out;
+                               for (const auto& tokens : self.alternatives) {
+                                 py::list place;
+                                 for (const auto& token : tokens)
+                                   place.append(py::make_tuple(token.id, token.log_probability));
+                                 out.append(place);
+                               }
+                               return out;
+                             })
+      .def_property_readonly("trace",
+                             [](const Generation& self) {
+                               return std::const_pointer_cast<core::TokenTrace>(self.trace);
+                             })
+      .def_readonly("routing", &Generation::routing)
+      .def_readonly("flops", &Generation::flops)
+      .def("__str__", [](const Generation& self) { return self.text; })
+      .def("_repr_html_", [](const py::object& self) { return draw("generation_html", self); });
 
+  py::class_<Score>(m, "Score")
+      .def_readonly("log_probability", &Score::log_probability)
+      .def_readonly("tokens", &Score::tokens)
+      .def_readonly("windows", &Score::windows)
+      .def_property_readonly("mean_log_probability", &Score::mean_log_probability)
+      .def_property_readonly("perplexity", &Score::perplexity)
+      .def_readonly("ids", &Score::ids)
+      .def_property_readonly("log_probabilities", [](const Score& self) {
+        const auto size = static_cast<py::ssize_t>(self.log_probabilities.size());
+        return to_array(self.log_probabilities, {size});
+      });
+  m.def(
+      "sum_scores", [](const std::vector<Score>& scores) { return core::sum_scores(scores); },
+      py::arg("scores"));
+}
+
+}  // namespace
+
+void bind_lm(py::module_& m) {
+  bind_options(m);
+  bind_results(m);
   py::class_<LanguageModel, std::shared_ptr<LanguageModel>>(m, "LanguageModel")
       .def_static(
           "load",
@@ -85,6 +282,12 @@ void bind_lm(py::module_& m) {
       .def_property_readonly("context_length", &LanguageModel::context_length)
       .def_property_readonly("digest", &LanguageModel::digest)
       .def(
+          "generation_bytes",
+          [](const LanguageModel& self, const WholeNumber& tokens) {
+            return self.generation_bytes(tokens.value("tokens"));
+          },
+          py::arg("tokens"))
+      .def(
           "apply_chat_template",
           [](const LanguageModel& self, const Messages& messages) {
             return unwrap(self.apply_chat_template(chat_messages(messages)));
@@ -93,24 +296,20 @@ void bind_lm(py::module_& m) {
       .def(
           "generate",
           [](const LanguageModel& self, Utf8 prompt, const GenerateOptions& options,
-             const py::object& on_token) {
-            return run_generation(on_token, [&](const LanguageModel::TokenCallback& callback,
-                                                const core::ProgressCallback& progress) {
-              return self.generate(prompt.view, options, callback, progress);
-            });
+             const py::object& on_token, const py::object& progress) {
+            return run_generation(on_token, progress,
+                                  [&](const LanguageModel::TokenCallback& callback,
+                                      const core::ProgressCallback& heartbeat) {
+                                    return self.generate(prompt.view, options, callback, heartbeat);
+                                  });
           },
-          py::arg("prompt"), py::kw_only(), py::arg("options"), py::arg("on_token") = py::none())
-      .def(
-          "chat",
-          [](const LanguageModel& self, const Messages& messages, const GenerateOptions& options,
-             const py::object& on_token) {
-            const std::vector<ChatMessage> chat = chat_messages(messages);
-            return run_generation(on_token, [&](const LanguageModel::TokenCallback& callback,
-                                                const core::ProgressCallback& progress) {
-              return self.chat(chat, options, callback, progress);
-            });
-          },
-          py::arg("messages"), py::kw_only(), py::arg("options"), py::arg("on_token") = py::none())
+          py::arg("prompt"), py::kw_only(), py::arg("options"), py::arg("on_token") = py::none(),
+          py::arg("progress") = py::none())
+      .def("generate_batch", &generate_batch, py::arg("requests"), py::kw_only(),
+           py::arg("max_memory_bytes") = 0, py::arg("progress") = py::none())
+      .def("score", &score, py::arg("texts"), py::kw_only(), py::arg("window") = 0,
+           py::arg("stride") = 0, py::arg("token_log_probabilities") = false,
+           py::arg("routing") = py::none(), py::arg("progress") = py::none())
       .def(
           "logits",
           [](const LanguageModel& self, const std::vector<std::int32_t>& ids) {

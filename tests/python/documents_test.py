@@ -17,7 +17,9 @@ def python_blocks(text: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
-def test_readme_python_runs(tmp_path: Path, minilm: Path, run_python: RunPython) -> None:
+def test_readme_python_runs(
+    tmp_path: Path, minilm: Path, smollm2: Path, run_python: RunPython
+) -> None:
     blocks = python_blocks((ROOT / "README.md").read_text(encoding="utf-8"))
     assert blocks
     program = "\n".join(blocks)
@@ -36,7 +38,7 @@ def test_there_is_a_notebook() -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_a_notebook_runs_and_stores_no_output(
-    path: Path, minilm: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    path: Path, minilm: Path, smollm2: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
@@ -59,4 +61,4 @@ def test_a_notebook_runs_and_stores_no_output(
         for output in cell.get("outputs", [])
         if "text/html" in output.get("data", {})
     ]
-    assert len(drawn) >= 4, "a route, an answer, a fit report and an evaluation draw themselves"
+    assert len(drawn) >= 4, "what a notebook is about draws itself"
