@@ -100,7 +100,7 @@ py::tuple route(const RouterPtr& router, const py::array& hidden,
         "experts: 0; without logits or activation_norms it must be at least 1"));
   Routing routing;
   if (input.tokens == 0) return padded(routing);
-  run_released([&]() -> Status {
+  run_watched(py::none(), [&](const core::ProgressCallback&) -> Status {
     const RoutingPlan::Layer layers[] = {{input.layer, input.experts, router, logits.has_value()}};
     COLLEGIUM_ASSIGN_OR_RETURN(const RoutingPlan plan, RoutingPlan::make({}, layers));
     COLLEGIUM_RETURN_IF_ERROR(plan.check_piece(input.position, false, 1));

@@ -113,10 +113,8 @@ def test_what_a_router_raises_is_told_with_its_place() -> None:
         def route(self, *arguments: Any) -> tuple[Any, Any]:
             raise KeyboardInterrupt
 
-    with pytest.raises((KeyboardInterrupt, collegium.CancelledError)):
+    with pytest.raises(KeyboardInterrupt):
         route(Interrupted())
-        for _ in range(1000):  # the signal arrives between two lines
-            pass
 
 
 def test_a_state_belongs_to_a_sequence() -> None:

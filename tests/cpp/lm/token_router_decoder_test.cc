@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -81,8 +82,9 @@ Hidden forward_one(const Decoder& decoder, const Request& request) {
   return status.ok() ? out[0] : Hidden{};
 }
 
-// 500 random cases: alone, in a batch with other requests and routers, and in pieces down to one
-// token, the same bits. In half of them one expert's logit is raised so far that it is flooded.
+// 500 random cases, or COLLEGIUM_ROUTING_CASES of them: alone, in a batch with other requests and
+// routers, and in pieces down to one token, the same bits. In half of them one expert's logit is
+// raised so far that it is flooded.
 TEST(TokenRouterInDecoder, SameBitsAloneInABatchAndInPieces) {
   TinyMoe tiny({.seed = 3});
   const Decoder decoder = tiny.make();
@@ -94,7 +96,9 @@ TEST(TokenRouterInDecoder, SameBitsAloneInABatchAndInPieces) {
       plans.push_back(made(decoder.plan(options)));
     }
   Random random(17);
-  for (int round = 0; round < 500; ++round) {
+  const char* wanted = std::getenv("COLLEGIUM_ROUTING_CASES");
+  const int cases = wanted == nullptr ? 500 : std::atoi(wanted);
+  for (int round = 0; round < cases; ++round) {
     std::vector<Request> batch;
     const std::size_t count = 1 + random.below(4);
     for (std::size_t i = 0; i < count; ++i)
