@@ -6,6 +6,7 @@
 
 #include "lm/chat_template.h"
 #include "lm/tiny_models.h"
+#include "text/byte_level_bpe.h"
 #include "text/utf8_repair.h"
 
 namespace collegium::core {
@@ -98,6 +99,50 @@ TEST(LmTokenizer, AVocabularyIsFilledUpToTheModels) {
   EXPECT_EQ(padded->vocab_size(), vocab + 9);
   EXPECT_EQ(padded->token_bytes(static_cast<std::int32_t>(vocab + 8)), "");
   EXPECT_EQ(read_lm_tokenizer(folder, vocab - 1).status().code(), StatusCode::kCorruption);
+}
+
+// The same vocabulary as a GGUF file holds it.
+BpeSource gguf_source(const std::string& name, const std::string& pattern) {
+  const auto document = *JsonDocument::open(test_data("lm_tokenizers/" + name + "/tokenizer.json"));
+  const JsonValue root = document.root();
+  const JsonValue model = *root.get("model");
+  BpeSource source;
+  source.pattern = pattern;
+  source.tokens.resize(*goldens().root().get(name)->get_unsigned("vocab"));
+  source.types.assign(source.tokens.size(), BpeTokenType::kNormal);
+  const Status read = model.get("vocab")->for_each_field(
+      [&](std::string_view token, const JsonValue& id) -> Status {
+        source.tokens.at(*id.as_unsigned()) = token;
+        return {};
+      });
+  EXPECT_TRUE(read.ok()) << read.to_string();
+  const auto merges = *model.get("merges")->as_array(10000);
+  for (const JsonValue& merge : merges) {
+    const auto pair = *merge.as_array(2);
+    source.merges.push_back(*pair.at(0).as_string() + " " + *pair.at(1).as_string());
+  }
+  const auto added = *root.get("added_tokens")->as_array(100);
+  for (const JsonValue& token : added) {
+    const auto id = *token.get_unsigned("id");
+    source.tokens.at(id) = *token.get_string("content");
+    source.types.at(id) = BpeTokenType::kControl;
+  }
+  return source;
+}
+
+TEST(LmTokenizer, ByteLevelBpeOfGgufCutsAsQwen2AndLlama3Do) {
+  for (const auto& [name, pattern] : {std::pair("qwen2", "qwen2"), {"llama3", "llama-bpe"}}) {
+    const auto bpe = ByteLevelBpe::create(gguf_source(name, pattern), "test");
+    ASSERT_TRUE(bpe.ok()) << bpe.status().to_string();
+    const auto cases = *goldens().root().get(name)->get("cases")->as_array(1000);
+    EXPECT_GT(cases.size(), 80u);
+    for (const JsonValue& entry : cases) {
+      const std::string text = *entry.get_string("text");
+      const auto encoding = *(*bpe)->encode(text, {});
+      EXPECT_EQ(encoding.ids, json_numbers<std::int32_t>(*entry.get("plain"))) << name << text;
+      EXPECT_EQ(*(*bpe)->decode(encoding.ids, false), *entry.get_string("decoded"));
+    }
+  }
 }
 
 class LmTokenizerFolder : public testing::Test {
