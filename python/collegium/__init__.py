@@ -12,7 +12,19 @@ Example::
 
 from __future__ import annotations
 
-from . import beir, display, evaluation, experts, ingest, lm, models, routers, text
+from . import (
+    beir,
+    display,
+    evaluation,
+    experts,
+    ingest,
+    lm,
+    models,
+    pairs,
+    routers,
+    text,
+    train_lora,
+)
 from ._core import (
     Answer,
     BackupReport,
@@ -100,9 +112,11 @@ __all__ = [
     "lm",
     "models",
     "num_threads",
+    "pairs",
     "repair",
     "routers",
     "set_num_threads",
     "text",
+    "train_lora",
     "verify_folder",
 ]

@@ -178,10 +178,10 @@ def pair_of(row: PairLike, where: str) -> _core.Pair:
         return row
     if not isinstance(row, Mapping):
         raise InvalidArgumentError(f"{where} is {type(row).__name__}, expected a dict or Pair")
-    unknown = sorted(set(row) - {"query", "id", "document_id", "split", "gain"})
+    unknown = sorted(set(row) - {"query", "id", "document_id", "split", "gain", "kind"})
     if unknown:
         raise InvalidArgumentError(
-            f"{where} has unknown fields {unknown}; allowed are query, id, split, gain"
+            f"{where} has unknown fields {unknown}; allowed are query, id, split, gain, kind"
         )
     gain = row.get("gain")
     try:
@@ -190,6 +190,7 @@ def pair_of(row: PairLike, where: str) -> _core.Pair:
             document_id=_field(row, ("id", "document_id"), str, where, _REQUIRED),
             split=_field(row, ("split",), str, where, None),
             gain=1.0 if gain is None else gain_of(gain, f"{where}['gain']"),
+            kind=_field(row, ("kind",), str, where, ""),
         )
     except InvalidArgumentError as error:
         raise (

@@ -938,7 +938,13 @@ class Document:
 
 class Pair:
     def __init__(
-        self, *, query: str, document_id: str, split: str | None = None, gain: float = 1.0
+        self,
+        *,
+        query: str,
+        document_id: str,
+        split: str | None = None,
+        gain: float = 1.0,
+        kind: str = "",
     ) -> None: ...
     @property
     def query(self) -> str: ...
@@ -1061,6 +1067,8 @@ class FitReport:
     def to_html(self) -> str: ...
     def _repr_html_(self) -> str: ...
 
+    @property
+    def kind(self) -> str: ...
 class VectorOrigin:
     @property
     def compute(self) -> str: ...
@@ -1148,6 +1156,9 @@ class CitedPassage:
     @property
     def bytes(self) -> tuple[int, int]: ...
     @property
+    def pair_kinds(self) -> dict[str, dict[str, int]]:
+        """Pairs in use, by kind ("judged" for those without one) and split."""
+    @property
     def text(self) -> str: ...
     @property
     def score(self) -> float: ...
@@ -1180,6 +1191,31 @@ class Answer:
     @property
     def reader(self) -> str: ...
     @property
+class TrainingQueries:
+    @property
+    def texts(self) -> list[str]: ...
+    @property
+    def relevant(self) -> list[list[int]]: ...
+    @property
+    def gains(self) -> list[list[float]]: ...
+
+class TrainingData:
+    """What fit() learns a collection's expert from."""
+
+    @property
+    def document_ids(self) -> list[str]: ...
+    @property
+    def vectors(self) -> npt.NDArray[np.float32]:
+        """(passages, dim), a copy."""
+    @property
+    def passage_document(self) -> npt.NDArray[np.uint32]:
+        """(passages,) positions in ``document_ids``."""
+    def queries(self, split: str) -> TrainingQueries: ...
+    def query_vectors(self, split: str) -> npt.NDArray[np.float32]:
+        """(n, dim), the plain encoder's."""
+    @property
+    def pair_kinds(self) -> dict[str, dict[str, int]]: ...
+
     def note(self) -> str: ...
     @property
     def route(self) -> Route: ...
@@ -1398,3 +1434,4 @@ class Library:
     @property
     def encoder(self) -> Encoder: ...
     def close(self) -> None: ...
+    def training_data(self, collection: str) -> TrainingData: ...

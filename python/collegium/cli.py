@@ -27,6 +27,7 @@ from ._cli_parts import (
     read_lines,
 )
 from ._core import AddReport, LexicalSettings
+from ._cli_training import add_pairs, add_train_lora
 from .errors import Error, IoError
 from .experts import Encoder
 from .ingest import IngestReport
@@ -410,6 +411,9 @@ exit codes: 0 done, 1 an error (one line on stderr) or damage that verify found,
     fit.add_argument("--refit", action="store_true", help="train unchanged collections again too")
 
     ask = command(
+    add_pairs(command)
+    add_train_lora(command)
+
         "ask",
         _ask,
         "answer a question and say why",

@@ -336,7 +336,7 @@ def train_head_adapter(
         passages: (rows, dim) C-contiguous float32, normalised. Not copied.
         row_document: (rows,) integers, the document of each row; copied unless they are uint32.
         train_queries, dev_queries: (n, dim) C-contiguous float32, the plain encoder's.
-        train_positives, dev_positives: for each query the documents relevant to it.
+        train_positives, dev_positives: for each query the documents relevant to it, each once.
 
     Returns:
         What was chosen, on which queries (``chosen_on``: dev and, where dev is small, training

@@ -168,11 +168,14 @@ class Library(LibraryOperations):
             documents: dicts with ``id`` (or ``_id``), ``text``, perhaps ``title``; other fields
                 are kept as metadata, those of an object ``metadata`` among them.
             pairs: dicts with ``query``, ``id`` (the document that answers it), and perhaps
-                ``split`` ("train", "dev", "test"; else 80/10/10 by document) and ``gain`` (> 0).
+                ``split`` ("train", "dev", "test"; else 80/10/10 by document), ``gain`` (> 0) and
+                ``kind`` (how it was made: :mod:`collegium.pairs`). A pair that is there already
+                becomes what the new one says, but one that was judged stays beside one of a kind.
 
         Raises:
-            InvalidArgumentError: a document or pair is malformed, an id occurs twice, or a pair
-                names a document that is not there. Nothing was added.
+            InvalidArgumentError: a document or pair is malformed, an id occurs twice, a pair names
+                a document that is not there, or two pairs of one query and document have another
+                gain or split. Nothing was added.
         """
         document_list = documents_of(documents)
         pair_list = pairs_of(pairs)
@@ -357,7 +360,8 @@ class Library(LibraryOperations):
         Args:
             adapter: how head adapters are trained; carries a seed of its own.
             multi_task: train the one-adapter-for-all baseline too, which reports show.
-            router: "linear", "pilots-source", "pilots-winner", or "auto": dev chooses.
+            router: a kind; "auto": dev chooses of "linear", "pilots-source", "pilots-winner";
+                "all": the same, and the other kinds are fitted too, for reports.
             gate: the recall that its threshold must keep.
             seed: of the adapters' training, where all that is drawn is drawn; by default 1. Not
                 beside ``adapter``.

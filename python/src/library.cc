@@ -105,13 +105,14 @@ void bind_inputs(py::module_& m) {
       .def_readonly("metadata", &Document::metadata)
       .def("__repr__", [](const Document& self) { return "<Document " + self.id + ">"; });
   py::class_<Pair>(m, "Pair")
-      .def(py::init([](Utf8 query, Utf8 document_id, const std::optional<Utf8>& split, float gain) {
-             Pair pair{query, document_id, std::nullopt, gain};
+      .def(py::init([](Utf8 query, Utf8 document_id, const std::optional<Utf8>& split, float gain,
+                       Utf8 kind) {
+             Pair pair{query, document_id, std::nullopt, gain, kind};
              if (split) pair.split = parse_split(*split);
              return pair;
            }),
            py::kw_only(), py::arg("query"), py::arg("document_id"), py::arg("split") = py::none(),
-           py::arg("gain") = 1.0f)
+           py::arg("gain") = 1.0f, py::arg("kind") = "")
       .def_readonly("query", &Pair::query)
       .def_readonly("document_id", &Pair::document_id)
       .def_property_readonly("split",
@@ -119,7 +120,8 @@ void bind_inputs(py::module_& m) {
                                if (!self.split) return std::nullopt;
                                return split_name(*self.split);
                              })
-      .def_readonly("gain", &Pair::gain);
+      .def_readonly("gain", &Pair::gain)
+      .def_readonly("kind", &Pair::kind);
 }
 
 std::string settings_repr(const index::LexicalSettings& self) {
@@ -193,7 +195,13 @@ void bind_reports(py::module_& m) {
       .def_readonly("lexical_weight", &FitReport::Expert::lexical_weight)
       .def_readonly("dev_ndcg_hybrid", &FitReport::Expert::dev_ndcg_hybrid)
       .def_readonly("kept", &FitReport::Expert::kept)
-      .def_readonly("note", &FitReport::Expert::note);
+      .def_readonly("note", &FitReport::Expert::note)
+      .def_property_readonly("pair_kinds", [](const FitReport::Expert& self) {
+        std::map<std::string, py::dict> kinds;
+        for (const auto& [kind, counts] : self.pair_kinds)
+          kinds[kind] = split_counts({counts[0], counts[1], counts[2]});
+        return kinds;
+      });
   py::class_<FitReport>(m, "FitReport")
       .def_readonly("generation", &FitReport::generation)
       .def_readonly("experts", &FitReport::experts)
@@ -497,8 +505,12 @@ void bind_library(py::module_& m) {
           py::arg("collection"))
       .def("info", [](const Library& self) { return run_released([&] { return self.info(); }); })
       .def_property_readonly(
-          "encoder", [](const Library& self) -> const core::Encoder& { return self.encoder(); },
-          py::return_value_policy::reference_internal)
+          "encoder",
+          // Shared, so that an ExpertSet can hold it; it keeps the library's memory, not its lock.
+          [](const std::shared_ptr<Library>& self) {
+            return std::shared_ptr<core::Encoder>(self,
+                                                  const_cast<core::Encoder*>(&self->encoder()));
+          })
       .def("close", [](Library& self) { run_released([&] { return self.close(); }); });
 }
 

@@ -4,13 +4,17 @@
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 
+#include <array>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 
 #include "bind.h"
 #include "calls.h"
 #include "collegium/router/library.h"
+#include "display.h"
+#include "splits.h"
 
 namespace py = pybind11;
 
@@ -78,10 +82,59 @@ void bind_reports(py::module_& m) {
   bind_texts(tune);
 }
 
+std::map<std::string, py::dict> kinds_of(
+    const std::map<std::string, std::array<std::size_t, 3>>& counts) {
+  std::map<std::string, py::dict> kinds;
+  for (const auto& [kind, numbers] : counts)
+    kinds[kind] = split_counts({numbers[0], numbers[1], numbers[2]});
+  return kinds;
+}
+
+void bind_training_data(py::module_& m) {
+  using router::QuerySet;
+  using router::TrainingData;
+  py::class_<QuerySet>(m, "TrainingQueries")
+      .def_readonly("texts", &QuerySet::texts)
+      .def_readonly("relevant", &QuerySet::relevant)
+      .def_readonly("gains", &QuerySet::gains);
+  py::class_<TrainingData>(m, "TrainingData")
+      .def_readonly("document_ids", &TrainingData::document_ids)
+      .def_property_readonly("vectors",
+                             [](const TrainingData& self) {
+                               const auto rows =
+                                   static_cast<py::ssize_t>(self.passage_document.size());
+                               return to_array(self.vectors,
+                                               {rows, static_cast<py::ssize_t>(self.dim)});
+                             })
+      .def_property_readonly("passage_document",
+                             [](const TrainingData& self) {
+                               const auto rows =
+                                   static_cast<py::ssize_t>(self.passage_document.size());
+                               return to_array(self.passage_document, {rows});
+                             })
+      .def(
+          "queries",
+          [](const TrainingData& self, const std::string& split) -> const QuerySet& {
+            return self.splits[static_cast<std::size_t>(parse_split(split))];
+          },
+          py::arg("split"), py::return_value_policy::reference_internal)
+      .def(
+          "query_vectors",
+          [](const TrainingData& self, const std::string& split) {
+            const QuerySet& set = self.splits[static_cast<std::size_t>(parse_split(split))];
+            return to_array(set.vectors, {static_cast<py::ssize_t>(set.size()),
+                                          static_cast<py::ssize_t>(self.dim)});
+          },
+          py::arg("split"))
+      .def_property_readonly("pair_kinds",
+                             [](const TrainingData& self) { return kinds_of(self.pair_kinds); });
+}
+
 }  // namespace
 
 void bind_operations(py::module_& m) {
   bind_reports(m);
+  bind_training_data(m);
   using Path = std::filesystem::path;
   auto library = static_cast<py::class_<Library, std::shared_ptr<Library>>>(m.attr("Library"));
   library
@@ -123,6 +176,12 @@ void bind_operations(py::module_& m) {
           py::arg("collection"), py::kw_only(), py::arg("kind") = "auto",
           py::arg("target_recall") = 0.99, py::arg("k") = 10, py::arg("questions") = py::tuple(),
           py::arg("num_samples") = 200)
+      .def(
+          "training_data",
+          [](const Library& self, Utf8 collection) {
+            return run_released([&] { return self.training_data(collection.view); });
+          },
+          py::arg("collection"))
       .def("compact", [](Library& self) { run_released([&] { return self.compact(); }); })
       .def("purge", [](Library& self) { run_released([&] { return self.purge(); }); })
       .def(

@@ -42,6 +42,12 @@ Status check_queries(const QuerySet& queries, std::size_t dim, std::size_t docum
       if (document >= documents)
         return Status::invalid_argument(query + ": document number " + std::to_string(document) +
                                         " of " + std::to_string(documents));
+    std::vector<std::uint32_t> sorted = queries.relevant[q];
+    std::sort(sorted.begin(), sorted.end());
+    const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+    if (twice != sorted.end())
+      return Status::invalid_argument(query + ": document number " + std::to_string(*twice) +
+                                      " twice");
     for (float gain : queries.gains[q])
       if (!(gain > 0.0f) || !std::isfinite(gain))
         return Status::invalid_argument(query + ": gain " + std::to_string(gain) + ", must be > 0");

@@ -291,3 +291,7 @@ TEST(SplitOfDocument, IsWhatLibrariesOnDiskRelyOn) {
 
 }  // namespace
 }  // namespace collegium::router
+  data.collections[0].splits[1].relevant[4] = {1, 1};
+  data.collections[0].splits[1].gains[4] = {1.0f, 2.0f};
+  EXPECT_NE(message(data).find("'q1-4': document number 1 twice"), std::string::npos);
+  data = world.data;

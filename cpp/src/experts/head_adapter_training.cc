@@ -59,6 +59,12 @@ Status check_queries(std::string_view name, const JudgedQueries& queries, std::s
         return Status::invalid_argument(who + ": query " + std::to_string(q) + " names document " +
                                         std::to_string(document) + " of " +
                                         std::to_string(num_documents));
+    std::vector<std::uint32_t> sorted = queries.positives[q];
+    std::sort(sorted.begin(), sorted.end());
+    const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+    if (twice != sorted.end())
+      return Status::invalid_argument(who + ": query " + std::to_string(q) + " names document " +
+                                      std::to_string(*twice) + " twice");
     if (!queries.gains.empty()) {
       if (queries.gains[q].size() != queries.positives[q].size())
         return Status::invalid_argument(who + ": query " + std::to_string(q) + " has " +

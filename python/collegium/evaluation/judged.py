@@ -91,7 +91,8 @@ def judged_from_jsonl(path: str | os.PathLike[str]) -> list[JudgedQuery]:
 
     Raises:
         NotFoundError: no such file.
-        InvalidArgumentError: a line is malformed.
+        InvalidArgumentError: a line is malformed, or a document is judged twice for a query and
+            not alike.
     """
     gains: dict[str, dict[str, float]] = {}
     for number, row in enumerate(beir.read_jsonl(path), 1):
@@ -100,9 +101,13 @@ def judged_from_jsonl(path: str | os.PathLike[str]) -> list[JudgedQuery]:
             raise InvalidArgumentError(f"{where} has no 'query' or no 'id': {sorted(row)}")
         gain = row.get("gain")
         query = text_of(row["query"], f"{where}: 'query'")
-        gains.setdefault(query, {})[text_of(row["id"], f"{where}: 'id'")] = (
-            1.0 if gain is None else gain_of(gain, f"{where}: gain")
-        )
+        document = text_of(row["id"], f"{where}: 'id'")
+        value = 1.0 if gain is None else gain_of(gain, f"{where}: gain")
+        before = gains.setdefault(query, {}).setdefault(document, value)
+        if before != value:
+            raise InvalidArgumentError(
+                f"{where}: {document!r} has gain {value:g} for {query[:60]!r}, and {before:g} above"
+            )
     return [JudgedQuery(id=query, text=query, judgments=gains[query]) for query in gains]
 
 

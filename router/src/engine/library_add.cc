@@ -17,6 +17,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kMaxIdBytes = 1024;
+constexpr std::size_t kMaxKindBytes = 32;
 // One commit holds whole documents up to about this much.
 constexpr std::size_t kBatchPassages = 512;
 constexpr std::size_t kBatchPairs = 2048;
@@ -66,6 +67,44 @@ Status check_documents(std::span<const Document> documents) {
 Status check_query(std::string_view query, const std::string& where) {
   COLLEGIUM_RETURN_IF_ERROR(core::check_utf8(query, "the query of " + where));
   if (core::is_blank(query)) return Status::invalid_argument(where + " has an empty query");
+  return {};
+}
+
+Status check_pair(const Pair& pair, const std::string& where) {
+  COLLEGIUM_RETURN_IF_ERROR(check_query(pair.query, where));
+  if (!std::isfinite(pair.gain) || pair.gain <= 0.0f)
+    return Status::invalid_argument(where + ": gain " + std::to_string(pair.gain) +
+                                    " is not a positive number");
+  const auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+  };
+  if (pair.kind.size() > kMaxKindBytes || pair.kind == "judged" ||
+      !std::all_of(pair.kind.begin(), pair.kind.end(), allowed))
+    return Status::invalid_argument(where + ": kind " + short_quote(pair.kind) +
+                                    " is not empty nor 1 to " + std::to_string(kMaxKindBytes) +
+                                    " of a-z, 0-9 and '-' other than 'judged'");
+  return {};
+}
+
+Split split_of(const Pair& pair) {
+  return pair.split.value_or(split_of_document(pair.document_id));
+}
+
+// What the pairs of one call say must not disagree: which of them counts would be a guess.
+Status check_contradictions(std::span<const Pair> pairs) {
+  using Judged = std::pair<std::string_view, std::string_view>;
+  std::map<Judged, std::size_t> first;
+  for (std::size_t i = 0; i < pairs.size(); ++i) {
+    const auto [at, added] = first.emplace(Judged(pairs[i].document_id, pairs[i].query), i);
+    if (added) continue;
+    const Pair& before = pairs[at->second];
+    if (before.gain != pairs[i].gain || split_of(before) != split_of(pairs[i]))
+      return Status::invalid_argument(
+          "pair " + std::to_string(i) + ": " + short_quote(pairs[i].query) + " and document " +
+          short_quote(pairs[i].document_id) + " have another gain or split than in pair " +
+          std::to_string(at->second) + " (gains " + std::to_string(pairs[i].gain) + " and " +
+          std::to_string(before.gain) + ")");
+  }
   return {};
 }
 
@@ -158,20 +197,25 @@ class Batch {
     StoredPair stored;
     stored.document_id = pair.document_id;
     stored.query = pair.query;
-    stored.split = pair.split.value_or(split_of_document(pair.document_id));
+    stored.split = split_of(pair);
     stored.gain = pair.gain;
+    stored.kind = pair.kind;
     const std::string key = pair_key(collection_, pair.document_id, pair.query);
     if (!create_) {
       const auto before = corpus_.record(key);
       if (before.ok()) {
         COLLEGIUM_ASSIGN_OR_RETURN(auto old, StoredPair::parse(*before, encoder_.dim()));
-        if (old.split == stored.split && old.gain == stored.gain) return {};
+        if (old.split == stored.split && old.gain == stored.gain && old.kind == stored.kind)
+          return {};
+        if (old.kind.empty() && !stored.kind.empty()) return {};  // what was judged stays
         stored.vector = std::move(old.vector);
       } else if (before.status().code() != StatusCode::kNotFound) {
         return before.status();
       }
     }
-    pairs_[key] = std::move(stored);  // the last of two equal pairs counts
+    const auto here = pairs_.find(key);
+    if (here != pairs_.end() && here->second.kind.empty()) return {};  // here too
+    pairs_[key] = std::move(stored);
     return pairs_.size() >= kBatchPairs ? flush() : Status();
   }
 
@@ -328,10 +372,7 @@ Result<AddReport> LibraryImpl::add(const std::string& collection,
   for (const Document& document : documents) pairs_of[document.id];
   for (std::size_t i = 0; i < pairs.size(); ++i) {
     const std::string where = "pair " + std::to_string(i);
-    COLLEGIUM_RETURN_IF_ERROR(check_query(pairs[i].query, where));
-    if (!std::isfinite(pairs[i].gain) || pairs[i].gain <= 0.0f)
-      return Status::invalid_argument(where + ": gain " + std::to_string(pairs[i].gain) +
-                                      " is not a positive number");
+    COLLEGIUM_RETURN_IF_ERROR(check_pair(pairs[i], where));
     if (const auto here = pairs_of.find(pairs[i].document_id); here != pairs_of.end()) {
       here->second.push_back(i);
       continue;
@@ -346,12 +387,11 @@ Result<AddReport> LibraryImpl::add(const std::string& collection,
                                       " among those given nor in collection '" + collection + "'");
     pairs_of_others.push_back(i);
   }
+  COLLEGIUM_RETURN_IF_ERROR(check_contradictions(pairs));
 
   AddReport report;
   report.documents = documents.size();
-  for (const Pair& pair : pairs)
-    ++report.pairs[static_cast<std::size_t>(
-        pair.split.value_or(split_of_document(pair.document_id)))];
+  for (const Pair& pair : pairs) ++report.pairs[static_cast<std::size_t>(split_of(pair))];
   Batch batch(*encoder_, *corpus_, collection, is_new, progress, documents.size() + pairs.size(),
               report);
   for (const Document& document : documents) {

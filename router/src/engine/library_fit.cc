@@ -46,7 +46,8 @@ std::string adapter_settings(const LearnOptions& options) {
 // There all its documents are relevant, those of its other pairs too: a ranking that finds one of
 // them is not wrong.
 void place_pairs(const std::vector<StoredPair>& pairs, const index::CollectionView& view,
-                 CollectionData& collection) {
+                 CollectionData& collection,
+                 std::map<std::string, std::array<std::size_t, 3>>& kinds) {
   // Queries that the encoder cannot tell apart are one here.
   const auto encoded = [](const StoredPair& pair) {
     return std::string_view(reinterpret_cast<const char*>(pair.vector.data()),
@@ -64,8 +65,10 @@ void place_pairs(const std::vector<StoredPair>& pairs, const index::CollectionVi
   for (const auto& [key, members] : grouped) {
     std::map<std::uint32_t, float> relevant;
     for (const StoredPair* pair : members) {
-      if (const auto number = view.find_document(pair->document_id))
-        relevant[static_cast<std::uint32_t>(*number)] = pair->gain;
+      const auto number = view.find_document(pair->document_id);
+      if (!number) continue;
+      relevant[static_cast<std::uint32_t>(*number)] = pair->gain;
+      ++kinds[pair->kind.empty() ? "judged" : pair->kind][static_cast<std::size_t>(key.first)];
     }
     if (relevant.empty()) continue;  // its documents were removed by a writer meanwhile
     QuerySet& set = collection.splits[static_cast<std::size_t>(key.first)];
@@ -127,7 +130,7 @@ Result<LearningSnapshot> LibraryImpl::learning_snapshot() const {
       pairs.push_back(std::move(pair));
       pair_digests += text_digest(value);
     }
-    place_pairs(pairs, *view, collection);
+    place_pairs(pairs, *view, collection, snapshot.pair_kinds[name]);
     digests += text_digest(ids) + text_digest(pair_digests);
     snapshot.data_digest[name] = text_digest(digests);
     snapshot.data.collections.push_back(std::move(collection));
@@ -140,6 +143,23 @@ Result<LearningSnapshot> LibraryImpl::learning_snapshot() const {
     vectors.insert(vectors.end(), negative.vector.begin(), negative.vector.end());
   }
   return snapshot;
+}
+
+Result<TrainingData> LibraryImpl::training_data(std::string_view collection) const {
+  const Call call(*this);
+  COLLEGIUM_RETURN_IF_ERROR(call.check_reader());
+  COLLEGIUM_ASSIGN_OR_RETURN(LearningSnapshot snapshot, learning_snapshot());
+  for (CollectionData& found : snapshot.data.collections) {
+    if (found.name != collection) continue;
+    return TrainingData{snapshot.data.dim,
+                        {found.vectors.begin(), found.vectors.end()},
+                        {found.passage_document.begin(), found.passage_document.end()},
+                        std::move(found.document_ids),
+                        std::move(found.splits),
+                        std::move(snapshot.pair_kinds[found.name])};
+  }
+  return Status::not_found("no collection '" + std::string(collection) + "' with passages in " +
+                           path_);
 }
 
 Result<FitReport> LibraryImpl::fit(const FitOptions& options,
@@ -236,6 +256,7 @@ Result<FitReport> LibraryImpl::fit(const FitOptions& options,
     expert.lexical_weight = fusion.options.lexical_weight;
     expert.dev_ndcg_hybrid = fusion.dev_ndcg;
     if (expert.note.empty()) expert.note = expert_note(expert);
+    expert.pair_kinds = snapshot.pair_kinds[collection.name];
     report.experts.push_back(std::move(expert));
   }
   const Learned& learned = next->learned;

@@ -23,6 +23,8 @@ struct LearningSnapshot {
   std::vector<std::shared_ptr<const index::CollectionView>> views;
   // By collection: digest of its passages and pairs.
   std::map<std::string, std::string> data_digest;
+  // By collection, then as FitReport::Expert has it.
+  std::map<std::string, std::map<std::string, std::array<std::size_t, 3>>> pair_kinds;
 };
 
 // What the folder <path> holds (docs/formats.md):
@@ -57,6 +59,7 @@ class LibraryImpl : public Library {
                               const core::ProgressCallback& progress) const override;
   Result<Document> document(std::string_view collection, std::string_view id) const override;
   Result<std::vector<std::string>> document_ids(std::string_view collection) const override;
+  Result<TrainingData> training_data(std::string_view collection) const override;
   Result<LibraryInfo> info() const override;
   const core::Encoder& encoder() const override { return *encoder_; }
   Result<BackupReport> backup(const std::string& folder) override;

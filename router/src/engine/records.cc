@@ -11,6 +11,7 @@ namespace collegium::router {
 namespace {
 
 constexpr std::uint8_t kRecordVersion = 1;
+constexpr std::uint8_t kPairWithKindVersion = 2;
 constexpr std::uint32_t kVectorOriginsFormat = 1;
 
 class Writer {
@@ -98,11 +99,12 @@ class Reader {
   bool ok_ = true;
 };
 
-Status check_version(std::uint8_t version, std::string_view what) {
-  if (version <= kRecordVersion) return {};
+Status check_version(std::uint8_t version, std::string_view what,
+                     std::uint8_t newest = kRecordVersion) {
+  if (version <= newest) return {};
   return Status::not_supported(std::string(what) + " record has version " +
                                std::to_string(version) + ", this build reads up to " +
-                               std::to_string(kRecordVersion));
+                               std::to_string(newest));
 }
 
 nlohmann::ordered_json model_to_json(const ModelReference& model) {
@@ -219,27 +221,30 @@ Result<VectorOrigins> VectorOrigins::parse(std::string_view text) {
 }
 
 // u8 version, u8 split, f32 gain, document id, query, vector; a text or vector is a u32 length and
-// its bytes or floats.
+// its bytes or floats. Version 2 adds the kind behind them; a pair without one is written as 1.
 std::string StoredPair::serialize() const {
   Writer writer;
-  writer.u8(kRecordVersion);
+  writer.u8(kind.empty() ? kRecordVersion : kPairWithKindVersion);
   writer.u8(static_cast<std::uint8_t>(split));
   writer.f32(gain);
   writer.text(document_id);
   writer.text(query);
   writer.floats(vector);
+  if (!kind.empty()) writer.text(kind);
   return writer.take();
 }
 
 Result<StoredPair> StoredPair::parse(std::string_view bytes, std::size_t dim) {
   Reader reader(bytes);
-  COLLEGIUM_RETURN_IF_ERROR(check_version(reader.u8(), "pair"));
+  const std::uint8_t version = reader.u8();
+  COLLEGIUM_RETURN_IF_ERROR(check_version(version, "pair", kPairWithKindVersion));
   StoredPair pair;
   pair.split = reader.split();
   pair.gain = reader.f32();
   pair.document_id = reader.text();
   pair.query = reader.text();
   pair.vector = reader.floats(dim);
+  if (version >= kPairWithKindVersion) pair.kind = reader.text();
   COLLEGIUM_RETURN_IF_ERROR(reader.finish("pair"));
   return pair;
 }

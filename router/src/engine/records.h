@@ -76,6 +76,7 @@ struct StoredPair {
   Split split = Split::kTrain;
   float gain = 1.0f;
   std::vector<float> vector;  // (dim,)
+  std::string kind;           // as Pair has it
   std::string serialize() const;
   static Result<StoredPair> parse(std::string_view bytes, std::size_t dim);
 };

@@ -69,6 +69,31 @@ std::string pairs_text(const FitReport::Expert& expert) {
          "; on others: " + part(expert.dev_unpaired, ", ");
 }
 
+// "pairs made in train: 800 headings, 40 judged; in dev: 90 headings"; empty if all are judged.
+std::string kinds_text(const FitReport::Expert& expert) {
+  if (expert.pair_kinds.empty() ||
+      (expert.pair_kinds.size() == 1 && expert.pair_kinds.contains("judged")))
+    return "";
+  constexpr const char* kNames[] = {"train", "dev", "test"};
+  std::string text;
+  for (std::size_t split = 0; split < 3; ++split) {
+    std::string counts;
+    for (const auto& [kind, numbers] : expert.pair_kinds)
+      if (numbers[split] > 0)
+        counts += (counts.empty() ? "" : ", ") + std::to_string(numbers[split]) + " " + kind;
+    if (!counts.empty())
+      text += (text.empty() ? "pairs in " : "; in ") + std::string(kNames[split]) + ": " + counts;
+  }
+  return text;
+}
+
+ordered_json kinds_json(const FitReport::Expert& expert) {
+  ordered_json json = ordered_json::object();
+  for (const auto& [kind, numbers] : expert.pair_kinds)
+    json[kind] = {{"train", numbers[0]}, {"dev", numbers[1]}, {"test", numbers[2]}};
+  return json;
+}
+
 std::string shape_text(const FitReport::Expert& expert) {
   return (expert.rank == 0 ? std::string("whole") : "rank " + std::to_string(expert.rank)) +
          ", pushed from " + std::string(core::negative_pool_name(expert.pool));
@@ -117,6 +142,8 @@ std::string FitReport::to_text() const {
       if (const std::string pairs = pairs_text(expert); !pairs.empty())
         text += std::string(width, ' ') + "  " + pairs + "\n";
     }
+    if (const std::string kinds = kinds_text(expert); !kinds.empty())
+      text += std::string(width, ' ') + "  " + kinds + "\n";
   }
   text += "router  " + router;
   if (!router_dev_accuracy.empty())
@@ -148,7 +175,8 @@ std::string FitReport::to_json() const {
                     {"lexical_weight", expert.lexical_weight},
                     {"dev_ndcg_hybrid", expert.dev_ndcg_hybrid},
                     {"kept", expert.kept},
-                    {"note", expert.note}});
+                    {"note", expert.note},
+                    {"pair_kinds", kinds_json(expert)}});
   return dump({{"generation", generation},
                {"experts", std::move(list)},
                {"router", router},
@@ -170,6 +198,7 @@ std::string FitReport::to_html() const {
   html += "</tr></thead><tbody>";
   for (const Expert& expert : experts) {
     const bool measured = expert.dev > 0 && expert.train > 0;
+    const std::string kinds = kinds_text(expert);
     html += "<tr>";
     for (const std::string& cell :
          {expert.collection, std::to_string(expert.train), std::to_string(expert.dev),
@@ -177,7 +206,8 @@ std::string FitReport::to_html() const {
           measured ? fixed(expert.dev_ndcg_plain, 3) : std::string("-"),
           measured ? fixed(expert.dev_ndcg, 3) : std::string("-"),
           expert.dev > 0 ? fixed(expert.dev_ndcg_hybrid, 3) : std::string("-"),
-          fixed(expert.lexical_weight, 2), expert.note})
+          fixed(expert.lexical_weight, 2),
+          expert.note + (expert.note.empty() || kinds.empty() ? "" : "; ") + kinds})
       html += "<td style=\"padding:.2em .6em\">" + html_escape(cell) + "</td>";
     html += "</tr>";
   }

@@ -205,6 +205,13 @@ TEST(BadInput, DocumentsAndPairsAreCheckedBeforeAnythingIsWritten) {
   EXPECT_FAILS(add(fine, {{"\u00a0\u3000", "a", {}, 1.0f}}), invalid, "empty query");
   EXPECT_FAILS(add(fine, {{"\xFF", "a", {}, 1.0f}}), invalid, "UTF-8");
   EXPECT_FAILS(add(fine, {{"query", "a", {}, 0.0f}}), invalid, "gain");
+  EXPECT_FAILS(add(fine, {{"query", "a", {}, 1.0f}, {"query", "a", {}, 2.0f}}), invalid,
+               "another gain or split than in pair 0");
+  EXPECT_FAILS(add(fine, {{"query", "a", Split::kDev, 1.0f}, {"query", "a", Split::kTrain, 1.0f}}),
+               invalid, "another gain or split than in pair 0");
+  EXPECT_FAILS(add(fine, {{"query", "a", {}, 1.0f, "A b"}}), invalid, "kind 'A b'");
+  EXPECT_FAILS(add(fine, {{"query", "a", {}, 1.0f, "judged"}}), invalid, "kind 'judged'");
+  EXPECT_FAILS(add(fine, {{"query", "a", {}, 1.0f, std::string(33, 'a')}}), invalid, "1 to 32");
   const std::vector<Document> documents = {good};
   EXPECT_FAILS(library->add("a/b", documents), invalid, "'/'");
   EXPECT_FAILS(library->add("", documents), invalid, "1 to 128");

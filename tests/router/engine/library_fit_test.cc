@@ -72,6 +72,46 @@ TEST(LibraryFit, AQueryIsUsedInTheLastOfItsSplitsAlone) {
   EXPECT_EQ(fit->experts.at(0).test, 2u);
 }
 
+TEST(LibraryFit, SaysWhichKindOfPairsTrainedWhat) {
+  const TemporaryFolder folder;
+  const auto library = Library::create(folder / "lib", tiny_options());
+  ASSERT_OK(library);
+  const std::vector<Document> documents = {make_document("a", "", "the law"),
+                                           make_document("b", "", "the river")};
+  const std::vector<Pair> pairs = {{"what is law 1", "a", Split::kTrain, 1.0f},
+                                   {"what is law 2", "a", Split::kTrain, 1.0f, "cloze"},
+                                   {"what is law 3", "b", Split::kTrain, 2.0f, "log"},
+                                   {"what is law 4", "b", Split::kDev, 1.0f, "log"},
+                                   {"what is law 4", "b", Split::kDev, 1.0f, "log"}};
+  ASSERT_OK((*library)->add("law", documents, pairs));
+  const auto fit = (*library)->fit();
+  ASSERT_OK(fit);
+  using Counts = std::array<std::size_t, 3>;
+  const std::map<std::string, Counts> expected = {
+      {"judged", {1, 0, 0}}, {"cloze", {1, 0, 0}}, {"log", {1, 1, 0}}};
+  EXPECT_EQ(fit->experts.at(0).pair_kinds, expected);
+  EXPECT_THAT(fit->to_text(),
+              HasSubstr("pairs in train: 1 cloze, 1 judged, 1 log; in dev: 1 log\n"));
+  EXPECT_THAT(fit->to_json(), HasSubstr("\"cloze\":{\"train\":1,\"dev\":0,\"test\":0}"));
+  EXPECT_THAT(fit->to_html(), HasSubstr("1 cloze, 1 judged, 1 log"));
+}
+
+TEST(LibraryFit, APairThatWasMadeLeavesOneThatWasJudgedAsItIs) {
+  const TemporaryFolder folder;
+  const auto library = Library::create(folder / "lib", tiny_options());
+  ASSERT_OK(library);
+  const std::vector<Document> documents = {make_document("a", "", "the law")};
+  const std::vector<Pair> judged = {{"what is law", "a", Split::kTest, 1.0f}};
+  const std::vector<Pair> made = {{"what is law", "a", Split::kTrain, 1.0f, "headings"}};
+  ASSERT_OK((*library)->add("law", documents, made));
+  EXPECT_EQ((*library)->info()->collections.at(0).pairs[0], 1u);
+  ASSERT_OK((*library)->add("law", {}, judged));
+  EXPECT_EQ((*library)->info()->collections.at(0).pairs[2], 1u);
+  ASSERT_OK((*library)->add("law", {}, made));
+  EXPECT_EQ((*library)->info()->collections.at(0).pairs[0], 0u);
+  EXPECT_EQ((*library)->info()->collections.at(0).pairs[2], 1u);
+}
+
 TEST(LibraryFit, AnyOptionOfTheAdaptersThatDiffersTrainsAnew) {
   const TemporaryFolder folder;
   const auto library = make_library(folder / "lib", false);

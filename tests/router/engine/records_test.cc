@@ -27,6 +27,21 @@ TEST(Records, APairComesBackAsItWas) {
   EXPECT_EQ(back->vector, pair.vector);
 }
 
+TEST(Records, APairThatWasMadeSaysHowAndOneThatWasJudgedIsWrittenAsVersion1) {
+  StoredPair pair = sample_pair();
+  EXPECT_EQ(pair.serialize().front(), 1);
+  pair.kind = "cloze";
+  const std::string bytes = pair.serialize();
+  EXPECT_EQ(bytes.front(), 2);
+  const auto back = StoredPair::parse(bytes, 3);
+  ASSERT_TRUE(back.ok()) << back.status().to_string();
+  EXPECT_EQ(back->kind, "cloze");
+  EXPECT_EQ(back->vector, pair.vector);
+  for (std::size_t size = 0; size < bytes.size(); ++size)
+    EXPECT_EQ(StoredPair::parse(bytes.substr(0, size), 3).status().code(), StatusCode::kCorruption)
+        << size;
+}
+
 TEST(Records, ANegativeComesBackAsItWas) {
   const StoredNegative negative{"hello", Split::kTest, {1.0f, 2.0f}};
   const auto back = StoredNegative::parse(negative.serialize(), 2);
@@ -57,7 +72,7 @@ TEST(Records, AVectorOfAnotherDimensionIsCorruption) {
 
 TEST(Records, ANewerRecordIsNotSupported) {
   std::string bytes = sample_pair().serialize();
-  bytes[0] = 2;
+  bytes[0] = 3;
   EXPECT_EQ(StoredPair::parse(bytes, 3).status().code(), StatusCode::kNotSupported);
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <compare>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -35,6 +36,10 @@ struct Pair {
   std::string document_id;
   std::optional<Split> split;  // none: split_of_document(document_id)
   float gain = 1.0f;           // > 0; graded judgments
+  // Empty: somebody judged it. Else how it was made ("headings", "cloze", "keywords", "log", ...):
+  // 1 to 32 of a-z, 0-9 and '-'. Reports say which kind trained what, and a pair that was made
+  // leaves one that was judged as it is.
+  std::string kind = {};
 };
 
 struct CreateOptions {
@@ -96,6 +101,8 @@ struct COLLEGIUM_API FitReport {
     double lexical_weight = 0.0, dev_ndcg_hybrid = 0.0;
     bool kept = false;  // unchanged data: not trained again
     std::string note;
+    // Pairs (not queries) in use, by Pair::kind ("judged" for the empty one) and Split.
+    std::map<std::string, std::array<std::size_t, 3>> pair_kinds = {};
   };
   std::vector<Expert> experts;
   std::string router;
@@ -109,6 +116,16 @@ struct COLLEGIUM_API FitReport {
   std::string to_text() const;
   std::string to_json() const;
   std::string to_html() const;
+};
+
+// What fit() learns a collection's expert from, for training outside of it. Owns what it holds.
+struct TrainingData {
+  std::size_t dim = 0;
+  std::vector<float> vectors;                   // (passages, dim), frozen
+  std::vector<std::uint32_t> passage_document;  // (passages,) positions in document_ids
+  std::vector<std::string> document_ids;        // bytewise ascending
+  std::array<QuerySet, 3> splits;               // by Split; placed as fit() places them
+  std::map<std::string, std::array<std::size_t, 3>> pair_kinds;  // as in FitReport::Expert
 };
 
 enum class ReadMode { kExtractive, kGenerative };
@@ -235,9 +252,10 @@ class COLLEGIUM_API Library {
 
   // Adds or replaces documents, and judged pairs, in `collection` (made if new). All arguments are
   // checked before anything is written: duplicate ids, an empty document or id, text that is not
-  // UTF-8, a pair with an unknown id are invalid_argument and nothing is added. Then whole
+  // UTF-8, a pair with an unknown id are invalid_argument and nothing is added. So are two pairs of
+  // one query and document that disagree in gain or split; alike, they are one. Then whole
   // documents are committed in batches: cancelled or killed midway, the acknowledged ones stay, and
-  // adding again skips them.
+  // adding again skips them. A pair that is there already becomes what the new one says.
   virtual Result<AddReport> add(const std::string& collection, std::span<const Document> documents,
                                 std::span<const Pair> pairs = {},
                                 const core::ProgressCallback& progress = {}) = 0;
@@ -270,6 +288,8 @@ class COLLEGIUM_API Library {
   virtual Result<Document> document(std::string_view collection, std::string_view id) const = 0;
   // The ids of its documents, bytewise ascending. not_found: no such collection.
   virtual Result<std::vector<std::string>> document_ids(std::string_view collection) const = 0;
+  // not_found: no such collection, or it has no passages.
+  virtual Result<TrainingData> training_data(std::string_view collection) const = 0;
   virtual Result<LibraryInfo> info() const = 0;
   virtual const core::Encoder& encoder() const = 0;
 
