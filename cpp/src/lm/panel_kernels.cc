@@ -3,9 +3,9 @@
 namespace collegium::core {
 
 // In the order of slot().
-extern const PanelKernels kPanelKernelsScalar[3];
+extern const PanelKernels kPanelKernelsScalar[8];
 #ifdef COLLEGIUM_X86_KERNELS
-extern const PanelKernels kPanelKernelsAvx2[3];
+extern const PanelKernels kPanelKernelsAvx2[8];
 #endif
 
 namespace {
@@ -18,6 +18,16 @@ int slot(GgmlType type) {
       return 1;
     case GgmlType::kQ8_0:
       return 2;
+    case GgmlType::kQ5_0:
+      return 3;
+    case GgmlType::kQ5_1:
+      return 4;
+    case GgmlType::kQ4_K:
+      return 5;
+    case GgmlType::kQ5_K:
+      return 6;
+    case GgmlType::kQ6_K:
+      return 7;
     default:
       return -1;
   }

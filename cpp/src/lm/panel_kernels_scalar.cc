@@ -8,11 +8,12 @@
 namespace collegium::core {
 namespace {
 
-constexpr std::size_t kBlock = 32;
-
 // Calls take(k, row, weight) for each weight, k ascending within a row.
 template <GgmlType type, typename Take>
 void for_each_weight(const std::byte* rows, std::size_t row_bytes, std::size_t k, Take take) {
+  constexpr bool kSuper =
+      type == GgmlType::kQ4_K || type == GgmlType::kQ5_K || type == GgmlType::kQ6_K;
+  constexpr std::size_t kBlock = kSuper ? 256 : 32;
   float block[kBlock];
   const std::size_t block_bytes = ggml_block_bytes(type);
   for (std::size_t row = 0; row < kPanelWidth; ++row)
@@ -43,11 +44,16 @@ void multiply_panels(const std::byte* rows, std::size_t row_bytes, std::size_t p
 
 }  // namespace
 
-extern const PanelKernels kPanelKernelsScalar[3];
-const PanelKernels kPanelKernelsScalar[3] = {
+extern const PanelKernels kPanelKernelsScalar[8];
+const PanelKernels kPanelKernelsScalar[8] = {
     {dequantize_panel<GgmlType::kQ4_0>, multiply_panels<GgmlType::kQ4_0>},
     {dequantize_panel<GgmlType::kQ4_1>, multiply_panels<GgmlType::kQ4_1>},
     {dequantize_panel<GgmlType::kQ8_0>, multiply_panels<GgmlType::kQ8_0>},
+    {dequantize_panel<GgmlType::kQ5_0>, multiply_panels<GgmlType::kQ5_0>},
+    {dequantize_panel<GgmlType::kQ5_1>, multiply_panels<GgmlType::kQ5_1>},
+    {dequantize_panel<GgmlType::kQ4_K>, multiply_panels<GgmlType::kQ4_K>},
+    {dequantize_panel<GgmlType::kQ5_K>, multiply_panels<GgmlType::kQ5_K>},
+    {dequantize_panel<GgmlType::kQ6_K>, multiply_panels<GgmlType::kQ6_K>},
 };
 
 }  // namespace collegium::core

@@ -10,7 +10,16 @@
 namespace collegium::core {
 namespace {
 
-constexpr GgmlType kTypes[] = {GgmlType::kQ4_0, GgmlType::kQ4_1, GgmlType::kQ8_0};
+constexpr GgmlType kTypes[] = {GgmlType::kQ4_0, GgmlType::kQ4_1, GgmlType::kQ8_0, GgmlType::kQ5_0,
+                               GgmlType::kQ5_1, GgmlType::kQ4_K, GgmlType::kQ5_K, GgmlType::kQ6_K};
+
+// Numbers of a row: those that are whole blocks of the type.
+std::vector<std::size_t> row_sizes(GgmlType type) {
+  std::vector<std::size_t> sizes;
+  for (const std::size_t k : {32u, 64u, 96u, 256u, 512u, 576u, 1536u})
+    if (k % ggml_block_numbers(type) == 0) sizes.push_back(k);
+  return sizes;
+}
 
 // Any bits are weights; scales are kept finite, as a NaN equals nothing.
 std::vector<std::byte> random_blocks(GgmlType type, std::size_t blocks, std::uint32_t seed) {
@@ -22,8 +31,10 @@ std::vector<std::byte> random_blocks(GgmlType type, std::size_t blocks, std::uin
   for (std::size_t b = 0; b < blocks; ++b) {
     std::byte* block = bytes.data() + b * ggml_block_bytes(type);
     // The high byte of f16 d, and of f16 m: sign, exponent (0: subnormal, up to 15: below 2).
-    block[1] &= std::byte{0xBF};
-    if (type == GgmlType::kQ4_1) block[3] &= std::byte{0xBF};
+    block[type == GgmlType::kQ6_K ? 209 : 1] &= std::byte{0xBF};
+    if (type == GgmlType::kQ4_1 || type == GgmlType::kQ5_1 || type == GgmlType::kQ4_K ||
+        type == GgmlType::kQ5_K)
+      block[3] &= std::byte{0xBF};
   }
   return bytes;
 }
@@ -44,9 +55,9 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 TEST(PanelKernels, WidenAsDequantizeDoesAtEveryLevel) {
   for (const Isa isa : available_isas())
     for (const GgmlType type : kTypes)
-      for (const std::size_t k : {32u, 64u, 576u, 1536u}) {
-        const std::size_t row_bytes = k / 32 * ggml_block_bytes(type);
-        const auto blocks = random_blocks(type, kPanelWidth * k / 32, 7);
+      for (const std::size_t k : row_sizes(type)) {
+        const std::size_t row_bytes = k / ggml_block_numbers(type) * ggml_block_bytes(type);
+        const auto blocks = random_blocks(type, kPanelWidth * k / ggml_block_numbers(type), 7);
         std::vector<float> rows(kPanelWidth * k);
         dequantize(type, blocks.data(), rows.size(), rows.data());
         std::vector<float> expected(rows.size());
@@ -60,11 +71,11 @@ TEST(PanelKernels, WidenAsDequantizeDoesAtEveryLevel) {
 
 TEST(PanelKernels, MultiplyAsGemmOfWidenedWeightsDoesAtEveryLevel) {
   for (const GgmlType type : kTypes)
-    for (const std::size_t k : {32u, 96u, 576u, 1536u})
+    for (const std::size_t k : row_sizes(type))
       for (const std::size_t panels : {1u, 2u, 3u}) {
-        const std::size_t row_bytes = k / 32 * ggml_block_bytes(type);
+        const std::size_t row_bytes = k / ggml_block_numbers(type) * ggml_block_bytes(type);
         const std::size_t n = panels * kPanelWidth;
-        const auto blocks = random_blocks(type, n * k / 32, 11);
+        const auto blocks = random_blocks(type, n * k / ggml_block_numbers(type), 11);
         const auto x = random_numbers(k, 3);
         std::vector<float> rows(n * k), packed(n * k), expected(n);
         dequantize(type, blocks.data(), rows.size(), rows.data());
