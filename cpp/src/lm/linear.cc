@@ -1,6 +1,7 @@
 #include "lm/linear.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "collegium/core/aligned_buffer.h"
@@ -14,39 +15,48 @@ constexpr std::size_t kWeightsPerTask = std::size_t{1} << 16;
 
 }  // namespace
 
-QuantizedLinear::QuantizedLinear(const GgufTensor& weight, Isa isa)
+QuantizedLinear::QuantizedLinear(const GgufTensor& weight, Isa isa, std::vector<float> bias)
     : type_(weight.type),
       bytes_(weight.bytes.data()),
       row_bytes_(weight.row_numbers() / ggml_block_numbers(weight.type) *
                  ggml_block_bytes(weight.type)),
       inputs_(weight.row_numbers()),
       outputs_(weight.num_rows()),
+      bias_(std::move(bias)),
       kernels_(&kernels_for(isa)),
       panel_kernels_(panel_kernels_for(isa, weight.type)) {}
 
 void QuantizedLinear::apply(const float* x, std::size_t rows, float* y) const {
-  const Output output{this, y};
-  apply_all(x, rows, {&output, 1});
+  const Product product{this, x, rows, y};
+  apply_all({&product, 1});
 }
 
 void QuantizedLinear::apply_all(const float* x, std::size_t rows, std::span<const Output> outputs) {
+  std::vector<Product> products;
+  for (const Output& output : outputs) products.push_back({output.layer, x, rows, output.y});
+  apply_all(products);
+}
+
+void QuantizedLinear::apply_all(std::span<const Product> products) {
   struct Task {
-    const Output* output;
+    const Product* product;
     std::size_t begin, end;  // panels
   };
   std::vector<Task> tasks;
-  for (const Output& output : outputs) {
-    const QuantizedLinear& layer = *output.layer;
+  for (const Product& product : products) {
+    const QuantizedLinear& layer = *product.layer;
+    if (product.rows == 0) continue;
     const std::size_t panels = num_panels(layer.outputs_);
     const std::size_t most =
         std::max<std::size_t>(1, layer.outputs_ * layer.inputs_ / kWeightsPerTask);
     const std::size_t count = std::min({panels, most, 4 * default_pool().num_threads()});
     for (std::size_t i = 0; i < count; ++i)
-      tasks.push_back({&output, i * panels / count, (i + 1) * panels / count});
+      tasks.push_back({&product, i * panels / count, (i + 1) * panels / count});
   }
   const auto run = [&](std::size_t i) {
     const Task& task = tasks[i];
-    task.output->layer->apply_panels(x, rows, task.begin, task.end, task.output->y);
+    const Product& product = *task.product;
+    product.layer->apply_panels(product.x, product.rows, task.begin, task.end, product.y);
   };
   if (tasks.size() == 1)
     run(0);
@@ -56,6 +66,8 @@ void QuantizedLinear::apply_all(const float* x, std::size_t rows, std::span<cons
 
 void QuantizedLinear::apply_panels(const float* x, std::size_t rows, std::size_t begin,
                                    std::size_t end, float* y) const {
+  const std::size_t first_output = begin * kPanelWidth;
+  const std::size_t last_output = std::min(outputs_, end * kPanelWidth);
   const std::size_t full = panel_kernels_ != nullptr ? outputs_ / kPanelWidth : 0;
   if (rows == 1 && begin < full) {
     const std::size_t count = std::min(end, full) - begin;
@@ -63,9 +75,13 @@ void QuantizedLinear::apply_panels(const float* x, std::size_t rows, std::size_t
     panel_kernels_->multiply(bytes_ + first * row_bytes_, row_bytes_, count, inputs_, x, y + first);
     begin += count;
   }
-  if (begin == end) return;
-  AlignedBuffer<float> scratch(inputs_ * kPanelWidth);
-  for (; begin < end; ++begin) apply_panel(x, rows, begin, scratch.data(), y);
+  if (begin != end) {
+    AlignedBuffer<float> scratch(inputs_ * kPanelWidth);
+    for (; begin < end; ++begin) apply_panel(x, rows, begin, scratch.data(), y);
+  }
+  if (bias_.empty()) return;
+  for (std::size_t r = 0; r < rows; ++r)
+    for (std::size_t j = first_output; j < last_output; ++j) y[r * outputs_ + j] += bias_[j];
 }
 
 void QuantizedLinear::apply_panel(const float* x, std::size_t rows, std::size_t panel,
@@ -77,7 +93,7 @@ void QuantizedLinear::apply_panel(const float* x, std::size_t rows, std::size_t 
     panel_kernels_->dequantize(weights, row_bytes_, inputs_, scratch);
   } else {
     // Types without a kernel, and the last outputs of a width that is no multiple of 16.
-    constexpr std::size_t kPiece = 32;  // a block of every quantised type
+    constexpr std::size_t kPiece = 256;  // a multiple of every type's block
     for (std::size_t j = 0; j < kPanelWidth; ++j) {
       const std::byte* row = weights + j * row_bytes_;
       const std::size_t block = ggml_block_numbers(type_);

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <span>
+#include <vector>
 
 #include "collegium/core/gguf.h"
 #include "kernels/kernels.h"
@@ -9,28 +10,39 @@
 
 namespace collegium::core {
 
-// y = x W^T of weights that stay quantised in the mapped file. One row of x multiplies the blocks
-// as they are read; several rows widen one panel of 16 outputs at a time into scratch that stays
-// in cache. Both give the same bits, whatever the number of rows and of threads.
+// y = x W^T + b of weights that stay as they are in the mapped file, quantised or not. One row of x
+// multiplies the blocks as they are read; several rows widen one panel of 16 outputs at a time into
+// scratch that stays in cache. Both give the same bits, whatever the number of rows and of threads.
 // Borrows the file's bytes. Immutable; any number of threads may use it.
 class QuantizedLinear {
  public:
-  QuantizedLinear() = default;
-  // `weight` is (outputs, inputs), of a type that can be dequantised.
-  QuantizedLinear(const GgufTensor& weight, Isa isa);
+  QuantizedLinear() = default;  // empty: not to be applied
+  // `weight` is (outputs, inputs), of a type that can be dequantised; bias (outputs,) or empty.
+  QuantizedLinear(const GgufTensor& weight, Isa isa, std::vector<float> bias = {});
 
+  bool empty() const noexcept { return outputs_ == 0; }
   std::size_t inputs() const noexcept { return inputs_; }
   std::size_t outputs() const noexcept { return outputs_; }
+  bool has_bias() const noexcept { return !bias_.empty(); }
 
-  // y[r, j] = sum_k x[r, k] * W[j, k]. x (rows, inputs) and y (rows, outputs), both dense.
-  // Splits the outputs over default_pool(). Throws std::bad_alloc.
+  // y[r, j] = sum_k x[r, k] * W[j, k], then + b[j]. x (rows, inputs) and y (rows, outputs), both
+  // dense. Splits the outputs over default_pool(). Throws std::bad_alloc.
   void apply(const float* x, std::size_t rows, float* y) const;
 
-  // Several layers of the same x at once: threads meet once instead of once a layer.
+  struct Product {
+    const QuantizedLinear* layer;
+    const float* x;  // (rows, layer->inputs())
+    std::size_t rows;
+    float* y;  // (rows, layer->outputs())
+  };
+  // Several at once: threads meet once instead of once a product.
+  static void apply_all(std::span<const Product> products);
+
   struct Output {
     const QuantizedLinear* layer;
     float* y;  // (rows, layer->outputs())
   };
+  // Of the same x.
   static void apply_all(const float* x, std::size_t rows, std::span<const Output> outputs);
 
  private:
@@ -46,6 +58,7 @@ class QuantizedLinear {
   std::size_t row_bytes_ = 0;
   std::size_t inputs_ = 0;
   std::size_t outputs_ = 0;
+  std::vector<float> bias_;
   const Kernels* kernels_ = nullptr;
   const PanelKernels* panel_kernels_ = nullptr;
 };

@@ -1,4 +1,4 @@
-#include "lm/llama.h"
+#include "lm/decoder.h"
 
 #include <gtest/gtest.h>
 
@@ -14,12 +14,12 @@ namespace {
 
 struct Loaded {
   GgufFile file;
-  LlamaModel model;
+  Decoder model;
 };
 
 Loaded load(const std::string& name, Isa isa) {
   auto file = *GgufFile::open(test_data(name + ".gguf"));
-  auto model = LlamaModel::read(file, isa);
+  auto model = read_decoder_gguf(file, isa);
   EXPECT_TRUE(model.ok()) << model.status().to_string();
   return {std::move(file), *model};
 }
@@ -31,16 +31,16 @@ JsonDocument goldens() {
 }
 
 // Logits of every position, the ids given in pieces of `step`.
-std::vector<float> logits_of(const LlamaModel& model, std::span<const std::int32_t> ids,
+std::vector<float> logits_of(const Decoder& model, std::span<const std::int32_t> ids,
                              std::size_t step) {
-  const LlamaConfig& config = model.config();
+  const DecoderConfig& config = model.config();
   KvCache cache(config);
   std::vector<float> logits(ids.size() * config.vocab);
   std::vector<float> hidden(ids.size() * config.width);
   for (std::size_t at = 0; at < ids.size(); at += step) {
     const std::size_t count = std::min(step, ids.size() - at);
     float* rows = hidden.data() + at * config.width;
-    model.forward(ids.subspan(at, count), cache, rows);
+    EXPECT_TRUE(model.forward(ids.subspan(at, count), cache, rows).ok());
     model.logits(rows, count, logits.data() + at * config.vocab);
   }
   EXPECT_EQ(cache.length(), ids.size());
@@ -83,14 +83,14 @@ TEST(Llama, GreedyTokensEqualThoseOfTransformers) {
     const auto expected = json_numbers<std::int32_t>(*golden.get("greedy"));
     ASSERT_EQ(expected.size(), 32u);
     const auto loaded = load(name, active_isa());
-    const LlamaConfig& config = loaded.model.config();
+    const DecoderConfig& config = loaded.model.config();
     KvCache cache(config);
     std::vector<std::int32_t> next = json_numbers<std::int32_t>(*golden.get("greedy_prompt"));
     std::vector<std::int32_t> tokens;
     std::vector<float> hidden(next.size() * config.width);
     std::vector<float> logits(config.vocab);
     while (tokens.size() < expected.size()) {
-      loaded.model.forward(next, cache, hidden.data());
+      ASSERT_TRUE(loaded.model.forward(next, cache, hidden.data()).ok());
       loaded.model.logits(hidden.data() + (next.size() - 1) * config.width, 1, logits.data());
       const auto best = std::max_element(logits.begin(), logits.end()) - logits.begin();
       tokens.push_back(static_cast<std::int32_t>(best));

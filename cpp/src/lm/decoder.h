@@ -1,0 +1,117 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "collegium/core/aligned_buffer.h"
+#include "collegium/core/gguf.h"
+#include "collegium/core/lm/token_router.h"
+#include "collegium/core/lm/token_trace.h"
+#include "collegium/core/status.h"
+#include "lm/decoder_config.h"
+#include "lm/decoder_weights.h"
+
+namespace collegium::core {
+
+struct DecoderLora;
+
+// The keys and values of the positions seen so far, fp32, and what token routers remember of the
+// sequence. Grows with what is put in, up to the context; while it grows, both the old and the new
+// memory of one layer's keys or values are there. A token takes
+// DecoderConfig::cache_bytes_per_token().
+class KvCache {
+ public:
+  // Pre: no more than `most_positions` are put in, 0: the context; memory for more is never taken.
+  explicit KvCache(const DecoderConfig& config, std::size_t most_positions = 0);
+  std::size_t length() const noexcept { return length_; }
+  // Forgets the positions from `length` on. Pre: length <= length(). What routers remember is
+  // forgotten altogether where any position is.
+  void truncate(std::size_t length);
+
+ private:
+  friend class Decoder;
+  friend struct DecoderRun;
+  void reserve(std::size_t positions);
+
+  std::size_t key_width_;
+  std::size_t value_width_;
+  std::size_t context_;
+  std::size_t length_ = 0;
+  std::size_t capacity_ = 0;
+  std::vector<AlignedBuffer<float>> keys_;    // by layer: (capacity, key_width)
+  std::vector<AlignedBuffer<float>> values_;  // by layer: (capacity, value_width)
+  RouterStates router_states_;
+};
+
+// New tokens of one sequence.
+struct Step {
+  KvCache* cache = nullptr;
+  std::span<const std::int32_t> ids;
+  const RoutingPlan* routing = nullptr;  // of the request, from Decoder::plan(); null: the model's
+  TokenTrace* trace = nullptr;           // null: nothing is recorded
+  const DecoderLora* lora = nullptr;     // of this decoder; null: the base alone
+  bool more_to_come = false;             // ids are not the last piece of a prompt
+};
+
+// A decoder-only transformer as DecoderConfig describes it, dense or a mixture of experts, in fp32
+// on the weights as they are widened from the file. A row of any result is the same bits alone, in
+// any batch, in one piece or in several, and for any number of threads.
+// Immutable; any number of threads may use it, each with its own caches.
+class Decoder {
+ public:
+  // corruption where config and weights do not fit each other; `where` (the file) begins messages.
+  static Result<Decoder> create(DecoderConfig config, DecoderWeights weights, Isa isa,
+                                const std::string& where);
+
+  const DecoderConfig& config() const noexcept { return config_; }
+  const DecoderWeights& weights() const noexcept { return weights_; }
+
+  Isa isa() const noexcept { return kernels_->isa; }
+
+  // Its layers that are mixtures, each with the architecture's own router.
+  std::span<const RoutingPlan::Layer> routing_layers() const noexcept { return routing_layers_; }
+  // A request's routing, checked: the errors of RoutingPlan::make.
+  Result<RoutingPlan> plan(const RoutingOptions& options) const;
+
+  // Appends each step's ids to what its cache holds. hidden (all ids, width), in the order of
+  // `steps`: the last layer's output, normalised, of each. Pre: ids within the vocabulary; each
+  // cache is of this config, comes once, and has room for its ids; plans are this decoder's.
+  // Fails only as RoutingPlan::route() and check_piece() do. After that, or std::bad_alloc, each
+  // cache is as before; but one whose router keeps a state that cannot be copied is empty.
+  Status forward(std::span<const Step> steps, float* hidden) const;
+  // The same for one sequence with the model's own routing.
+  Status forward(std::span<const std::int32_t> ids, KvCache& cache, float* hidden) const;
+  // out (rows, vocab) from hidden (rows, width). Throws std::bad_alloc.
+  void logits(const float* hidden, std::size_t rows, float* out) const;
+
+  // Multiplications and additions of forward() for `tokens` from position `begin` on, with top_k
+  // experts a token in the layers that have experts, and of logits() for `rows`.
+  double forward_flops(std::size_t begin, std::size_t tokens) const noexcept;
+  double logits_flops(std::size_t rows) const noexcept;
+
+ private:
+  friend struct DecoderRun;
+  Decoder() = default;
+
+  DecoderConfig config_;
+  DecoderWeights weights_;
+  std::vector<RoutingPlan::Layer> routing_layers_;
+  RoutingPlan own_plan_;
+  const Kernels* kernels_ = nullptr;
+};
+
+// A model of a Hugging Face folder: config.json and model.safetensors or its shards, in F32, F16 or
+// BF16, which stay mapped. not_found, corruption; not_supported names the field or tensor that is
+// not run here.
+Result<Decoder> read_decoder_hf(const std::string& folder, Isa isa);
+
+// A model of a GGUF file. corruption: missing or misshapen tensors, impossible dimensions.
+// not_supported: another architecture, or metadata or a tensor that is not run here, by name.
+// Borrows the file's bytes: the caller keeps `file`.
+Result<Decoder> read_decoder_gguf(const GgufFile& file, Isa isa);
+
+}  // namespace collegium::core

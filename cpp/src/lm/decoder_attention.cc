@@ -1,0 +1,196 @@
+// Attention of DecoderRun: causal, by groups of heads (arXiv 2305.13245), within a window or not,
+// from projected or from latent keys and values.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "collegium/core/thread_pool.h"
+#include "lm/decoder_run.h"
+
+namespace collegium::core {
+namespace {
+
+constexpr std::size_t kRowsPerTask = 16;
+// Fewer numbers than this are quicker read than given to another thread.
+constexpr std::size_t kNumbersPerTask = std::size_t{1} << 16;
+
+}  // namespace
+
+void DecoderRun::attend(std::size_t layer, const float* in, float* out) {
+  if (config_.latent.kv_rank != 0)
+    project_latent(layer, in);
+  else
+    project(layer, in);
+  store_keys_and_values(layer);
+  mix_values(layer);
+  decoder_.weights_.layers[layer].attention_output.apply(attended_.data(), rows_, out);
+  add_lora(layer, LoraTarget::kAttentionOutput, attended_.data(), out);
+}
+
+void DecoderRun::rotate(float* x, std::size_t stride, std::size_t heads, std::size_t head_stride,
+                        const Rope& rope, const Rotation& rotation) const noexcept {
+  const std::size_t pairs = rotation.pairs;
+  const bool halves = rope.layout == RopeLayout::kHalves;
+  const std::size_t step = halves ? 1 : 2;
+  const std::size_t other = halves ? pairs : 1;
+  for (std::size_t r = 0; r < rows_; ++r) {
+    const float* cosines = rotation.cosines.data() + r * pairs;
+    const float* sines = rotation.sines.data() + r * pairs;
+    for (std::size_t head = 0; head < heads; ++head) {
+      float* at = x + r * stride + head * head_stride;
+      for (std::size_t i = 0; i < pairs; ++i) {
+        const float first = at[step * i];
+        const float second = at[step * i + other];
+        at[step * i] = first * cosines[i] - second * sines[i];
+        at[step * i + other] = second * cosines[i] + first * sines[i];
+      }
+    }
+  }
+}
+
+void DecoderRun::project(std::size_t layer, const float* in) {
+  const DecoderLayerWeights& weights = decoder_.weights_.layers[layer];
+  const QuantizedLinear::Product products[] = {{&weights.q, in, rows_, q_.data()},
+                                               {&weights.k, in, rows_, keys_.data()},
+                                               {&weights.v, in, rows_, values_.data()}};
+  QuantizedLinear::apply_all(products);
+  add_lora(layer, LoraTarget::kQ, in, q_.data());
+  add_lora(layer, LoraTarget::kK, in, keys_.data());
+  add_lora(layer, LoraTarget::kV, in, values_.data());
+  const std::size_t q_width = config_.q_width();
+  const std::size_t key_width = config_.key_width();
+  const bool by_head = config_.qk_norm_by_head;
+  if (!weights.q_norm.empty())
+    norm_parts(weights.q_norm, config_.norm_eps, q_.data(), q_width, by_head ? config_.heads : 1);
+  if (!weights.k_norm.empty())
+    norm_parts(weights.k_norm, config_.norm_eps, keys_.data(), key_width,
+               by_head ? config_.kv_heads : 1);
+  if (config_.qkv_clip != 0.0f) {
+    const auto clip = [&](float* x, std::size_t n) {
+      for (std::size_t i = 0; i < n; ++i)
+        x[i] = std::clamp(x[i], -config_.qkv_clip, config_.qkv_clip);
+    };
+    clip(q_.data(), rows_ * q_width);
+    clip(keys_.data(), rows_ * key_width);
+    clip(values_.data(), rows_ * config_.value_width());
+  }
+  const std::size_t rope = config_.layers[layer].rope;
+  if (rope == kNoRope) return;
+  rotate(q_.data(), q_width, config_.heads, config_.head_dim, config_.ropes[rope],
+         rotations_[rope]);
+  rotate(keys_.data(), key_width, config_.kv_heads, config_.head_dim, config_.ropes[rope],
+         rotations_[rope]);
+}
+
+void DecoderRun::project_latent(std::size_t layer, const float* in) {
+  const DecoderLayerWeights& weights = decoder_.weights_.layers[layer];
+  const DecoderLatentConfig& latent = config_.latent;
+  const std::size_t narrow = latent.kv_rank + latent.rope_dim;
+  const bool narrow_q = latent.q_rank != 0;
+  const QuantizedLinear::Product down[] = {
+      {&weights.kv_down, in, rows_, narrow_kv_.data()},
+      {narrow_q ? &weights.q_down : &weights.q, in, rows_, narrow_q ? narrow_q_.data() : q_.data()},
+  };
+  QuantizedLinear::apply_all(down);
+  add_lora(layer, LoraTarget::kKvDown, in, narrow_kv_.data());
+  if (narrow_q) {
+    add_lora(layer, LoraTarget::kQDown, in, narrow_q_.data());
+    norm_parts(weights.q_down_norm, latent.norm_eps, narrow_q_.data(), latent.q_rank, 1);
+    weights.q_up.apply(narrow_q_.data(), rows_, q_.data());
+    add_lora(layer, LoraTarget::kQUp, narrow_q_.data(), q_.data());
+  } else {
+    add_lora(layer, LoraTarget::kQ, in, q_.data());
+  }
+  norm_parts(weights.kv_down_norm, latent.norm_eps, narrow_kv_.data(), narrow, 1);
+  const std::size_t rope = config_.layers[layer].rope;
+  if (rope != kNoRope) {
+    rotate(narrow_kv_.data() + latent.kv_rank, narrow, 1, latent.rope_dim, config_.ropes[rope],
+           rotations_[rope]);
+    rotate(q_.data() + latent.nope_dim, config_.q_width(), config_.heads, config_.head_dim,
+           config_.ropes[rope], rotations_[rope]);
+  }
+  for (std::size_t r = 0; r < rows_; ++r)  // without their rotated keys
+    std::memcpy(latent_rows_.data() + r * latent.kv_rank, narrow_kv_.data() + r * narrow,
+                latent.kv_rank * sizeof(float));
+  weights.kv_up.apply(latent_rows_.data(), rows_, wide_kv_.data());
+  add_lora(layer, LoraTarget::kKvUp, latent_rows_.data(), wide_kv_.data());
+  const std::size_t wide = latent.nope_dim + config_.value_dim;
+  for (std::size_t r = 0; r < rows_; ++r)
+    for (std::size_t head = 0; head < config_.heads; ++head) {
+      const float* from = wide_kv_.data() + (r * config_.heads + head) * wide;
+      float* key = keys_.data() + r * config_.key_width() + head * config_.head_dim;
+      float* value = values_.data() + r * config_.value_width() + head * config_.value_dim;
+      std::copy_n(from, latent.nope_dim, key);
+      std::copy_n(narrow_kv_.data() + r * narrow + latent.kv_rank, latent.rope_dim,
+                  key + latent.nope_dim);
+      std::copy_n(from + latent.nope_dim, config_.value_dim, value);
+    }
+}
+
+void DecoderRun::store_keys_and_values(std::size_t layer) {
+  const auto store = [](const AlignedBuffer<float>& from, std::size_t row, std::size_t rows,
+                        std::size_t width, std::size_t position, AlignedBuffer<float>& to) {
+    std::memcpy(to.data() + position * width, from.data() + row * width,
+                rows * width * sizeof(float));
+  };
+  for (const Piece& piece : pieces_) {
+    store(keys_, piece.row, piece.rows, config_.key_width(), piece.position,
+          piece.cache->keys_[layer]);
+    store(values_, piece.row, piece.rows, config_.value_width(), piece.position,
+          piece.cache->values_[layer]);
+  }
+}
+
+// Each head's mean of the values it may see, weighted by softmax(scale * q . k).
+void DecoderRun::mix_values(std::size_t layer) {
+  struct Block {
+    const Piece* piece;
+    std::size_t begin, end;  // rows of the piece
+  };
+  std::vector<Block> blocks;
+  std::size_t numbers = 0;
+  for (const Piece& piece : pieces_) {
+    numbers += piece.rows * (piece.position + piece.rows) * config_.q_width();
+    for (std::size_t t = 0; t < piece.rows; t += kRowsPerTask)
+      blocks.push_back({&piece, t, std::min(piece.rows, t + kRowsPerTask)});
+  }
+  const std::size_t window = config_.layers[layer].window;
+  const std::size_t dim = config_.head_dim;
+  const std::size_t value_dim = config_.value_dim;
+  const std::size_t key_width = config_.key_width();
+  const std::size_t value_width = config_.value_width();
+  const float cap = config_.attention_cap;
+  const auto run = [&](std::size_t task) {
+    const Block& block = blocks[task / config_.heads];
+    const Piece& piece = *block.piece;
+    const std::size_t head = task % config_.heads;
+    const std::size_t kv_head = head / (config_.heads / config_.kv_heads);
+    const float* keys = piece.cache->keys_[layer].data() + kv_head * dim;
+    const float* values = piece.cache->values_[layer].data() + kv_head * value_dim;
+    std::vector<float> weights(piece.position + block.end);
+    for (std::size_t t = block.begin; t < block.end; ++t) {
+      const std::size_t end = piece.position + t + 1;
+      const std::size_t begin = window != 0 && window < end ? end - window : 0;
+      const std::size_t row = piece.row + t;
+      const float* query = q_.data() + row * config_.q_width() + head * dim;
+      float* result = attended_.data() + (row * config_.heads + head) * value_dim;
+      for (std::size_t p = begin; p < end; ++p) {
+        float score = kernels_.dot(query, keys + p * key_width, dim) * config_.attention_scale;
+        if (cap != 0.0f) score = std::tanh(score / cap) * cap;
+        weights[p - begin] = score;
+      }
+      kernels_.softmax(weights.data(), end - begin);
+      std::fill(result, result + value_dim, 0.0f);
+      for (std::size_t p = begin; p < end; ++p)
+        kernels_.axpy(weights[p - begin], values + p * value_width, value_dim, result);
+    }
+  };
+  const std::size_t tasks = config_.heads * blocks.size();
+  if (numbers < kNumbersPerTask) {
+    for (std::size_t task = 0; task < tasks; ++task) run(task);
+  } else {
+    default_pool().parallel_for(tasks, run);
+  }
+}
+
+}  // namespace collegium::core
