@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import weakref
 from pathlib import Path
 from typing import Any
@@ -180,3 +181,24 @@ def test_expert_choice_refuses_what_it_cannot_do(model: lm.LanguageModel) -> Non
     assert one.trace is not None
     for load in lm.expert_loads(one.trace):
         assert (load == -(-len(one.trace) * 3 // 8)).all()  # every expert the same
+
+
+def test_the_examples_of_the_docs_run(
+    model: lm.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs/language-models.md"
+    section = page.read_text(encoding="utf-8").split("\n## Token routing\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    assert len(blocks) == 3
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"model": model, "prompt": PROMPT}
+    for block in blocks:
+        exec(block, names)
+        if "SecondBest" in block:
+            answer = model.generate(PROMPT, max_new_tokens=3, routing=names["options"], trace=True)
+            assert answer.trace is not None
+            for layer in answer.trace.layers:
+                assert layer.logits is not None
+                assert not (layer.ids.reshape(-1, 2) == layer.logits.argmax(1)[:, None]).any()
+    assert names["answer"].routing.startswith("top_k 1; off in layer 0: 3, 5")
+    assert names["first"].shape == (3,)
