@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -273,18 +274,44 @@ def train_head_adapter(
 
 # core: language models
 
+class LmLora:
+    @property
+    def rank(self) -> int: ...
+    @property
+    def modules(self) -> list[str]:
+        """What it adapts: "layers.0.self_attn.q_proj", ..."""
+    @property
+    def base_digest(self) -> str:
+        """Of the model it was loaded for."""
+
 class GenerateOptions:
     def __init__(
         self,
         *,
         max_new_tokens: int = 128,
+        add_special_tokens: bool = True,
         temperature: float = 0.0,
         top_k: int = 0,
         top_p: float = 1.0,
+        min_p: float = 0.0,
+        typical_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
         seed: int = 1,
+        stop: Sequence[str] = (),
+        stop_ids: Sequence[int] = (),
+        log_probabilities: bool = False,
+        alternatives: int = 0,
+        lora: LmLora | None = None,
+        routing: Any = None,
+        trace: bool = False,
+        max_memory_bytes: int = 0,
     ) -> None: ...
     @property
     def max_new_tokens(self) -> int: ...
+    @property
+    def add_special_tokens(self) -> bool: ...
     @property
     def temperature(self) -> float: ...
     @property
@@ -292,19 +319,87 @@ class GenerateOptions:
     @property
     def top_p(self) -> float: ...
     @property
+    def min_p(self) -> float: ...
+    @property
+    def typical_p(self) -> float: ...
+    @property
+    def repetition_penalty(self) -> float: ...
+    @property
+    def presence_penalty(self) -> float: ...
+    @property
+    def frequency_penalty(self) -> float: ...
+    @property
     def seed(self) -> int: ...
+    @property
+    def stop(self) -> list[str]: ...
+    @property
+    def stop_ids(self) -> list[int]: ...
+    @property
+    def log_probabilities(self) -> bool: ...
+    @property
+    def alternatives(self) -> int: ...
+    @property
+    def lora(self) -> LmLora | None: ...
+    @property
+    def routing(self) -> RoutingOptions: ...
+    @property
+    def trace(self) -> bool: ...
+    @property
+    def max_memory_bytes(self) -> int: ...
 
 class Generation:
     @property
     def text(self) -> str: ...
     @property
-    def ids(self) -> list[int]: ...
+    def ids(self) -> list[int]:
+        """New tokens, without the one that ended it, with those of a stop string."""
     @property
     def prompt_tokens(self) -> int: ...
     @property
-    def stopped(self) -> bool: ...
+    def finish_reason(self) -> str:
+        """Why it ended: "end", "stop", "length", "context", "cancelled"."""
+    @property
+    def stopped(self) -> bool:
+        """It ended by itself: "end" or "stop"."""
+    @property
+    def stop(self) -> str:
+        """The stop string that came; "" if none did."""
+    @property
+    def log_probabilities(self) -> npt.NDArray[np.float32]:
+        """(len(ids),), natural logarithms; (0,) unless asked for."""
+    @property
+    def alternatives(self) -> list[list[tuple[int, float]]]:
+        """Of each id's place the most likely tokens with their log-probabilities, best first."""
+    @property
+    def trace(self) -> TokenTrace | None: ...
+    @property
+    def routing(self) -> str:
+        """What the request changed of the model's routing; "" if nothing."""
     @property
     def flops(self) -> float: ...
+    def _repr_html_(self) -> str: ...
+
+class Score:
+    @property
+    def log_probability(self) -> float:
+        """Natural logarithm, of all counted tokens together."""
+    @property
+    def tokens(self) -> int:
+        """Counted: all but a text's first."""
+    @property
+    def windows(self) -> int: ...
+    @property
+    def mean_log_probability(self) -> float: ...
+    @property
+    def perplexity(self) -> float: ...
+    @property
+    def ids(self) -> list[int]: ...
+    @property
+    def log_probabilities(self) -> npt.NDArray[np.float32]:
+        """Of the last ``tokens`` of ``ids``, where asked for."""
+
+def sum_scores(scores: Sequence[Score]) -> Score:
+    """As of one body of text."""
 
 # lm: token routing
 
@@ -484,17 +579,35 @@ class LanguageModel:
     def context_length(self) -> int: ...
     @property
     def digest(self) -> str: ...
+    def generation_bytes(self, tokens: int) -> int: ...
+    def load_lora(self, folder: _Path) -> LmLora: ...
     def apply_chat_template(self, messages: Sequence[tuple[str, str]]) -> str: ...
     def generate(
-        self, prompt: str, *, options: GenerateOptions, on_token: _OnToken = None
-    ) -> Generation: ...
-    def chat(
         self,
-        messages: Sequence[tuple[str, str]],
+        prompt: str,
         *,
         options: GenerateOptions,
         on_token: _OnToken = None,
+        progress: _Progress = None,
     ) -> Generation: ...
+    def generate_batch(
+        self,
+        requests: Sequence[tuple[str, GenerateOptions, _OnToken]],
+        *,
+        max_memory_bytes: int = 0,
+        progress: _Progress = None,
+    ) -> list[Any]: ...
+    def score(
+        self,
+        texts: Sequence[str],
+        *,
+        window: int = 0,
+        stride: int = 0,
+        token_log_probabilities: bool = False,
+        lora: LmLora | None = None,
+        routing: Any = None,
+        progress: _Progress = None,
+    ) -> list[Score]: ...
     def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]: ...
 
 # router: parts of an answer
@@ -954,6 +1067,8 @@ class Pair:
     def split(self) -> str | None: ...
     @property
     def gain(self) -> float: ...
+    @property
+    def kind(self) -> str: ...
 
 class LexicalSettings:
     def __init__(
@@ -1040,6 +1155,9 @@ class FitReportExpert:
     def kept(self) -> bool: ...
     @property
     def note(self) -> str: ...
+    @property
+    def pair_kinds(self) -> dict[str, dict[str, int]]:
+        """Pairs in use, by kind ("judged" for those without one) and split."""
 
 class FitReport:
     @property
@@ -1067,13 +1185,36 @@ class FitReport:
     def to_html(self) -> str: ...
     def _repr_html_(self) -> str: ...
 
-    @property
-    def kind(self) -> str: ...
 class VectorOrigin:
     @property
     def compute(self) -> str: ...
     @property
     def isa(self) -> str: ...
+
+class TrainingQueries:
+    @property
+    def texts(self) -> list[str]: ...
+    @property
+    def relevant(self) -> list[list[int]]: ...
+    @property
+    def gains(self) -> list[list[float]]: ...
+
+class TrainingData:
+    """What fit() learns a collection's expert from."""
+
+    @property
+    def document_ids(self) -> list[str]: ...
+    @property
+    def vectors(self) -> npt.NDArray[np.float32]:
+        """(passages, dim), a copy."""
+    @property
+    def passage_document(self) -> npt.NDArray[np.uint32]:
+        """(passages,) positions in ``document_ids``."""
+    def queries(self, split: str) -> TrainingQueries: ...
+    def query_vectors(self, split: str) -> npt.NDArray[np.float32]:
+        """(n, dim), the plain encoder's."""
+    @property
+    def pair_kinds(self) -> dict[str, dict[str, int]]: ...
 
 class LibraryInfoCollection:
     @property
@@ -1156,9 +1297,6 @@ class CitedPassage:
     @property
     def bytes(self) -> tuple[int, int]: ...
     @property
-    def pair_kinds(self) -> dict[str, dict[str, int]]:
-        """Pairs in use, by kind ("judged" for those without one) and split."""
-    @property
     def text(self) -> str: ...
     @property
     def score(self) -> float: ...
@@ -1191,31 +1329,6 @@ class Answer:
     @property
     def reader(self) -> str: ...
     @property
-class TrainingQueries:
-    @property
-    def texts(self) -> list[str]: ...
-    @property
-    def relevant(self) -> list[list[int]]: ...
-    @property
-    def gains(self) -> list[list[float]]: ...
-
-class TrainingData:
-    """What fit() learns a collection's expert from."""
-
-    @property
-    def document_ids(self) -> list[str]: ...
-    @property
-    def vectors(self) -> npt.NDArray[np.float32]:
-        """(passages, dim), a copy."""
-    @property
-    def passage_document(self) -> npt.NDArray[np.uint32]:
-        """(passages,) positions in ``document_ids``."""
-    def queries(self, split: str) -> TrainingQueries: ...
-    def query_vectors(self, split: str) -> npt.NDArray[np.float32]:
-        """(n, dim), the plain encoder's."""
-    @property
-    def pair_kinds(self) -> dict[str, dict[str, int]]: ...
-
     def note(self) -> str: ...
     @property
     def route(self) -> Route: ...
@@ -1353,6 +1466,7 @@ class Library:
         questions: Sequence[str] = (),
         num_samples: int = 200,
     ) -> TuneReport: ...
+    def training_data(self, collection: str) -> TrainingData: ...
     def compact(self) -> None: ...
     def purge(self) -> None: ...
     def export(self, collection: str, path: _Path) -> int: ...
@@ -1434,4 +1548,3 @@ class Library:
     @property
     def encoder(self) -> Encoder: ...
     def close(self) -> None: ...
-    def training_data(self, collection: str) -> TrainingData: ...

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from . import _core, models
 from ._arguments import text_of
-from ._core import GenerateOptions, Generation, Score, sum_scores
+from ._core import GenerateOptions, Generation, LmLora, Score, sum_scores
 from ._lm_routing import (
     ExpertBias,
     ExpertMask,
@@ -56,6 +56,7 @@ __all__ = [
     "GenerateOptions",
     "Generation",
     "LanguageModel",
+    "LmLora",
     "Options",
     "Request",
     "RoutingOptions",
@@ -106,6 +107,7 @@ class Options(TypedDict, total=False):
     stop_ids: Sequence[int]  # tokens that end it beside the model's own
     log_probabilities: bool  # keep log P of each token, of the model itself
     alternatives: int  # and of so many most likely ones in its place, at most 1000
+    lora: LmLora | None  # of load_lora() of the same model
     routing: RoutingOptions | None  # of a mixture of experts: masks, biases, top_k, a router
     trace: bool  # keep the routing of every token
     max_memory_bytes: int  # refuse what could take more; 0: no limit
@@ -197,6 +199,17 @@ class LanguageModel:
         """The most memory that a generation of so many tokens, prompt and answer, takes beside the
         model: keys and values, and the choice of one token."""
         return self._core.generation_bytes(tokens)
+
+    def load_lora(self, folder: str | os.PathLike[str]) -> LmLora:
+        """A LoRA of a folder as PEFT saves it, for this model; requests name it with ``lora=``, each
+        its own within a batch.
+
+        Raises:
+            NotFoundError: there is none.
+            CorruptionError: it does not fit the model.
+            NotSupportedError: it adapts what is not adapted here.
+        """
+        return self._core.load_lora(folder)
 
     def apply_chat_template(self, messages: Sequence[Message]) -> str:
         """The prompt for ``messages`` ({"role", "content"}), ending where the assistant speaks."""
@@ -362,6 +375,7 @@ class LanguageModel:
         window: int = 0,
         stride: int = 0,
         token_log_probabilities: bool = False,
+        lora: LmLora | None = None,
         routing: RoutingOptions | None = None,
         progress: ProgressOption = False,
     ) -> Score: ...
@@ -373,6 +387,7 @@ class LanguageModel:
         window: int = 0,
         stride: int = 0,
         token_log_probabilities: bool = False,
+        lora: LmLora | None = None,
         routing: RoutingOptions | None = None,
         progress: ProgressOption = False,
     ) -> list[Score]: ...
@@ -383,6 +398,7 @@ class LanguageModel:
         window: int = 0,
         stride: int = 0,
         token_log_probabilities: bool = False,
+        lora: LmLora | None = None,
         routing: RoutingOptions | None = None,
         progress: ProgressOption = False,
     ) -> Score | list[Score]:
@@ -394,6 +410,7 @@ class LanguageModel:
                 windows that overlap, and each token is counted once, in the first that has it.
             stride: new tokens of each window; 0 is half of it.
             token_log_probabilities: keep those of every token (``ids``, ``log_probabilities``).
+            lora: of :meth:`load_lora`; None is the model alone.
             routing: of a mixture of experts, what changes in it.
 
         Raises:
@@ -406,6 +423,7 @@ class LanguageModel:
                 window=window,
                 stride=stride,
                 token_log_probabilities=token_log_probabilities,
+                lora=lora,
                 routing=routing,
                 progress=callback,
             )
@@ -417,6 +435,7 @@ class LanguageModel:
         *,
         window: int = 0,
         stride: int = 0,
+        lora: LmLora | None = None,
         routing: RoutingOptions | None = None,
         progress: ProgressOption = False,
     ) -> dict[str, Score]:
@@ -424,7 +443,7 @@ class LanguageModel:
 
         Args:
             domains: texts by name. A domain without any has no perplexity (nan).
-            window, stride, routing: as in :meth:`score`.
+            window, stride, lora, routing: as in :meth:`score`.
         """
         texts = {name: list(_not_one_str(of, name)) for name, of in domains.items()}
         scores = iter(
@@ -432,6 +451,7 @@ class LanguageModel:
                 [text for of in texts.values() for text in of],
                 window=window,
                 stride=stride,
+                lora=lora,
                 routing=routing,
                 progress=progress,
             )

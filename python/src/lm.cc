@@ -132,6 +132,7 @@ py::list score(const LanguageModel& self, const py::object& texts, const WholeNu
   options.window = window.value("window");
   options.stride = stride.value("stride");
   options.token_log_probabilities = token_log_probabilities;
+  options.lora = lora;
   options.routing = routing_of(routing);
   auto scores = run_watched(progress, [&](const core::ProgressCallback& callback) {
     return self.score(list.views(), options, callback);
@@ -165,6 +166,7 @@ GenerateOptions generate_options(const WholeNumber& max_new_tokens, bool add_spe
   options.stop_ids = std::move(stop_ids);
   options.log_probabilities = log_probabilities;
   options.alternatives = alternatives.value("alternatives");
+  options.lora = lora;
   options.routing = routing_of(routing);
   options.trace = trace;
   options.max_memory_bytes = max_memory_bytes.value("max_memory_bytes");
@@ -205,6 +207,10 @@ void bind_options(py::module_& m) {
       .def_readonly("stop_ids", &GenerateOptions::stop_ids)
       .def_readonly("log_probabilities", &GenerateOptions::log_probabilities)
       .def_readonly("alternatives", &GenerateOptions::alternatives)
+      .def_property_readonly("lora",
+                             [](const GenerateOptions& self) {
+                               return std::const_pointer_cast<core::LmLora>(self.lora);
+                             })
       .def_readonly("routing", &GenerateOptions::routing)
       .def_readonly("trace", &GenerateOptions::trace)
       .def_readonly("max_memory_bytes", &GenerateOptions::max_memory_bytes);
@@ -267,6 +273,10 @@ void bind_results(py::module_& m) {
 }  // namespace
 
 void bind_lm(py::module_& m) {
+  py::class_<core::LmLora, std::shared_ptr<core::LmLora>>(m, "LmLora")
+      .def_property_readonly("rank", &core::LmLora::rank)
+      .def_property_readonly("modules", &core::LmLora::modules)
+      .def_property_readonly("base_digest", &core::LmLora::base_digest);
   bind_options(m);
   bind_results(m);
   py::class_<LanguageModel, std::shared_ptr<LanguageModel>>(m, "LanguageModel")
@@ -287,6 +297,13 @@ void bind_lm(py::module_& m) {
             return self.generation_bytes(tokens.value("tokens"));
           },
           py::arg("tokens"))
+      .def(
+          "load_lora",
+          [](const LanguageModel& self, const std::filesystem::path& folder) {
+            return std::const_pointer_cast<core::LmLora>(
+                run_released([&] { return self.load_lora(folder.string()); }));
+          },
+          py::arg("folder"))
       .def(
           "apply_chat_template",
           [](const LanguageModel& self, const Messages& messages) {
@@ -309,7 +326,8 @@ void bind_lm(py::module_& m) {
            py::arg("max_memory_bytes") = 0, py::arg("progress") = py::none())
       .def("score", &score, py::arg("texts"), py::kw_only(), py::arg("window") = 0,
            py::arg("stride") = 0, py::arg("token_log_probabilities") = false,
-           py::arg("routing") = py::none(), py::arg("progress") = py::none())
+           py::arg("lora") = py::none(), py::arg("routing") = py::none(),
+           py::arg("progress") = py::none())
       .def(
           "logits",
           [](const LanguageModel& self, const std::vector<std::int32_t>& ids) {

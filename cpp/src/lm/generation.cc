@@ -58,6 +58,7 @@ class GenerationRun {
             .ids = ids.subspan(read_, count),
             .routing = plan_.has_value() ? &*plan_ : nullptr,
             .trace = trace_.get(),
+            .lora = lora_,
             .more_to_come = read_ + count < ids.size()};
   }
   // `ids` of next() were read; true if the next token can be chosen.
@@ -94,6 +95,7 @@ class GenerationRun {
   RequestView request_;
   KvCache cache_;
   std::optional<RoutingPlan> plan_;  // none: the model's own
+  const DecoderLora* lora_ = nullptr;
   bool whole_prompt_ = false;
   std::shared_ptr<TokenTrace> trace_;
   Sampler sampler_;
@@ -127,6 +129,7 @@ Result<std::unique_ptr<GenerationRun>> GenerationRun::start(const LanguageModelI
     return Status::invalid_argument("prompt: " + std::to_string(tokens) +
                                     " tokens do not fit the context of " + std::to_string(context) +
                                     " with one to spare");
+  COLLEGIUM_ASSIGN_OR_RETURN(const DecoderLora* lora, impl.lora_of(options.lora));
   std::optional<RoutingPlan> plan;
   if (!options.routing.empty()) {
     COLLEGIUM_ASSIGN_OR_RETURN(plan, impl.model.plan(options.routing));
@@ -144,6 +147,7 @@ Result<std::unique_ptr<GenerationRun>> GenerationRun::start(const LanguageModelI
   std::unique_ptr<GenerationRun> run(
       new GenerationRun(impl, request, std::move(encoding.ids), most_tokens));
   run->most_bytes_ = most_bytes;
+  run->lora_ = lora;
   run->generation_.routing = options.routing.describe();
   if (options.trace) {
     run->trace_ = std::make_shared<TokenTrace>();

@@ -44,6 +44,9 @@ struct LanguageModelImpl {
   ChatTemplate chat_template = ChatTemplate::kNone;
   std::string digest;
 
+  // The decoder's side of a request's LoRA, null for none. invalid_argument if it is not of this
+  // model.
+  Result<const DecoderLora*> lora_of(const std::shared_ptr<const LmLora>& lora) const;
   bool is_end(std::int32_t id) const { return tokenizer->is_end(id); }
   // See LanguageModel::generation_bytes().
   std::size_t generation_bytes(std::size_t tokens) const noexcept;

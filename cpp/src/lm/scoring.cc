@@ -49,11 +49,12 @@ void add_windows(std::size_t text, std::size_t tokens, std::size_t window, std::
 class Scorer {
  public:
   Scorer(const LanguageModelImpl& impl, std::vector<std::vector<std::int32_t>> ids, bool keep,
-         std::optional<RoutingPlan> plan)
+         std::optional<RoutingPlan> plan, const DecoderLora* lora)
       : impl_(impl),
         ids_(std::move(ids)),
         keep_(keep),
         plan_(std::move(plan)),
+        lora_(lora),
         scores_(ids_.size()) {
     if (keep_)
       for (std::size_t i = 0; i < ids_.size(); ++i) scores_[i].ids = ids_[i];
@@ -88,6 +89,7 @@ class Scorer {
         steps.push_back({.cache = caches.back().get(),
                          .ids = std::span(ids_[window.text]).subspan(begin, count),
                          .routing = plan_ ? &*plan_ : nullptr,
+                         .lora = lora_,
                          .more_to_come = !ends});
         // The row of a token says how likely the one behind it is.
         for (std::size_t i = 0; i < count; ++i) {
@@ -154,6 +156,7 @@ class Scorer {
   std::vector<std::vector<std::int32_t>> ids_;
   bool keep_;
   std::optional<RoutingPlan> plan_;  // none: the model's own
+  const DecoderLora* lora_;
   std::vector<Score> scores_;
   // Of one pass.
   std::vector<Counted> counted_;
@@ -189,6 +192,7 @@ Result<std::vector<Score>> LanguageModel::score(std::span<const std::string_view
     COLLEGIUM_RETURN_IF_ERROR(check_range("window", window, 2, context));
     const std::size_t stride = options.stride == 0 ? window / 2 : options.stride;
     COLLEGIUM_RETURN_IF_ERROR(check_range("stride", stride, 1, window - 1));
+    COLLEGIUM_ASSIGN_OR_RETURN(const DecoderLora* lora, impl_->lora_of(options.lora));
     std::optional<RoutingPlan> plan;
     if (!options.routing.empty()) {
       COLLEGIUM_ASSIGN_OR_RETURN(plan, impl_->model.plan(options.routing));
@@ -201,7 +205,7 @@ Result<std::vector<Score>> LanguageModel::score(std::span<const std::string_view
       ids.push_back(std::move(encoding->ids));
       add_windows(i, ids.back().size(), window, stride, windows);
     }
-    Scorer scorer(*impl_, std::move(ids), options.token_log_probabilities, std::move(plan));
+    Scorer scorer(*impl_, std::move(ids), options.token_log_probabilities, std::move(plan), lora);
     COLLEGIUM_RETURN_IF_ERROR(scorer.run(windows, progress));
     return scorer.take();
   });

@@ -247,6 +247,51 @@ TEST(GenerateBatch, ProgressMayCancelWhatStillRuns) {
   EXPECT_EQ(results[1].status().code(), StatusCode::kCancelled);
 }
 
+// --- LoRAs ---
+
+TEST(GenerateBatch, RequestsChooseALoraOneByOne) {
+  const auto lora = tiny()->load_lora(test_data("decoders/loras/gguf-attention"));
+  ASSERT_TRUE(lora.ok()) << lora.status().to_string();
+  EXPECT_EQ((*lora)->modules().size(), 6u);
+  EXPECT_EQ((*lora)->base_digest(), tiny()->digest());
+  std::vector<GenerateRequest> requests(6);
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    requests[i] = {std::string(3 + 11 * i, "the"[i % 3]), sampling(9, 1), {}, {}};
+    requests[i].options.log_probabilities = true;
+    if (i % 2 == 1) requests[i].options.lora = *lora;
+  }
+  const auto results = *tiny()->generate_batch(requests);
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    expect_equal(*results[i], generate(requests[i].prompt, requests[i].options));
+    GenerateOptions other = requests[i].options;
+    other.lora = i % 2 == 1 ? nullptr : *lora;
+    EXPECT_NE(generate(requests[i].prompt, other).log_probabilities, results[i]->log_probabilities);
+  }
+  // A score under it is that of the tokens it makes likely.
+  GenerateOptions options = requests[1].options;
+  options.max_new_tokens = 1;
+  options.temperature = 0.0f;
+  const auto first = generate("the th", options);
+  const std::string text = "the th" + first.text;
+  const std::string_view view = text;
+  ScoreOptions score;
+  score.token_log_probabilities = true;
+  score.lora = *lora;
+  const auto scored = (*tiny()->score({&view, 1}, score))[0];
+  ASSERT_EQ(scored.ids.back(), first.ids[0]) << "it joined the prompt: choose another";
+  EXPECT_EQ(scored.log_probabilities.back(), first.log_probabilities[0]);
+}
+
+TEST(GenerateBatch, ALoraOfAnotherModelIsRefused) {
+  GenerateOptions options = sampling(3, 1);
+  options.lora = *tiny()->load_lora(test_data("decoders/loras/gguf-attention"));
+  const auto other = *LanguageModel::load(test_data("tiny_llama_mixed.gguf"));
+  const auto refused = other->generate("the", options);
+  EXPECT_EQ(refused.status().code(), StatusCode::kInvalidArgument);
+  EXPECT_NE(refused.status().message().find("lora"), std::string::npos);
+  EXPECT_EQ(tiny()->load_lora(test_data("no-such-folder")).status().code(), StatusCode::kNotFound);
+}
+
 // --- Memory ---
 
 TEST(GenerateBatch, RefusesWhatCouldTakeTooMuchMemoryBeforeItRuns) {

@@ -17,6 +17,8 @@
 
 namespace collegium::core {
 
+class LmLora;  // language_model.h
+
 // How tokens are chosen and when that ends. Formulas and order are those of transformers' logits
 // processors: first the penalties, which a greedy choice feels too, then, when sampling,
 // temperature, top_k, top_p, min_p, typical_p, each over what the one before it left.
@@ -56,6 +58,8 @@ struct COLLEGIUM_API GenerateOptions {
   bool log_probabilities = false;
   std::size_t alternatives = 0;
 
+  // Of this model, from LanguageModel::load_lora(). Null: the base alone.
+  std::shared_ptr<const LmLora> lora;
   // Of a mixture of experts: what changes in its routing, and whether that is recorded.
   RoutingOptions routing;
   bool trace = false;
@@ -137,6 +141,7 @@ struct COLLEGIUM_API ScoreOptions {
   std::size_t stride = 0;
   bool token_log_probabilities = false;  // Keep those of every token, not their sum alone.
   RoutingOptions routing;                // Of a mixture of experts: what changes in its routing.
+  std::shared_ptr<const LmLora> lora;    // as in GenerateOptions
 };
 
 // log P(text): the sum over its tokens of log P(token | those before it within its window). Each is

@@ -22,7 +22,26 @@ struct ChatMessage {
   std::string content;
 };
 
+struct DecoderLora;
 struct LanguageModelImpl;
+
+// A LoRA (arXiv 2106.09685) on one language model, which requests choose one by one, in one batch
+// too. Immutable; any number of threads may use it, for as long as they like.
+class COLLEGIUM_API LmLora {
+ public:
+  ~LmLora();
+  std::size_t rank() const noexcept;
+  // What it adapts, ascending: "layers.0.self_attn.q_proj", ...
+  const std::vector<std::string>& modules() const noexcept;
+  const std::string& base_digest() const noexcept { return base_digest_; }  // the model's
+
+ private:
+  friend class LanguageModel;
+  friend struct LanguageModelImpl;
+  LmLora(std::shared_ptr<const DecoderLora> lora, std::string base_digest);
+  std::shared_ptr<const DecoderLora> lora_;
+  std::string base_digest_;
+};
 
 // A decoder, dense or a mixture of experts, read from a GGUF file or a Hugging Face folder
 // (config.json, safetensors, tokenizer.json). Weights stay as they are in the mapped files and are
@@ -84,6 +103,11 @@ class COLLEGIUM_API LanguageModel {
   Result<std::vector<Score>> score(std::span<const std::string_view> texts,
                                    const ScoreOptions& options = {},
                                    const ProgressCallback& progress = {}) const;
+  // A LoRA of a folder as PEFT saves it (adapter_config.json, adapter_model.safetensors), for this
+  // model: options that name it with another are invalid_argument. not_found; corruption where a
+  // module's shape does not fit or a layer is not there; not_supported for a module that is not
+  // adapted here (embeddings, output, experts, norms) or a field, by name.
+  Result<std::shared_ptr<const LmLora>> load_lora(const std::string& folder) const;
   // Logits (tokens, vocab) of every position of `ids`, for tests and scoring. `progress` as above.
   Result<std::vector<float>> logits(std::span<const std::int32_t> ids,
                                     const ProgressCallback& progress = {}) const;
