@@ -15,6 +15,7 @@ from typing import Any
 
 from . import __version__, beir, models
 from ._cli_evaluation import add_compare, add_evaluate
+from ._cli_lm import add_language_models
 from ._cli_operations import add_operations
 from ._cli_parts import (
     count,
@@ -26,8 +27,8 @@ from ._cli_parts import (
     progress_of,
     read_lines,
 )
-from ._core import AddReport, LexicalSettings
 from ._cli_training import add_pairs, add_train_lora
+from ._core import AddReport, LexicalSettings
 from .errors import Error, IoError
 from .experts import Encoder
 from .ingest import IngestReport
@@ -405,15 +406,15 @@ exit codes: 0 done, 1 an error (one line on stderr) or damage that verify found,
     fit.add_argument(
         "--router",
         default="auto",
-        help="linear, pilots-source, pilots-winner or auto (dev chooses)",
+        help="a kind; auto: dev chooses of linear and pilots; all: the other kinds too, for reports",
     )
     fit.add_argument("--seed", type=count, default=1)
     fit.add_argument("--refit", action="store_true", help="train unchanged collections again too")
 
-    ask = command(
     add_pairs(command)
     add_train_lora(command)
 
+    ask = command(
         "ask",
         _ask,
         "answer a question and say why",
@@ -485,6 +486,7 @@ exit codes: 0 done, 1 an error (one line on stderr) or damage that verify found,
         "  collegium info --library mylib --json",
     )
 
+    add_language_models(command)
     add_operations(command)
 
     convert = command(

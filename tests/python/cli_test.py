@@ -29,6 +29,10 @@ COMMANDS = [
     "export",
     "tune",
     "words",
+    "generate",
+    "chat",
+    "perplexity",
+    "trace",
     "convert",
     "download-model",
 ]
