@@ -17,6 +17,8 @@ class HostileDecoder : public testing::Test {
   // The model's files in the scratch folder, its config.json as text in `config_`.
   void use(const std::string& name) {
     model_ = name;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_.path()))
+      std::filesystem::remove(entry.path());
     for (const auto& entry : std::filesystem::directory_iterator(test_data("decoders/" + name)))
       std::filesystem::copy_file(entry.path(), folder_ / entry.path().filename().string(),
                                  std::filesystem::copy_options::overwrite_existing);
