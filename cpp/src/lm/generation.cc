@@ -19,9 +19,10 @@ constexpr std::size_t kBatchRows = 256;
 // Logits that are there at once; at least those of one row.
 constexpr std::size_t kLogitBytes = std::size_t{32} << 20;
 // Of one token of the vocabulary while a token is chosen: its logit, the logit under penalties,
-// the candidate and its place in the order of typical_p.
-constexpr std::size_t kChoiceBytes =
-    2 * sizeof(float) + sizeof(Sampler::Candidate) + sizeof(std::pair<double, std::size_t>);
+// the candidate, its place in the order of typical_p, and among the alternatives.
+constexpr std::size_t kChoiceBytes = 2 * sizeof(float) + sizeof(Sampler::Candidate) +
+                                     sizeof(std::pair<double, std::size_t>) +
+                                     sizeof(TokenProbability);
 
 Status out_of_range(const char* field, double value, const char* range) {
   return Status::invalid_argument(std::string(field) + ": " + std::to_string(value) + ", must be " +
