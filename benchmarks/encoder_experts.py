@@ -119,7 +119,7 @@ def main() -> None:
 
             options = (arguments.seconds, arguments.rounds, arguments.seed)
             calls: dict[str, Callable[[], object]] = {"plain": plain}
-            times = interleaved(calls | {f"{k}": under(k) for k in EXPERTS}, *options)
+            times = interleaved(calls | {f"{k}": under(k) for k in EXPERTS}, *options).times
             middle = {name: float(np.median(values)) for name, values in times.items()}
             for k in EXPERTS:
                 bound = 1.1 * (1 + (k - 1) * share)
@@ -129,7 +129,7 @@ def main() -> None:
                     f" {ratio:.3f} | {bound:.2f} | {'met' if ratio <= bound else '**missed**'} |"
                 )
             # Apart from the LoRAs, for more rounds: two percent are to be seen.
-            times = interleaved(calls | {"head": head}, *options)
+            times = interleaved(calls | {"head": head}, *options).times
             ratio = float(np.median(times["head"]) / np.median(times["plain"]))
             heads.append(
                 f"| {shape} | {threads} | {cell(times['plain'])} | {cell(times['head'])} |"

@@ -1,6 +1,7 @@
 """Graphs and lists side by side with hnswlib, usearch and faiss-cpu on one machine.
 
-    cmake --preset release && cmake --build build/release --target graph_search_bench
+    cmake --preset release
+    cmake --build build/release --target graph_search_bench vector_search_bench
     python benchmarks/graph_search.py build ENGINE    (each of ENGINES, on two threads)
     python benchmarks/graph_search.py search          (one thread, interleaved)
     python benchmarks/graph_search.py page
@@ -8,9 +9,8 @@
 Steps keep what they measured in build/evidence/graph-search/, so that each is short and can have
 the machine to itself. Every engine is built with its own defaults and is asked with the least
 effort of its own that finds 0.99 of the ten best rows; each round then asks every engine all
-queries once, in a new order, in one call. SET names the vectors: "synthetic" (clusters as encoders
-make them) or "real", whose rows and queries are read as raw float32 from the files ROWS_FILE and
-QUERIES_FILE. ROWS, ROUNDS and BENCH (the executable) come from the environment too.
+queries once, in a new order, in one call. SET names the vectors: "synthetic" or "real", both as in
+vector_search.py. ROWS, ROUNDS and GRAPH_BENCH (the executable) come from the environment too.
 """
 
 from __future__ import annotations
@@ -30,16 +30,14 @@ import numpy as np
 import numpy.typing as npt
 from usearch.index import Index as UsearchIndex
 
-SEED = 20261125
+import vector_search
+from vector_search import DIM, ROWS, SEED, K, Vectors, recall
+
 SET = os.environ.get("SET", "synthetic")
-ROWS = int(os.environ.get("ROWS", "100000"))
 ROUNDS = int(os.environ.get("ROUNDS", "9"))
 ROOT = Path(__file__).resolve().parent.parent
-BENCH = Path(os.environ.get("BENCH", ROOT / "build/release/benchmarks/graph_search_bench"))
+BENCH = Path(os.environ.get("GRAPH_BENCH", ROOT / "build/release/benchmarks/graph_search_bench"))
 FOLDER = ROOT / "build" / "evidence" / "graph-search"
-DIM = 384
-QUERIES = 1024
-K = 10
 TARGET = 0.99
 ENGINES = ("ours", "ours-16-200", "hnswlib", "usearch", "faiss", "ours-ivf", "faiss-ivf")
 IVF = ("ours-ivf", "faiss-ivf")
@@ -54,23 +52,16 @@ TITLES = {
     "faiss-ivf": f"faiss-cpu IVF{LISTS},Flat",
 }
 
-Vectors = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
 
 
 def data() -> tuple[Vectors, Vectors]:
-    if SET == "real":
-        rows = np.fromfile(os.environ["ROWS_FILE"], np.float32).reshape(-1, DIM)
-        queries = np.fromfile(os.environ["QUERIES_FILE"], np.float32).reshape(-1, DIM)
-        order = np.random.default_rng(SEED).permutation(len(queries))[:QUERIES]
-        return np.ascontiguousarray(rows[:ROWS]), np.ascontiguousarray(queries[order])
-    random = np.random.default_rng(SEED)
-    centres = random.standard_normal((1000, DIM), dtype=np.float32)
-    size = ROWS + QUERIES
-    vectors = centres[random.integers(1000, size=size)]
-    vectors += 0.8 * random.standard_normal((size, DIM), dtype=np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors[:ROWS], vectors[ROWS:]
+    if SET == "synthetic":
+        return vector_search.synthetic()
+    found = vector_search.real(FOLDER)
+    if found is None:
+        raise SystemExit("SET=real: benchmarks/routing.py has made no library yet")
+    return np.ascontiguousarray(found[0][:ROWS]), np.ascontiguousarray(found[1])
 
 
 Seconds = tuple[float, float]  # on the wall's clock; of the processors, all threads together
@@ -208,11 +199,6 @@ def load(engine: str, rows: Vectors, queries: Vectors) -> Ours | Peer:
         return index.search(queries, K)[1]
 
     return Peer(ask_faiss)
-
-
-def recall(found: Positions, truth: Positions) -> float:
-    hits = sum(len(set(a) & set(b)) for a, b in zip(found, truth, strict=True))
-    return hits / truth.size
 
 
 def least_effort(engine: Ours | Peer, truth: Positions, first: int) -> tuple[int, float]:
