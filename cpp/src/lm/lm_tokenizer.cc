@@ -110,6 +110,17 @@ Status check_ends(const JsonValue& config, const Tokenizer& tokenizer, const std
   return check("add_eos_token", eos, has_eos);
 }
 
+// transformers 5 builds these from the vocabulary alone, with a pre-tokeniser where their
+// tokenizer.json has a normaliser: other ids for a text that begins with a space, or behind a
+// special token.
+Status check_class(const JsonValue& config, bool has_normalizer) {
+  COLLEGIUM_ASSIGN_OR_RETURN(const std::string name, config.string_or("tokenizer_class", ""));
+  if (!has_normalizer || (name != "LlamaTokenizer" && name != "LlamaTokenizerFast")) return {};
+  return Status::not_supported(config.where() + ": tokenizer_class " + in_quotes(name) +
+                               ", but tokenizer.json has a normaliser, which that class leaves "
+                               "out; 'PreTrainedTokenizerFast' runs tokenizer.json as it is");
+}
+
 }  // namespace
 
 LmTokenizer::LmTokenizer(Parts parts) : parts_(std::move(parts)) {
@@ -171,6 +182,7 @@ Result<LmTokenizer> read_lm_tokenizer(const std::string& folder, std::size_t voc
   COLLEGIUM_ASSIGN_OR_RETURN(const LoadedTokenizer loaded, load_tokenizer(folder));
   LmTokenizer::Parts parts;
   parts.tokenizer = loaded.tokenizer;
+  bool has_normalizer = false;
   const std::size_t tokens = loaded.tokenizer->vocab_size();
   if (tokens > vocab)
     return Status::corruption(path + ": has " + std::to_string(tokens) +
@@ -178,6 +190,7 @@ Result<LmTokenizer> read_lm_tokenizer(const std::string& folder, std::size_t voc
   {
     COLLEGIUM_ASSIGN_OR_RETURN(const auto document, JsonDocument::open(path, kMaxTokenizerBytes));
     const JsonValue root = document.root();
+    has_normalizer = root.has("normalizer") && !root.get("normalizer")->is_null();
     const auto decoder_value = root.get("decoder");
     if (!decoder_value.ok() || decoder_value->is_null())
       return Status::not_supported(path + ": has no decoder, which is not run here");
@@ -213,6 +226,7 @@ Result<LmTokenizer> read_lm_tokenizer(const std::string& folder, std::size_t voc
                              open_if_there(folder + "/tokenizer_config.json"));
   if (tokenizer_config) {
     const JsonValue root = tokenizer_config->root();
+    COLLEGIUM_RETURN_IF_ERROR(check_class(root, has_normalizer));
     COLLEGIUM_ASSIGN_OR_RETURN(parts.bos_token, read_token(root, "bos_token"));
     COLLEGIUM_ASSIGN_OR_RETURN(parts.eos_token, read_token(root, "eos_token"));
     COLLEGIUM_ASSIGN_OR_RETURN(parts.chat_template, read_template(root));

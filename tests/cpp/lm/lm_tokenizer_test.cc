@@ -172,6 +172,12 @@ TEST_F(LmTokenizerFolder, FilesThatDisagreeAreNotSupported) {
   EXPECT_EQ(load().code(), StatusCode::kNotSupported);
 }
 
+TEST_F(LmTokenizerFolder, AClassThatLeavesTheNormaliserOutIsNotSupported) {
+  write("tokenizer_config.json", R"({"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>"})");
+  EXPECT_EQ(load().code(), StatusCode::kNotSupported);
+  EXPECT_NE(load().message().find("'LlamaTokenizer'"), std::string::npos);
+}
+
 TEST_F(LmTokenizerFolder, DamageIsATypedError) {
   write("generation_config.json", R"({"eos_token_id": 600})");
   EXPECT_EQ(load().code(), StatusCode::kCorruption);
