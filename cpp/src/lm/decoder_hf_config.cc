@@ -16,8 +16,9 @@ constexpr std::size_t kMaxLayers = std::size_t{1} << 12;
 constexpr std::string_view kWithoutEffect[] = {
     "_attn_implementation_autoset", "_commit_hash", "_name_or_path", "architectures",
     "attention_dropout", "auto_map", "aux_loss_alpha", "bos_token_id", "cache_implementation",
-    "dtype", "embedding_dropout", "eos_token_id", "ep_size", "hidden_dropout_prob", "id2label",
-    "initializer_range", "input_jitter_noise", "is_llama_config", "label2id", "model_type",
+    "dtype", "embedding_dropout", "eos_token_id", "ep_size", "hidden_dropout",
+    "hidden_dropout_prob", "id2label", "initializer_range", "input_jitter_noise",
+    "is_llama_config", "label2id", "model_type",
     "output_router_logits", "pad_token_id", "pretraining_tp", "resid_pdrop",
     "router_aux_loss_coef", "seq_aux", "torch_dtype", "transformers.js_config",
     "transformers_version", "unsloth_fixed", "use_cache"};
@@ -201,7 +202,8 @@ void read_gemma(JsonFields& fields, HfDecoder& out, bool third) {
                .head_dim_required = true,
                .kv_heads_required = true},
               out);
-  fields.ignore("hidden_act");  // hidden_activation is what counts
+  fields.ignore("hidden_act");           // hidden_activation is what counts
+  fields.ignore("sliding_window_size");  // and sliding_window
   fields.only_flag("use_bidirectional_attention", false);
   DecoderConfig& config = out.config;
   config.hidden = fields.count("intermediate_size");
