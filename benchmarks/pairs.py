@@ -103,7 +103,7 @@ def measure(data: Path, name: str, encoder: str, max_documents: int) -> list[str
         half = np.arange(len(judged)) % 2
         sources: dict[str, tuple[Any, Any]] = {}
         for kind in ("headings", "cloze", "keywords"):
-            made = pairs.make(library, "set", kind=kind)  # type: ignore[arg-type]
+            made = pairs.make(library, "set", kind=kind)
             sources[f"{kind}: {made.counts['train']} + {made.counts['dev']}"] = tuple(
                 grouped(corpus, [pair for pair in made.pairs if pair.split == split])
                 for split in ("train", "dev")

@@ -489,7 +489,7 @@ def _whole_passages(
     documents: Sequence[Document], tokenizer: Tokenizer | None, max_tokens: int
 ) -> set[str]:
     """The words of every whole passage and every whole text: no query may be one."""
-    found = set()
+    found: set[str] = set()
     for document in documents:
         texts = [document.text if document.text.strip() else document.title]
         if tokenizer is None:

@@ -328,7 +328,8 @@ def _row(query: Any, dim: int) -> Float32Array:
     array = np.asarray(query)
     if array.shape != (dim,):
         raise InvalidArgumentError(f"query has shape {array.shape}, expected ({dim},)")
-    return _rows(array[np.newaxis], "query", dim)[0]
+    checked: Float32Array = _rows(array[np.newaxis], "query", dim)[0]
+    return checked
 
 
 def _refuse_overlap(train: Float32Array, dev: Float32Array) -> None:

@@ -163,7 +163,7 @@ def test_more_queries_of_keywords_have_the_following_ones() -> None:
     assert made.left_out == {"too short": 2}
 
 
-CLICKS = [
+CLICKS: list[dict[str, Any]] = [
     {"query": "Green  tea", "id": "green"},
     {"query": "green tea", "id": "green", "count": 3},
     {"query": "green tea", "id": "matcha", "user": "ignored"},

@@ -20,7 +20,8 @@ COSINE_SCALE = 20.0
 
 
 def unit(rows: npt.NDArray[np.float64]) -> Array:
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    scaled: Array = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return scaled
 
 
 def examples(n: int, seed: int, noise: float = 0.35, collections: int = 3) -> routers.Examples:
@@ -39,11 +40,13 @@ QUERIES = np.asarray(examples(5, 3).vectors)
 
 def softmax(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     e = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
+    shares: npt.NDArray[np.float64] = e / e.sum(axis=1, keepdims=True)
+    return shares
 
 
 def rows_of(label: int) -> Array:
-    return np.asarray(TRAIN.vectors)[np.asarray(TRAIN.labels) == label]
+    own: Array = np.asarray(TRAIN.vectors)[np.asarray(TRAIN.labels) == label]
+    return own
 
 
 def test_the_kinds_are_those_of_the_compiled_module() -> None:
@@ -293,7 +296,7 @@ def test_labels_are_integers_in_range() -> None:
         with pytest.raises(collegium.InvalidArgumentError, match=message):
             routers.fit("linear", NAMES, routers.Examples(vectors, labels))  # type: ignore[arg-type]
     for kind in (np.int8, np.uint64):
-        labels_of_type = np.array([0, 1, 2], dtype=kind)
+        labels_of_type: npt.NDArray[np.integer[Any]] = np.array([0, 1, 2]).astype(kind)
         data = routers.Examples(np.asarray(TRAIN.vectors)[[0, 40, 80]], labels_of_type)
         assert routers.fit("nearest", NAMES, data).collections == NAMES
 
@@ -356,7 +359,7 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> N
 def test_shapes_and_types_are_checked() -> None:
     router = routers.fit("pilots-source", NAMES, TRAIN)
     with pytest.raises(collegium.InvalidArgumentError, match="float64"):
-        router.probabilities(QUERIES.astype(np.float64))  # type: ignore[arg-type]
+        router.probabilities(QUERIES.astype(np.float64))
     with pytest.raises(collegium.InvalidArgumentError, match=r"expected \(n, 8\)"):
         router.probabilities(QUERIES[:, :4])
     with pytest.raises(collegium.InvalidArgumentError, match=r"expected \(8,\)"):

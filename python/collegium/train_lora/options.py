@@ -58,7 +58,8 @@ class LoraOptions:
                 raise InvalidArgumentError(f"{name} is {type(value).__name__}, expected a number")
             if not (value > 0 and math.isfinite(value)):
                 raise InvalidArgumentError(f"{name} is {value}, must be above 0")
-        if isinstance(self.modules, str) or not self.modules:
+        modules: object = self.modules
+        if isinstance(modules, str) or not self.modules:
             raise InvalidArgumentError(f"modules is {self.modules!r}, expected several names")
         for name in self.modules:
             if name not in MODULES:

@@ -65,7 +65,9 @@ def read_safetensors(path: Path) -> dict[str, npt.NDArray[np.float32]]:
             if entry["dtype"] not in _DTYPES:
                 raise NotSupportedError(f"{path}: tensor {name!r} is {entry['dtype']}")
             begin, end = entry["data_offsets"]
-            values = np.frombuffer(raw[8 + size + begin : 8 + size + end], _DTYPES[entry["dtype"]])
+            values: Any = np.frombuffer(
+                raw[8 + size + begin : 8 + size + end], _DTYPES[entry["dtype"]]
+            )
             if entry["dtype"] == "BF16":
                 values = (values.astype(np.uint32) << 16).view(np.float32)
             tensors[name] = values.astype(np.float32).reshape(entry["shape"])
