@@ -125,7 +125,8 @@ core::RoutingOptions routing_of(const py::object& routing) {
 }
 
 py::list score(const LanguageModel& self, const py::object& texts, const WholeNumber& window,
-               const WholeNumber& stride, bool token_log_probabilities, const py::object& routing,
+               const WholeNumber& stride, bool token_log_probabilities,
+               const std::shared_ptr<core::LmLora>& lora, const py::object& routing,
                const py::object& progress) {
   const TextList list(texts, "texts");
   ScoreOptions options;
@@ -142,14 +143,13 @@ py::list score(const LanguageModel& self, const py::object& texts, const WholeNu
   return out;
 }
 
-GenerateOptions generate_options(const WholeNumber& max_new_tokens, bool add_special_tokens,
-                                 float temperature, const WholeNumber& top_k, float top_p,
-                                 float min_p, float typical_p, float repetition_penalty,
-                                 float presence_penalty, float frequency_penalty,
-                                 const WholeNumber& seed, const std::vector<Utf8>& stop,
-                                 std::vector<std::int32_t> stop_ids, bool log_probabilities,
-                                 const WholeNumber& alternatives, const py::object& routing,
-                                 bool trace, const WholeNumber& max_memory_bytes) {
+GenerateOptions generate_options(
+    const WholeNumber& max_new_tokens, bool add_special_tokens, float temperature,
+    const WholeNumber& top_k, float top_p, float min_p, float typical_p, float repetition_penalty,
+    float presence_penalty, float frequency_penalty, const WholeNumber& seed,
+    const std::vector<Utf8>& stop, std::vector<std::int32_t> stop_ids, bool log_probabilities,
+    const WholeNumber& alternatives, const std::shared_ptr<core::LmLora>& lora,
+    const py::object& routing, bool trace, const WholeNumber& max_memory_bytes) {
   GenerateOptions options;
   options.max_new_tokens = max_new_tokens.value("max_new_tokens");
   options.add_special_tokens = add_special_tokens;
@@ -189,8 +189,8 @@ void bind_options(py::module_& m) {
            py::arg("seed") = defaults.seed, py::arg("stop") = py::tuple(),
            py::arg("stop_ids") = py::tuple(),
            py::arg("log_probabilities") = defaults.log_probabilities,
-           py::arg("alternatives") = defaults.alternatives, py::arg("routing") = py::none(),
-           py::arg("trace") = defaults.trace,
+           py::arg("alternatives") = defaults.alternatives, py::arg("lora") = py::none(),
+           py::arg("routing") = py::none(), py::arg("trace") = defaults.trace,
            py::arg("max_memory_bytes") = defaults.max_memory_bytes)
       .def_readonly("max_new_tokens", &GenerateOptions::max_new_tokens)
       .def_readonly("add_special_tokens", &GenerateOptions::add_special_tokens)

@@ -128,6 +128,23 @@ def test_a_part_of_a_file_may_end_within_a_character(run: Any, tmp_path: Path) -
     assert json.loads(part.stdout)["a"]["tokens"] == 2
 
 
+def test_trace_writes_where_tokens_go(run: Any, tmp_path: Path) -> None:
+    moe = str(ROOT / "tests/data/gguf_models/olmoe.gguf")
+    file = tmp_path / "quick.trace"
+    options = ("--model", moe, "--max-new-tokens", "3")
+    done = run("trace", *options, "--json", "The quick brown fox", str(file))
+    assert done.returncode == 0, done.stderr
+    out = json.loads(done.stdout)
+    trace = collegium.lm.TokenTrace.load(file)
+    assert out["tokens"] == len(trace)
+    assert [layer["layer"] for layer in out["layers"]] == [0, 1]
+    for layer in out["layers"]:
+        assert len(layer["tokens_by_expert"]) == 8
+        assert sum(layer["tokens_by_expert"]) == 3 * len(trace)
+    shown = run("trace", *options, "The quick brown fox", str(tmp_path / "again.trace"))
+    assert "layer 1: 8 experts, tokens of the busiest" in shown.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -179,6 +180,86 @@ def test_one_of_a_batch_fails_alone(tiny: lm.LanguageModel) -> None:
         tiny.generate_batch(["the", "and"], max_batch_bytes=1000)
     with pytest.raises(collegium.InvalidArgumentError, match="requests is one str"):
         tiny.generate_batch("the")
+
+
+def test_requests_choose_a_lora_one_by_one(tiny: lm.LanguageModel) -> None:
+    lora = tiny.load_lora(ROOT / "tests/data/decoders/loras/gguf-attention")
+    assert lora.base_digest == tiny.digest
+    assert lora.rank >= 1
+    assert "layers.0.self_attn.q_proj" in lora.modules
+    adapted = lm.GenerateOptions(lora=lora, max_new_tokens=6, log_probabilities=True)
+    plain, under = tiny.generate_batch(
+        ["the thing", lm.Request("the thing", adapted)], max_new_tokens=6, log_probabilities=True
+    )
+    assert plain.log_probabilities.tolist() != under.log_probabilities.tolist()
+    alone = tiny.generate("the thing", options=adapted)
+    assert alone.log_probabilities.tolist() == under.log_probabilities.tolist()
+    scores = tiny.score(TEXT, lora=lora), tiny.score(TEXT)
+    assert scores[0].log_probability != scores[1].log_probability
+    other = lm.load(ROOT / "tests/data/tiny_llama_mixed.gguf")
+    with pytest.raises(collegium.InvalidArgumentError, match="lora: was loaded for the model"):
+        other.generate("the", lora=lora)
+
+
+# --- Routing ---
+
+
+def test_routing_belongs_to_one_request_of_a_batch_and_to_scores() -> None:
+    moe = lm.load(ROOT / "tests/data/gguf_models/olmoe.gguf")
+    prompt = "The quick brown fox"
+    without = lm.RoutingOptions(masks=[lm.ExpertMask([0, 3])])
+
+    class Failing(lm.TokenRouter):
+        def route(self, hidden: Any, logits: Any, layer: int, position: int) -> tuple[Any, Any]:
+            if position > 0:
+                raise ValueError("no more")
+            return np.zeros((len(logits), 1), int), np.ones((len(logits), 1))
+
+    options = lm.GenerateOptions(max_new_tokens=5, trace=True)
+    changed = lm.GenerateOptions(max_new_tokens=5, trace=True, routing=without)
+    failing = lm.GenerateOptions(
+        max_new_tokens=5, routing=lm.RoutingOptions(router=Failing()), trace=True
+    )
+    requests: list[str | lm.Request] = [
+        prompt,
+        lm.Request(prompt, options),
+        lm.Request(prompt, changed),
+        lm.Request(prompt, failing),
+    ]
+    results = moe.generate_batch(requests, max_new_tokens=5, on_error="return")
+    alone = moe.generate(prompt, options=options), moe.generate(prompt, options=changed)
+    plain, traced, masked, failed = results
+    assert isinstance(failed, collegium.InvalidArgumentError)
+    assert "no more" in str(failed)
+    assert isinstance(plain, lm.Generation)
+    assert isinstance(traced, lm.Generation)
+    assert isinstance(masked, lm.Generation)
+    assert plain.ids == traced.ids == alone[0].ids
+    assert plain.trace is None
+    assert masked.ids == alone[1].ids
+    for result, expected in ((traced, alone[0]), (masked, alone[1])):
+        assert result.trace is not None
+        assert expected.trace is not None
+        # The last token is not read, unless what it makes is the end.
+        read = len(result.ids) - (result.finish_reason == "length")
+        assert len(result.trace) == result.prompt_tokens + read
+        for a, b in zip(result.trace.layers, expected.trace.layers, strict=True):
+            np.testing.assert_array_equal(a.ids, b.ids)
+            np.testing.assert_array_equal(a.weights, b.weights)
+    assert masked.routing == without.describe()
+    assert masked.routing in masked._repr_html_()
+    assert masked.trace is not None
+    assert not {0, 3} & set(masked.trace.layers[0].ids.tolist())
+    scores = moe.score(prompt), moe.score(prompt, routing=without)
+    assert scores[0].log_probability != scores[1].log_probability
+    with pytest.raises(TypeError, match="routing is int"):
+        moe.generate(prompt, routing=3)  # type: ignore[arg-type]
+    with pytest.raises(collegium.NotSupportedError, match="max_new_tokens must be 1"):
+        moe.generate(
+            prompt,
+            routing=lm.RoutingOptions(router=lm.expert_choice_router(2)),
+            max_new_tokens=2,
+        )
 
 
 # --- Streams ---
