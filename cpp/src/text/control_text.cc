@@ -12,9 +12,8 @@ ControlText::ControlText(std::vector<std::string> tokens) : tokens_(std::move(to
   for (std::uint32_t i = 0; i < tokens_.size(); ++i)
     by_last_byte_[static_cast<unsigned char>(tokens_[i].back())].push_back(i);
   // A space breaks a token for good only where no control token has a space itself.
-  spaced_ = std::ranges::any_of(tokens_, [](const std::string& token) {
-    return token.find(' ') != token.npos;
-  });
+  spaced_ = std::ranges::any_of(
+      tokens_, [](const std::string& token) { return token.find(' ') != token.npos; });
 }
 
 std::string ControlText::without(std::string_view text) const {
