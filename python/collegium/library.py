@@ -360,8 +360,7 @@ class Library(LibraryOperations):
         Args:
             adapter: how head adapters are trained; carries a seed of its own.
             multi_task: train the one-adapter-for-all baseline too, which reports show.
-            router: a kind; "auto": dev chooses of "linear", "pilots-source", "pilots-winner";
-                "all": the same, and the other kinds are fitted too, for reports.
+            router: "linear", "pilots-source", "pilots-winner", or "auto": dev chooses.
             gate: the recall that its threshold must keep.
             seed: of the adapters' training, where all that is drawn is drawn; by default 1. Not
                 beside ``adapter``.
