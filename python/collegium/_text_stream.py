@@ -38,8 +38,12 @@ def _work(
         pieces.put(piece)
         return flag.go_on()
 
+    def progress(stage: str, done: int, total: int) -> bool:
+        # Once there is text, on_token ends it with a result that says "cancelled".
+        return stage != "prompt" or flag.go_on()
+
     try:
-        end.result = run(on_token=on_token, progress=flag.go_on)
+        end.result = run(on_token=on_token, progress=progress)
     except BaseException as error:  # shown by the thread that iterates
         end.error = error
     finally:

@@ -78,16 +78,17 @@ def test_chat_answers_one_message_or_one_a_line(run: Any) -> None:
     package = str(Path(collegium.__file__).parents[1])
     command = [sys.executable, "-m", "collegium", "chat", "--model", TINY, "--quiet"]
     done = subprocess.run(
-        [*command, "--max-new-tokens", "4"],
+        [*command, "--max-new-tokens", "4", "--system", "x"],
         input="the\n\nring\n",
         env={"PYTHONPATH": package},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    answer = model.chat([first], max_new_tokens=4)
+    system = {"role": "system", "content": "x"}  # a short one: the context has 96 tokens
+    answer = model.chat([system, first], max_new_tokens=4)
     said = {"role": "assistant", "content": answer.text}
-    again = model.chat([first, said, {"role": "user", "content": "ring"}], max_new_tokens=4)
+    again = model.chat([system, first, said, {"role": "user", "content": "ring"}], max_new_tokens=4)
     assert done.stdout == answer.text.rstrip("\n") + "\n" + again.text.rstrip("\n") + "\n"
 
 
