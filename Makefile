@@ -9,7 +9,7 @@ DATA ?=
 COLLEGIUM_DATA ?= $(abspath $(or $(DATA),../shared/data))
 export COLLEGIUM_DATA
 
-.PHONY: demo test test-fast build wheel evidence format lint sanitize sanitize-threads consumer clean
+.PHONY: demo test test-fast build wheel evidence evidence-routing format lint sanitize sanitize-threads consumer clean
 
 build:
 	tools/install-dependencies.sh build test
@@ -39,6 +39,10 @@ evidence:
 	tools/install-dependencies.sh build demo evidence
 	tools/install-package.sh
 	SPLIT=$(SPLIT) tools/evidence.sh $(ONLY)
+
+# Routing alone: 18 sets, about 20 minutes of embedding the first time.
+evidence-routing:
+	$(MAKE) evidence ONLY=routing SPLIT=$(SPLIT)
 
 format:
 	tools/install-dependencies.sh lint

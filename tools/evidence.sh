@@ -2,7 +2,8 @@
 # Regenerates docs/evidence/: all parts, or those named. A part that lacks its data says so.
 #   tools/evidence.sh [demo] [routing] [parity] [encoder-speed] [encoder-experts]
 #     [encoder-quality] [support-check] [python-import] [lexical-search]
-#     [hostile-files] [corpus-faults] [hybrid] [vector-search] [ingestion] [million]
+#     [hostile-files] [corpus-faults] [hybrid] [vector-search] [graph-search]
+#     [ingestion] [million]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tools/models.sh
@@ -34,6 +35,19 @@ for part in "${parts[@]}"; do
     vector-search)
       cmake --preset release && cmake --build build/release --target vector_search_bench
       env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE "$python" benchmarks/vector_search.py ;;
+    graph-search)
+      cmake --preset release
+      cmake --build build/release --target graph_search_bench vector_search_bench
+      for vectors in synthetic real; do
+        if [ "$vectors" = real ] && ! compgen -G "build/evidence/routing-library-*" >/dev/null; then
+          echo "evidence: no library of make evidence ONLY=routing: real vectors are left out"
+          continue
+        fi
+        SET=$vectors "$python" benchmarks/graph_search.py build \
+          ours ours-16-200 hnswlib usearch faiss ours-ivf faiss-ivf
+        SET=$vectors "$python" benchmarks/graph_search.py search
+      done
+      "$python" benchmarks/graph_search.py page ;;
     *) echo "evidence: unknown part '$part'" >&2; exit 2 ;;
   esac
 done

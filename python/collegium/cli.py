@@ -406,7 +406,7 @@ exit codes: 0 done, 1 an error (one line on stderr) or damage that verify found,
     fit.add_argument(
         "--router",
         default="auto",
-        help="linear, pilots-source, pilots-winner or auto (dev chooses)",
+        help="a kind; auto: dev chooses of linear and pilots; all: the other kinds too, for reports",
     )
     fit.add_argument("--seed", type=count, default=1)
     fit.add_argument("--refit", action="store_true", help="train unchanged collections again too")

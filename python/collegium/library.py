@@ -360,7 +360,8 @@ class Library(LibraryOperations):
         Args:
             adapter: how head adapters are trained; carries a seed of its own.
             multi_task: train the one-adapter-for-all baseline too, which reports show.
-            router: "linear", "pilots-source", "pilots-winner", or "auto": dev chooses.
+            router: a kind; "auto": dev chooses of "linear", "pilots-source", "pilots-winner";
+                "all": the same, and the other kinds are fitted too, for reports.
             gate: the recall that its threshold must keep.
             seed: of the adapters' training, where all that is drawn is drawn; by default 1. Not
                 beside ``adapter``.

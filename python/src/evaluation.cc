@@ -91,10 +91,17 @@ void bind_statistics(py::module_& m) {
          const std::vector<double>& otherwise, const std::vector<bool>& right,
          const std::vector<std::uint32_t>& sets, const WholeNumber& steps) {
         const std::vector<std::uint8_t> bytes(right.begin(), right.end());
-        const std::size_t num_sets =
-            sets.empty() ? 0 : std::size_t{*std::max_element(sets.begin(), sets.end())} + 1;
-        return unwrap(router::coverage_curve(confidence, routed, otherwise, bytes, sets, num_sets,
-                                             steps.value("steps")));
+        // Labels are any numbers: memory is for as many sets as there are.
+        std::vector<std::uint32_t> labels = sets;
+        std::sort(labels.begin(), labels.end());
+        labels.erase(std::unique(labels.begin(), labels.end()), labels.end());
+        std::vector<std::uint32_t> numbers(sets.size());
+        std::transform(sets.begin(), sets.end(), numbers.begin(), [&labels](std::uint32_t label) {
+          return static_cast<std::uint32_t>(std::lower_bound(labels.begin(), labels.end(), label) -
+                                            labels.begin());
+        });
+        return unwrap(router::coverage_curve(confidence, routed, otherwise, bytes, numbers,
+                                             labels.size(), steps.value("steps")));
       },
       py::arg("confidence"), py::arg("routed"), py::arg("otherwise"), py::arg("right"),
       py::arg("sets"), py::kw_only(), py::arg("steps") = 20);

@@ -99,13 +99,12 @@ void bind_training_data(py::module_& m) {
       .def_readonly("gains", &QuerySet::gains);
   py::class_<TrainingData>(m, "TrainingData")
       .def_readonly("document_ids", &TrainingData::document_ids)
-      .def_property_readonly("vectors",
-                             [](const TrainingData& self) {
-                               const auto rows =
-                                   static_cast<py::ssize_t>(self.passage_document.size());
-                               return to_array(self.vectors,
-                                               {rows, static_cast<py::ssize_t>(self.dim)});
-                             })
+      .def_property_readonly(
+          "vectors",
+          [](const TrainingData& self) {
+            const auto rows = static_cast<py::ssize_t>(self.passage_document.size());
+            return to_array(self.vectors, {rows, static_cast<py::ssize_t>(self.dim)});
+          })
       .def_property_readonly("passage_document",
                              [](const TrainingData& self) {
                                const auto rows =

@@ -147,6 +147,13 @@ class Evaluator {
           parameters, router.get());
     }
     const Router* router = learned_.router.get();
+    if (learned_.policy.research < experts_.size()) {
+      PolicyParameters parameters = learned_.policy;
+      parameters.policy = Policy::kBound;
+      parameters.research = names_.size();
+      add("bound, all again", "bound + prior where every expert searches again: what fewer lose",
+          parameters, router);
+    }
     for (Policy policy : {Policy::kRouted, Policy::kMixed, Policy::kBound}) {
       PolicyParameters parameters = learned_.policy;
       parameters.policy = policy;

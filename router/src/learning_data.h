@@ -38,6 +38,11 @@ inline const float* vector_of(const LearningData& data, Split split, QueryRef re
               .vectors[ref.query * data.dim];
 }
 
+// The router that may say where a dev query goes, where that takes part in choosing something.
+inline const Router& router_for_dev(const Learned& learned, QueryRef ref) {
+  return learned.blind_routers.empty() ? *learned.router : *learned.blind_routers[ref.query % 2];
+}
+
 // nDCG@10 of the relevant documents' ranks (from 0); ranks of 10 and more count nothing. `gains`
 // parallel to `ranks`; the ideal is over all of them.
 double ndcg_at_10(std::span<const std::size_t> ranks, std::span<const float> gains);

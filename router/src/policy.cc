@@ -96,9 +96,24 @@ std::vector<float> mapped(const core::HeadAdapter& adapter, std::span<const floa
   return out;
 }
 
+// What counts in a prior (PolicyParameters::guessed).
+std::vector<double> prior_probabilities(const PolicyParameters& parameters,
+                                        const PolicyInput& input,
+                                        std::vector<double> probabilities) {
+  if (input.router == nullptr) return probabilities;
+  const auto& known = input.router->collections();
+  for (std::size_t c = 0; c < probabilities.size(); ++c) {
+    const std::string& name = input.collections[c];
+    if (parameters.guessed.contains(name) ||
+        std::find(known.begin(), known.end(), name) == known.end())
+      probabilities[c] = std::max(probabilities[c], kGuessedProbability);
+  }
+  return probabilities;
+}
+
 struct Searched {
   std::vector<std::vector<index::Hit>> plain;  // by collection
-  std::vector<double> probabilities;
+  std::vector<double> probabilities, of_prior;
 };
 
 Status run_bound(const PolicyParameters& parameters, const PolicyInput& input,
@@ -106,7 +121,7 @@ Status run_bound(const PolicyParameters& parameters, const PolicyInput& input,
                  PolicyResult& result) {
   const std::size_t n = input.collections.size();
   const std::vector<double> prior =
-      priors(searched.probabilities, input.router == nullptr ? 0.0 : parameters.prior_weight);
+      priors(searched.of_prior, input.router == nullptr ? 0.0 : parameters.prior_weight);
   std::vector<double> best(n, -std::numeric_limits<double>::infinity());
   for (std::size_t c = 0; c < n; ++c)
     if (!searched.plain[c].empty()) best[c] = searched.plain[c].front().score;
@@ -163,8 +178,8 @@ Status run_routed(const PolicyParameters& parameters, const PolicyInput& input,
                   PolicyResult& result) {
   const std::size_t n = input.collections.size();
   Route& route = result.route;
-  const std::vector<double> prior = priors(
-      searched.probabilities, input.router == nullptr ? 0.0 : parameters.routed_prior_weight);
+  const std::vector<double> prior =
+      priors(searched.of_prior, input.router == nullptr ? 0.0 : parameters.routed_prior_weight);
   const std::size_t first = static_cast<std::size_t>(
       std::max_element(searched.probabilities.begin(), searched.probabilities.end()) -
       searched.probabilities.begin());
@@ -265,6 +280,7 @@ Result<PolicyResult> run_policy(const PolicyParameters& parameters, const Policy
 
   Searched searched;
   searched.probabilities = route_probabilities(input);
+  searched.of_prior = prior_probabilities(parameters, input, searched.probabilities);
   std::vector<double> sorted = searched.probabilities;
   std::sort(sorted.rbegin(), sorted.rend());
   route.margin = n > 1 ? sorted[0] - sorted[1] : 1.0;

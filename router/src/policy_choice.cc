@@ -31,11 +31,15 @@ struct Found {
 
 struct QueryCase {
   QueryRef ref;
-  std::vector<double> probabilities;  // by collection
+  std::vector<double> probabilities;  // by collection; as they count in a prior
   double margin = 0.0, familiarity = 0.0;
   std::vector<Found> plain, own, routed;  // by collection; own and routed empty: as plain
   bool has_routed = false;
 };
+
+bool guessed(const CollectionData& collection) {
+  return collection.splits[0].size() == 0 && collection.splits[1].size() == 0;
+}
 
 Found summarise(const std::vector<ScoredDocument>& documents,
                 const std::vector<std::uint32_t>* relevant) {
@@ -189,14 +193,16 @@ class Chooser {
 
 }  // namespace
 
-Result<PolicyParameters> choose_policy(
-    const LearningData& data, const PackedLibrary& library,
-    const std::map<std::string, core::TrainedHeadAdapter>& adapters, const Router& router,
-    const core::ProgressCallback& progress) {
+Result<PolicyParameters> choose_policy(const LearningData& data, const PackedLibrary& library,
+                                       const Learned& learned,
+                                       const core::ProgressCallback& progress) {
   PolicyParameters parameters;
   const std::size_t num_collections = data.collections.size(), dim = data.dim;
   std::size_t with_dev = 0;
-  for (const auto& collection : data.collections) with_dev += collection.splits[1].size() > 0;
+  for (const auto& collection : data.collections) {
+    with_dev += collection.splits[1].size() > 0;
+    if (guessed(collection)) parameters.guessed.insert(collection.name);
+  }
   if (with_dev == 0) {
     parameters.prior_weight = parameters.routed_prior_weight = kCautiousPriorWeight;
     return parameters;
@@ -207,8 +213,8 @@ Result<PolicyParameters> choose_policy(
 
   std::vector<const core::HeadAdapter*> experts(num_collections, nullptr);
   for (std::size_t c = 0; c < num_collections; ++c) {
-    const auto found = adapters.find(data.collections[c].name);
-    if (found != adapters.end() && found->second.strength != 0.0f)
+    const auto found = learned.adapters.find(data.collections[c].name);
+    if (found != learned.adapters.end() && found->second.strength != 0.0f)
       experts[c] = &found->second.adapter;
   }
 
@@ -226,11 +232,15 @@ Result<PolicyParameters> choose_policy(
           for (std::size_t i = 0; i < n; ++i) {
             QueryCase& query = cases[first + i];
             query.ref = refs[first + i];
+            const Router& router = router_for_dev(learned, query.ref);
             const float* vector = vector_of(data, Split::kDev, query.ref);
             std::copy_n(vector, dim, &queries[i * dim]);
             std::vector<float> probabilities(num_collections);
             router.probabilities(vector, probabilities);
             query.probabilities.assign(probabilities.begin(), probabilities.end());
+            for (std::size_t c = 0; c < num_collections; ++c)
+              if (guessed(data.collections[c]))
+                query.probabilities[c] = std::max(query.probabilities[c], kGuessedProbability);
             query.familiarity = router.familiarity(vector);
             const auto top = std::max_element(probabilities.begin(), probabilities.end());
             std::vector<float> sorted = probabilities;

@@ -9,11 +9,10 @@ namespace collegium::router {
 // The parameters under which dev queries of the merged library do best, by nDCG@10 averaged over
 // collections. Of settings that differ by less than 0.05 points the cheaper or more careful one is
 // taken: fewer collections searched again, a smaller weight, more abstention. Without dev queries
-// the defaults below.
-Result<PolicyParameters> choose_policy(
-    const LearningData& data, const PackedLibrary& library,
-    const std::map<std::string, core::TrainedHeadAdapter>& adapters, const Router& router,
-    const core::ProgressCallback& progress);
+// the defaults below. Reads `adapters`, `router` and `blind_routers` of `learned`.
+Result<PolicyParameters> choose_policy(const LearningData& data, const PackedLibrary& library,
+                                       const Learned& learned,
+                                       const core::ProgressCallback& progress);
 
 // Without dev queries: a prior that decides between near equals.
 inline constexpr double kCautiousPriorWeight = 0.01;

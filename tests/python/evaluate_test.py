@@ -338,6 +338,15 @@ def test_runs_compare_by_any_measure() -> None:
         evaluation.compare_runs(run, shuffled, {})
 
 
+def test_a_document_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    run = {"q": [("a", 1.0), ("b", 0.5), ("a", 0.2)]}
+    with pytest.raises(collegium.InvalidArgumentError, match="'a' stands twice"):
+        evaluation.measure_run(run, {"q": {"a": 1.0}}, ["recall@10"])
+    with pytest.raises(collegium.InvalidArgumentError, match="'a' stands twice"):
+        evaluation.write_run(tmp_path / "run", run)
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_bootstrap_agrees_with_scipy() -> None:
     stats = pytest.importorskip("scipy.stats")
     rng = np.random.default_rng(4)
@@ -362,6 +371,10 @@ def test_holm_and_shares_and_calibration_are_bound() -> None:
         [0.2, 0.9], [1.0, 1.0], [0.0, 0.5], [True, True], [0, 0], steps=2
     )
     assert [point.quality for point in curve] == [0.25, 0.5, 1.0]
+    relabelled = evaluation.coverage_curve(  # labels are names: a large one costs no memory
+        [0.2, 0.9], [1.0, 1.0], [0.0, 0.5], [True, True], [2**32 - 1, 2**32 - 1], steps=2
+    )
+    assert [point.quality for point in relabelled] == [0.25, 0.5, 1.0]
     with pytest.raises(collegium.InvalidArgumentError):
         evaluation.paired_bootstrap([[]])
 

@@ -95,6 +95,7 @@ TEST_F(Evaluated, HasEveryRowInOrder) {
                                                "router linear",
                                                "router pilots-source",
                                                "router pilots-winner",
+                                               "bound, all again",
                                                "routed",
                                                "routed + prior",
                                                "mixed",
@@ -107,6 +108,17 @@ TEST_F(Evaluated, HasEveryRowInOrder) {
                                                "oracle per query",
                                                "noise control"}));
   EXPECT_EQ(evaluation_->num_queries.at("setb"), 30u);
+}
+
+TEST_F(Evaluated, SearchingEveryCollectionAgainIsThePolicyWithoutItsLimit) {
+  Learned unlimited = *learned_;
+  unlimited.policy.research = 3;
+  const auto other = evaluate(world_->data, unlimited, {.split = Split::kTest}).value();
+  EXPECT_EQ(other.row("bound, all again"), nullptr);
+  for (const auto view : {&EvaluationRow::alone, &EvaluationRow::merged})
+    EXPECT_EQ((row("bound, all again").*view).mean.ndcg_at_10,
+              (other.row("bound + prior")->*view).mean.ndcg_at_10);
+  EXPECT_GT(row("bound, all again").cost.flops, row("bound + prior").cost.flops);
 }
 
 TEST_F(Evaluated, PlainAndExpertsEqualSortingByHand) {

@@ -107,7 +107,68 @@ TEST(Learn, ACollectionWithoutPairsHasNoExpertAndIsStillRoutedTo) {
   ASSERT_TRUE(learned.ok()) << learned.status().to_string();
   EXPECT_EQ(learned->adapters.count("setb"), 0u);
   EXPECT_EQ(learned->router->collections().size(), 3u);
+  EXPECT_EQ(learned->policy.guessed, (std::set<std::string, std::less<>>{"setb"}));
   EXPECT_TRUE(evaluate(data, *learned).ok());
+}
+
+// What learn() should give a router of a world whose second collection has dev queries alone:
+// `half` of them left out.
+RouterExamples routing_examples(const LearningData& data, std::size_t left_out) {
+  RouterExamples examples;
+  examples.dim = data.dim;
+  for (std::size_t c = 0; c < data.collections.size(); ++c) {
+    const CollectionData& collection = data.collections[c];
+    examples.collections.push_back(collection.name);
+    std::vector<double> sum(data.dim, 0.0);
+    for (std::size_t i = 0; i < collection.vectors.size(); ++i)
+      sum[i % data.dim] += double{collection.vectors[i]};
+    for (double value : sum)
+      examples.centroids.push_back(
+          static_cast<float>(value / static_cast<double>(collection.document_ids.size())));
+  }
+  for (std::size_t c : {0u, 2u, 1u}) {  // sums keep their order: training queries come first
+    const QuerySet& queries = data.collections[c].splits[c == 1 ? 1 : 0];
+    for (std::size_t q = 0; q < queries.size(); ++q) {
+      if (c == 1 && q % 2 == left_out) continue;
+      examples.labels.push_back(static_cast<std::uint32_t>(c));
+      for (std::size_t d = 0; d < data.dim; ++d)
+        examples.vectors.push_back(queries.vectors[q * data.dim + d]);
+    }
+  }
+  return examples;
+}
+
+TEST(Learn, ACollectionWithDevQueriesAloneIsKnownByThemAndChosenForByRoutersThatDidNotSeeThem) {
+  const Synthetic world({});
+  LearningData data = world.data;
+  data.collections[1].splits[0] = {};
+  LearnOptions options = quick_learning();
+  options.router = "linear";
+  const auto learned = learn(data, options).value();
+  EXPECT_EQ(learned.adapters.count("setb"), 0u);
+  EXPECT_TRUE(learned.policy.guessed.empty());
+  // Routers are calibrated on what they did not learn from.
+  const auto expected = [&](std::size_t half) {
+    RouterExamples dev = routing_examples(data, 2);
+    dev.vectors.clear(), dev.labels.clear();
+    for (std::uint32_t c = 0; c < 3; ++c) {
+      const QuerySet& queries = data.collections[c].splits[1];
+      for (std::size_t q = 0; q < queries.size(); ++q) {
+        if (c == 1 && q % 2 != half) continue;
+        dev.labels.push_back(c);
+        for (std::size_t d = 0; d < data.dim; ++d)
+          dev.vectors.push_back(queries.vectors[q * data.dim + d]);
+      }
+    }
+    return fit_router("linear", routing_examples(data, half), dev).value()->serialize();
+  };
+  EXPECT_EQ(learned.router->serialize(), expected(2));
+  ASSERT_EQ(learned.blind_routers.size(), 2u);
+  EXPECT_EQ(learned.blind_routers[0]->serialize(), expected(0));
+  EXPECT_EQ(learned.blind_routers[1]->serialize(), expected(1));
+  EXPECT_GE(learned.router_dev_accuracy.at("linear"), 0.9);
+  // A world with training queries everywhere needs none.
+  EXPECT_TRUE(learn(world.data, options).value().blind_routers.empty());
 }
 
 TEST(Learn, AnEmptyCollectionIsNoObstacle) {
@@ -202,6 +263,12 @@ TEST(Learn, TheRouterAskedForIsTaken) {
     EXPECT_EQ(learned.router->kind(), kind);
     EXPECT_FALSE(learned.multi_task.has_value());
   }
+  options.router = "all";
+  const auto learned = learn(world.data, options).value();
+  EXPECT_EQ(learned.routers.size(), router_kinds().size());
+  EXPECT_EQ(learned.router_dev_accuracy.size(), router_kinds().size());
+  options.router = "auto";
+  EXPECT_EQ(learned.router->serialize(), learn(world.data, options).value().router->serialize());
   options.router = "no such router";
   EXPECT_EQ(learn(world.data, options).status().code(), StatusCode::kInvalidArgument);
 }
@@ -245,6 +312,10 @@ TEST(Learn, DataThatDisagreesWithItselfIsATypedErrorThatSaysWhere) {
   data = world.data;
   data.collections[0].splits[1].gains[4] = {0.0f};
   message(data);
+  data = world.data;
+  data.collections[0].splits[1].relevant[4] = {1, 1};
+  data.collections[0].splits[1].gains[4] = {1.0f, 2.0f};
+  EXPECT_NE(message(data).find("'q1-4': document number 1 twice"), std::string::npos);
   data = world.data;
   std::swap(data.collections[0], data.collections[1]);
   message(data);
@@ -291,7 +362,3 @@ TEST(SplitOfDocument, IsWhatLibrariesOnDiskRelyOn) {
 
 }  // namespace
 }  // namespace collegium::router
-  data.collections[0].splits[1].relevant[4] = {1, 1};
-  data.collections[0].splits[1].gains[4] = {1.0f, 2.0f};
-  EXPECT_NE(message(data).find("'q1-4': document number 1 twice"), std::string::npos);
-  data = world.data;

@@ -179,6 +179,27 @@ TEST(BoundPolicy, EqualsABruteForceOfTheDesign) {
         }
 }
 
+// The router's guess counts as at least 0.37 in the prior, and is shown as it is.
+TEST(BoundPolicy, ACollectionWhoseQuestionsTheRouterNeverSawIsNotHiddenByThePrior) {
+  for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+    World world = make_world(seed);
+    const FixedRouter router(world.names, {0.2f, 0.799f, 0.001f});
+    PolicyParameters parameters;
+    parameters.prior_weight = 0.4;
+    parameters.guessed = {"c"};
+    const auto result = run_policy(parameters, world.input(&router, 15), world.search()).value();
+    expect_hits(result.hits, brute_force_bound(world, parameters, {0.2f, 0.799f, 0.37}, 15));
+    for (const RouteEntry& entry : result.route.entries)
+      if (entry.collection == "c") {
+        EXPECT_NEAR(entry.probability, 0.001, 1e-6);
+      }
+    parameters.guessed = {"a"};  // what is guessed to be likelier stays so
+    const FixedRouter other(world.names, {0.5f, 0.3f, 0.2f});
+    const auto likely = run_policy(parameters, world.input(&other, 15), world.search()).value();
+    expect_hits(likely.hits, brute_force_bound(world, parameters, {0.5f, 0.3f, 0.2f}, 15));
+  }
+}
+
 TEST(BoundPolicy, ACollectionWithoutExpertKeepsItsPlainScores) {
   World world = make_world(3);
   const FixedRouter router(world.names, {0.2f, 0.5f, 0.3f});

@@ -21,10 +21,8 @@ Result<TokenRouterPtr> own_router(const DecoderMoeConfig& moe, const MoeWeights&
     case ExpertScoring::kSparseMixer:
       return make_sparse_mixer_router({.jitter_eps = moe.jitter});
     case ExpertScoring::kSoftmaxOfTopK:
-      return make_top_k_router({.top_k = moe.top_k,
-                                .softmax_after = true,
-                                .renormalize = false,
-                                .scale = moe.scale});
+      return make_top_k_router(
+          {.top_k = moe.top_k, .softmax_after = true, .renormalize = false, .scale = moe.scale});
     case ExpertScoring::kSoftmax:
       if (moe.groups == 1)
         return make_top_k_router({.top_k = moe.top_k,
@@ -138,9 +136,9 @@ Status Decoder::forward(std::span<const Step> steps, float* hidden) const {
   };
   std::vector<Saved> saved;
   for (const Step& step : steps)
-    saved.push_back({step.cache, step.cache->length(),
-                     step.cache->router_states_.empty() ? RouterStates()
-                                                        : step.cache->router_states_.fork()});
+    saved.push_back(
+        {step.cache, step.cache->length(),
+         step.cache->router_states_.empty() ? RouterStates() : step.cache->router_states_.fork()});
   const auto put_back = [&] {
     for (Saved& one : saved) {
       one.cache->length_ = one.states.ok() ? one.length : 0;
@@ -223,8 +221,8 @@ double Decoder::forward_flops(std::size_t begin, std::size_t tokens) const noexc
   for (std::size_t l = 0; l < config_.layers.size(); ++l) {
     const DecoderLayerWeights& layer = weights_.layers[l];
     double weights = numbers(layer.attention_output);
-    for (const auto* linear : {&layer.q, &layer.k, &layer.v, &layer.q_down, &layer.q_up,
-                               &layer.kv_down, &layer.kv_up})
+    for (const auto* linear :
+         {&layer.q, &layer.k, &layer.v, &layer.q_down, &layer.q_up, &layer.kv_down, &layer.kv_up})
       weights += numbers(*linear);
     if (config_.layers[l].moe) {
       double experts = 0.0;

@@ -78,9 +78,9 @@ void check_moe(const DecoderConfig& config, Checker& check) {
   check.count("the number of expert groups", moe.groups, 1, moe.experts);
   check.count("the number of expert groups a token", moe.group_top_k, 1, moe.groups);
   if (!check.ok()) return;
-  check.require(moe.experts % moe.groups == 0,
-                std::to_string(moe.experts) + " experts are no multiple of " +
-                    std::to_string(moe.groups) + " groups");
+  check.require(moe.experts % moe.groups == 0, std::to_string(moe.experts) +
+                                                   " experts are no multiple of " +
+                                                   std::to_string(moe.groups) + " groups");
   check.require(moe.experts / moe.groups * moe.group_top_k >= moe.top_k,
                 std::to_string(moe.group_top_k) + " of " + std::to_string(moe.groups) +
                     " groups hold fewer than " + std::to_string(moe.top_k) + " experts");
@@ -111,9 +111,9 @@ void scale_rope_llama3(const Llama3RopeScaling& scaling, std::vector<float>& fre
     if (wave > long_wave) {
       frequency /= factor;
     } else if (wave >= short_wave) {
-      const float smooth = (static_cast<float>(original) / wave -
-                            static_cast<float>(scaling.low_freq_factor)) /
-                           static_cast<float>(scaling.high_freq_factor - scaling.low_freq_factor);
+      const float smooth =
+          (static_cast<float>(original) / wave - static_cast<float>(scaling.low_freq_factor)) /
+          static_cast<float>(scaling.high_freq_factor - scaling.low_freq_factor);
       frequency = (1.0f - smooth) * frequency / factor + smooth * frequency;
     }
   }
@@ -122,8 +122,9 @@ void scale_rope_llama3(const Llama3RopeScaling& scaling, std::vector<float>& fre
 void scale_rope_yarn(const YarnRopeScaling& scaling, double base, std::vector<float>& frequencies) {
   const double dims = 2.0 * static_cast<double>(frequencies.size());
   const auto pair_of = [&](double rotations) {
-    return dims * std::log(static_cast<double>(scaling.original_context) /
-                           (rotations * 2.0 * std::numbers::pi)) /
+    return dims *
+           std::log(static_cast<double>(scaling.original_context) /
+                    (rotations * 2.0 * std::numbers::pi)) /
            (2.0 * std::log(base));
   };
   double low = pair_of(scaling.beta_fast);

@@ -63,10 +63,10 @@ inline constexpr std::size_t kNoRope = static_cast<std::size_t>(-1);
 
 // How the architecture's own router scores experts.
 enum class ExpertScoring : std::uint8_t {
-  kSoftmax,         // over all experts; the chosen ones' weights are normalised or not
-  kSigmoid,         // of each logit (DeepSeek-V3)
-  kSoftmaxOfTopK,   // over the chosen ones' logits (Mixtral, Granite)
-  kSparseMixer,     // Phi-MoE's two choices with a threshold (arXiv 2310.00811)
+  kSoftmax,        // over all experts; the chosen ones' weights are normalised or not
+  kSigmoid,        // of each logit (DeepSeek-V3)
+  kSoftmaxOfTopK,  // over the chosen ones' logits (Mixtral, Granite)
+  kSparseMixer,    // Phi-MoE's two choices with a threshold (arXiv 2310.00811)
 };
 
 struct DecoderMoeConfig {
@@ -119,7 +119,7 @@ struct DecoderConfig {
   float attention_cap = 0.0f;    // cap * tanh(score / cap); 0: none (Gemma 2)
   float residual_scale = 1.0f;   // of what a part adds (Granite)
   float logit_divisor = 1.0f;    // (Granite)
-  float logit_cap = 0.0f;  // 0: none
+  float logit_cap = 0.0f;        // 0: none
   bool tied_embeddings = false;
   DecoderLatentConfig latent;
   DecoderMoeConfig moe;

@@ -173,11 +173,10 @@ Status Reader::read_latent(const std::string& prefix, DecoderLayerWeights& layer
   const DecoderConfig& c = config_;
   const DecoderLatentConfig& latent = c.latent;
   if (latent.q_rank == 0) {
-    COLLEGIUM_RETURN_IF_ERROR(
-        read_linear(prefix + "q_proj", c.q_width(), c.width, false, layer.q));
+    COLLEGIUM_RETURN_IF_ERROR(read_linear(prefix + "q_proj", c.q_width(), c.width, false, layer.q));
   } else {
-    COLLEGIUM_RETURN_IF_ERROR(read_linear(prefix + "q_a_proj", latent.q_rank, c.width,
-                                          model_.output_bias, layer.q_down));
+    COLLEGIUM_RETURN_IF_ERROR(
+        read_linear(prefix + "q_a_proj", latent.q_rank, c.width, model_.output_bias, layer.q_down));
     COLLEGIUM_RETURN_IF_ERROR(
         read_norm(prefix + "q_a_layernorm", latent.q_rank, layer.q_down_norm, false));
     COLLEGIUM_RETURN_IF_ERROR(
@@ -214,11 +213,10 @@ Status Reader::read_experts(const std::string& prefix, MoeWeights& moe) {
                             has(prefix + "block_sparse_moe.router.layer.weight");
   const std::string block = prefix + (sparse_block ? "block_sparse_moe." : "mlp.");
   const std::string router = has(block + "router.layer.weight") ? "router.layer" : "gate";
-  COLLEGIUM_RETURN_IF_ERROR(
-      read_linear(block + router, c.moe.experts, c.width, false, moe.router));
+  COLLEGIUM_RETURN_IF_ERROR(read_linear(block + router, c.moe.experts, c.width, false, moe.router));
   if (model_.selection_bias)
-    COLLEGIUM_RETURN_IF_ERROR(read_vector(block + "gate.e_score_correction_bias", c.moe.experts,
-                                          moe.selection_bias));
+    COLLEGIUM_RETURN_IF_ERROR(
+        read_vector(block + "gate.e_score_correction_bias", c.moe.experts, moe.selection_bias));
   if (has(block + "input_linear.weight")) {
     COLLEGIUM_RETURN_IF_ERROR(
         read_fused(block + "input_linear.weight", block + "output_linear.weight", moe));

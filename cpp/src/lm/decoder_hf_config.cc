@@ -13,15 +13,38 @@ namespace {
 constexpr std::size_t kMaxLayers = std::size_t{1} << 12;
 
 // Fields that say nothing about the arithmetic: training, bookkeeping, and what generation does.
-constexpr std::string_view kWithoutEffect[] = {
-    "_attn_implementation_autoset", "_commit_hash", "_name_or_path", "architectures",
-    "attention_dropout", "auto_map", "aux_loss_alpha", "bos_token_id", "cache_implementation",
-    "dtype", "embedding_dropout", "eos_token_id", "ep_size", "hidden_dropout",
-    "hidden_dropout_prob", "id2label", "initializer_range", "input_jitter_noise",
-    "is_llama_config", "label2id", "model_type",
-    "output_router_logits", "pad_token_id", "pretraining_tp", "resid_pdrop",
-    "router_aux_loss_coef", "seq_aux", "torch_dtype", "transformers.js_config",
-    "transformers_version", "unsloth_fixed", "use_cache"};
+constexpr std::string_view kWithoutEffect[] = {"_attn_implementation_autoset",
+                                               "_commit_hash",
+                                               "_name_or_path",
+                                               "architectures",
+                                               "attention_dropout",
+                                               "auto_map",
+                                               "aux_loss_alpha",
+                                               "bos_token_id",
+                                               "cache_implementation",
+                                               "dtype",
+                                               "embedding_dropout",
+                                               "eos_token_id",
+                                               "ep_size",
+                                               "hidden_dropout",
+                                               "hidden_dropout_prob",
+                                               "id2label",
+                                               "initializer_range",
+                                               "input_jitter_noise",
+                                               "is_llama_config",
+                                               "label2id",
+                                               "model_type",
+                                               "output_router_logits",
+                                               "pad_token_id",
+                                               "pretraining_tp",
+                                               "resid_pdrop",
+                                               "router_aux_loss_coef",
+                                               "seq_aux",
+                                               "torch_dtype",
+                                               "transformers.js_config",
+                                               "transformers_version",
+                                               "unsloth_fixed",
+                                               "use_cache"};
 
 using MoeKinds = std::vector<bool>;
 
@@ -58,8 +81,8 @@ void read_common(JsonFields& fields, const CommonAsk& ask, HfDecoder& out) {
   config.kv_heads = ask.kv_heads_required ? fields.count("num_key_value_heads")
                                           : fields.count_or("num_key_value_heads", config.heads, 1);
   const std::size_t head_dim = config.width / std::max<std::size_t>(1, config.heads);
-  config.head_dim = ask.head_dim_required ? fields.count("head_dim")
-                                          : fields.count_or("head_dim", head_dim, 1);
+  config.head_dim =
+      ask.head_dim_required ? fields.count("head_dim") : fields.count_or("head_dim", head_dim, 1);
   if (!fields.has("head_dim") && config.width % std::max<std::size_t>(1, config.heads) != 0)
     fields.fail(Status::corruption(fields.root().where() + ": hidden_size " +
                                    std::to_string(config.width) + " is no multiple of " +
@@ -109,10 +132,9 @@ std::vector<bool> read_layer_types(JsonFields& fields, HfDecoder& out, std::size
   std::vector<DecoderLayerConfig>& layers = out.config.layers;
   const std::vector<std::string> types = fields.texts("layer_types");
   if (fields.has("layer_types") && types.size() != layers.size())
-    fields.fail(Status::corruption(fields.root().where() + ": layer_types names " +
-                                   std::to_string(types.size()) +
-                                   " layers, but num_hidden_layers is " +
-                                   std::to_string(layers.size())));
+    fields.fail(Status::corruption(
+        fields.root().where() + ": layer_types names " + std::to_string(types.size()) +
+        " layers, but num_hidden_layers is " + std::to_string(layers.size())));
   std::vector<bool> sliding(layers.size());
   for (std::size_t l = 0; l < layers.size(); ++l) {
     sliding[l] = slides(l);
@@ -227,11 +249,11 @@ void read_gemma(JsonFields& fields, HfDecoder& out, bool third) {
     read_rope(fields, {.base = 10'000.0, .dims = config.head_dim}, out);
     return;
   }
-  const std::size_t pattern = fields.count_or(
-      "sliding_window_pattern", fields.count_or("_sliding_window_pattern", 6, 1), 1);
+  const std::size_t pattern = fields.count_or("sliding_window_pattern",
+                                              fields.count_or("_sliding_window_pattern", 6, 1), 1);
   fields.ignore("_sliding_window_pattern");
-  const std::vector<bool> sliding = read_layer_types(
-      fields, out, window, [&](std::size_t l) { return (l + 1) % pattern != 0; });
+  const std::vector<bool> sliding =
+      read_layer_types(fields, out, window, [&](std::size_t l) { return (l + 1) % pattern != 0; });
   // Rotation 0 is the full layers', 1 the sliding ones'.
   HfRopeAsk ask{.base = fields.number_or("rope_theta", 1'000'000.0),
                 .dims = config.head_dim,
@@ -407,8 +429,8 @@ void read_deepseek(JsonFields& fields, HfDecoder& out, bool third) {
   moe.scale = static_cast<float>(fields.number_or("routed_scaling_factor", third ? 2.5 : 1.0));
   fields.only_text("scoring_func", third ? "sigmoid" : "softmax");
   if (fields.count_or("moe_layer_freq", 1) != 1)
-    fields.fail(Status::not_supported(fields.root().where() +
-                                      ": moe_layer_freq; here only 1 is run"));
+    fields.fail(
+        Status::not_supported(fields.root().where() + ": moe_layer_freq; here only 1 is run"));
   const std::size_t groups = fields.count_or("n_group", 1, 1);
   const std::size_t group_top_k = fields.count_or("topk_group", 1, 1);
   if (third) {
@@ -447,14 +469,22 @@ struct Family {
   void (*read)(JsonFields& fields, HfDecoder& out);
 };
 constexpr Family kFamilies[] = {
-    {"llama", read_llama},           {"mistral", read_mistral},
-    {"qwen2", read_qwen2},           {"qwen3", read_qwen3},
-    {"gemma2", read_gemma2},         {"gemma3_text", read_gemma3},
-    {"olmo2", read_olmo2},           {"granite", read_granite},
-    {"mixtral", read_mixtral},       {"qwen2_moe", read_qwen2_moe},
-    {"qwen3_moe", read_qwen3_moe},   {"olmoe", read_olmoe},
-    {"phimoe", read_phimoe},         {"granitemoe", read_granitemoe},
-    {"deepseek_v2", read_deepseek_v2}, {"deepseek_v3", read_deepseek_v3},
+    {"llama", read_llama},
+    {"mistral", read_mistral},
+    {"qwen2", read_qwen2},
+    {"qwen3", read_qwen3},
+    {"gemma2", read_gemma2},
+    {"gemma3_text", read_gemma3},
+    {"olmo2", read_olmo2},
+    {"granite", read_granite},
+    {"mixtral", read_mixtral},
+    {"qwen2_moe", read_qwen2_moe},
+    {"qwen3_moe", read_qwen3_moe},
+    {"olmoe", read_olmoe},
+    {"phimoe", read_phimoe},
+    {"granitemoe", read_granitemoe},
+    {"deepseek_v2", read_deepseek_v2},
+    {"deepseek_v3", read_deepseek_v3},
 };
 
 }  // namespace

@@ -91,8 +91,8 @@ struct HfRopeAsk {
   double partial = 1.0;  // partial_rotary_factor beside the fields
   RopeLayout layout = RopeLayout::kPairs;
   std::size_t original_context = 0;  // where the fields name none
-  bool latent = false;     // DeepSeek: YaRN changes the scale of attention too
-  bool long_rope = false;  // Phi-MoE's variant may be asked for
+  bool latent = false;               // DeepSeek: YaRN changes the scale of attention too
+  bool long_rope = false;            // Phi-MoE's variant may be asked for
 };
 Rope read_hf_rope(JsonFields& fields, const HfRopeAsk& ask, float& attention_scale,
                   std::size_t& context);

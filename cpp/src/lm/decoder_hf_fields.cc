@@ -48,9 +48,8 @@ std::size_t JsonFields::count_or(std::string_view key, std::size_t fallback, std
   if (!number.ok()) {
     fail(number.status());
   } else if (*number < least || *number > kMaxCount) {
-    fail(Status::corruption(value->where() + " is " + std::to_string(*number) +
-                            ", must be in [" + std::to_string(least) + ", " +
-                            std::to_string(kMaxCount) + "]"));
+    fail(Status::corruption(value->where() + " is " + std::to_string(*number) + ", must be in [" +
+                            std::to_string(least) + ", " + std::to_string(kMaxCount) + "]"));
   } else {
     return static_cast<std::size_t>(*number);
   }
@@ -210,8 +209,8 @@ Rope read_hf_rope(JsonFields& fields, const HfRopeAsk& ask, float& attention_sca
   if (type == "yarn") {
     YarnRopeScaling scaling;
     scaling.factor = positive(
-        "factor", fields.number_or("factor", static_cast<double>(context) /
-                                                 static_cast<double>(original)));
+        "factor",
+        fields.number_or("factor", static_cast<double>(context) / static_cast<double>(original)));
     scaling.beta_fast = positive("beta_fast", fields.number_or("beta_fast", 32.0));
     scaling.beta_slow = positive("beta_slow", fields.number_or("beta_slow", 1.0));
     scaling.original_context = original;

@@ -99,9 +99,8 @@ Result<std::shared_ptr<const DecoderLora>> read_decoder_lora(const std::string& 
       const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), number);
       rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
       if (error == std::errc() && rest.starts_with("."))
-        named = std::find_if(std::begin(kNamed), std::end(kNamed), [&](const Named& one) {
-          return one.module == rest.substr(1);
-        });
+        named = std::find_if(std::begin(kNamed), std::end(kNamed),
+                             [&](const Named& one) { return one.module == rest.substr(1); });
     }
     if (named == std::end(kNamed))
       return Status::not_supported(read.path + ": module " + in_quotes(module) +
@@ -116,11 +115,11 @@ Result<std::shared_ptr<const DecoderLora>> read_decoder_lora(const std::string& 
       return Status::not_supported(read.path + ": module " + in_quotes(module) +
                                    " is no dense projection of this model");
     if (matrices.inputs != linear.inputs() || matrices.outputs != linear.outputs())
-      return Status::corruption(
-          read.path + ": module " + in_quotes(module) + " is adapted from " +
-          std::to_string(matrices.inputs) + " to " + std::to_string(matrices.outputs) +
-          " numbers, but goes from " + std::to_string(linear.inputs()) + " to " +
-          std::to_string(linear.outputs()) + " in this model");
+      return Status::corruption(read.path + ": module " + in_quotes(module) + " is adapted from " +
+                                std::to_string(matrices.inputs) + " to " +
+                                std::to_string(matrices.outputs) + " numbers, but goes from " +
+                                std::to_string(linear.inputs()) + " to " +
+                                std::to_string(linear.outputs()) + " in this model");
     DecoderLoraTerm& term = lora->layers[number][static_cast<std::size_t>(named->target)];
     term.a = std::move(matrices.a);
     term.b = std::move(matrices.b);

@@ -74,20 +74,20 @@ struct DecoderRun {
   std::size_t rows_ = 0;
   std::vector<Rotation> rotations_;  // by rope
 
-  AlignedBuffer<float> normed_, delta_;                // (rows, width)
-  AlignedBuffer<float> q_, keys_, values_, attended_;  // (rows, ...)
+  AlignedBuffer<float> normed_, delta_;                                // (rows, width)
+  AlignedBuffer<float> q_, keys_, values_, attended_;                  // (rows, ...)
   AlignedBuffer<float> narrow_q_, narrow_kv_, latent_rows_, wide_kv_;  // latent attention's
-  AlignedBuffer<float> gate_, up_;                     // (rows, hidden)
+  AlignedBuffer<float> gate_, up_;                                     // (rows, hidden)
 
   // Experts: a pair is a row and an expert it goes to. Pairs are sorted by expert, then by row.
-  AlignedBuffer<float> logits_;            // (rows, gate rows)
-  AlignedBuffer<float> activation_norms_;  // (rows, experts)
-  std::vector<Routing> routings_;          // by piece
-  std::vector<std::size_t> pair_of_;       // of each routed id, all pieces' one after the other
-  std::vector<std::size_t> expert_begin_;  // (experts + 1,): first pair
-  AlignedBuffer<float> pair_in_, pair_out_;    // (pairs, width)
-  AlignedBuffer<float> pair_gate_, pair_up_;   // each pair's expert's hidden width
-  AlignedBuffer<float> shared_out_;            // (rows, width)
+  AlignedBuffer<float> logits_;               // (rows, gate rows)
+  AlignedBuffer<float> activation_norms_;     // (rows, experts)
+  std::vector<Routing> routings_;             // by piece
+  std::vector<std::size_t> pair_of_;          // of each routed id, all pieces' one after the other
+  std::vector<std::size_t> expert_begin_;     // (experts + 1,): first pair
+  AlignedBuffer<float> pair_in_, pair_out_;   // (pairs, width)
+  AlignedBuffer<float> pair_gate_, pair_up_;  // each pair's expert's hidden width
+  AlignedBuffer<float> shared_out_;           // (rows, width)
 
   AlignedBuffer<float> lora_down_, lora_up_;
 };

@@ -92,10 +92,10 @@ void check_attention(const DecoderConfig& c, const DecoderLayerWeights& layer, C
     check.linear("keys", layer.k, c.key_width(), c.width);
     check.linear("values", layer.v, c.value_width(), c.width);
     check.absent("latent keys and values", layer.kv_down.empty() && layer.kv_up.empty());
-    check.inner_norm("norm of queries", layer.q_norm,
-                     c.qk_norm_by_head ? c.head_dim : c.q_width(), true);
-    check.inner_norm("norm of keys", layer.k_norm,
-                     c.qk_norm_by_head ? c.head_dim : c.key_width(), true);
+    check.inner_norm("norm of queries", layer.q_norm, c.qk_norm_by_head ? c.head_dim : c.q_width(),
+                     true);
+    check.inner_norm("norm of keys", layer.k_norm, c.qk_norm_by_head ? c.head_dim : c.key_width(),
+                     true);
   }
   check.linear("attention output", layer.attention_output, c.width, c.heads * c.value_dim);
 }

@@ -46,9 +46,9 @@ Result<std::unique_ptr<LanguageModelImpl>> finish(std::string path, std::optiona
                               std::to_string(model.config().vocab));
   const ChatTemplate chat_template = recognise_chat_template(tokenizer.chat_template());
   auto shared = std::make_shared<const LmTokenizer>(std::move(tokenizer));
-  return std::make_unique<LanguageModelImpl>(
-      LanguageModelImpl{std::move(path), std::move(file), std::move(model), std::move(shared),
-                        chat_template, std::move(digest)});
+  return std::make_unique<LanguageModelImpl>(LanguageModelImpl{std::move(path), std::move(file),
+                                                               std::move(model), std::move(shared),
+                                                               chat_template, std::move(digest)});
 }
 
 Result<std::unique_ptr<LanguageModelImpl>> load_gguf(const std::string& path, Isa isa) {
@@ -83,9 +83,7 @@ Result<std::shared_ptr<const LanguageModel>> LanguageModel::load(const std::stri
   });
 }
 
-const Tokenizer& LanguageModel::tokenizer() const noexcept {
-  return impl_->tokenizer->tokenizer();
-}
+const Tokenizer& LanguageModel::tokenizer() const noexcept { return impl_->tokenizer->tokenizer(); }
 std::size_t LanguageModel::context_length() const noexcept { return impl_->model.config().context; }
 const std::string& LanguageModel::digest() const noexcept { return impl_->digest; }
 
@@ -100,11 +98,11 @@ Result<std::string> LanguageModel::apply_chat_template(
     return Status::failed_precondition(impl_->path +
                                        ": has no chat template; give generate() a whole prompt");
   if (impl_->chat_template == ChatTemplate::kUnknown)
-    return Status::not_supported(
-        impl_->path + ": its chat template (XXH3-128 " +
-        digest_hex(std::as_bytes(std::span(tokenizer.chat_template()))) +
-        ") is not one of those known here (" + std::string(kKnownChatTemplates) +
-        "); give generate() a whole prompt");
+    return Status::not_supported(impl_->path + ": its chat template (XXH3-128 " +
+                                 digest_hex(std::as_bytes(std::span(tokenizer.chat_template()))) +
+                                 ") is not one of those known here (" +
+                                 std::string(kKnownChatTemplates) +
+                                 "); give generate() a whole prompt");
   return guarded("apply_chat_template", [&]() -> Result<std::string> {
     return core::apply_chat_template(impl_->chat_template, messages,
                                      {tokenizer.bos_token(), tokenizer.eos_token()});

@@ -90,9 +90,9 @@ Status DecoderRun::route(std::size_t layer, const float* in) {
     ensure(logits_, rows_ * gate_rows);
     moe.router.apply(in, rows_, logits_.data());
   }
-  const bool activations =
-      std::any_of(pieces_.begin(), pieces_.end(),
-                  [&](const Piece& piece) { return piece.plan->needs_activations(layer); });
+  const bool activations = std::any_of(pieces_.begin(), pieces_.end(), [&](const Piece& piece) {
+    return piece.plan->needs_activations(layer);
+  });
   if (activations) measure_activations(layer, in);
 
   if (routings_.size() < pieces_.size()) routings_.resize(pieces_.size());

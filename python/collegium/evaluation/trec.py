@@ -38,6 +38,16 @@ def _check_id(identifier: str, what: str) -> str:
     return identifier
 
 
+def _check_documents(query: str, ranking: Ranking) -> None:
+    seen: set[str] = set()
+    for document, _ in ranking:
+        if document in seen:
+            raise InvalidArgumentError(
+                f"document {document!r} stands twice in the ranking of {query!r}"
+            )
+        seen.add(document)
+
+
 def write_run(
     path: str | os.PathLike[str], rankings: Mapping[str, Ranking], *, tag: str = "collegium"
 ) -> None:
@@ -48,13 +58,15 @@ def write_run(
     evaluator then sees our order, which is (score descending, id bytewise ascending).
 
     Raises:
-        InvalidArgumentError: an id is empty or has spaces, or a score, lowered where it must be,
-            is not finite in single precision. Nothing was written.
+        InvalidArgumentError: an id is empty or has spaces, a document stands twice in a ranking,
+            or a score, lowered where it must be, is not finite in single precision. Nothing was
+            written.
     """
     _check_id(tag, "tag")
     lines = []
     for query, ranking in rankings.items():
         _check_id(query, "query")
+        _check_documents(query, ranking)
         ordered = sorted(ranking, key=lambda item: (-item[1], item[0].encode()))
         previous = np.float32(np.inf)
         for rank, (document, score) in enumerate(ordered, 1):
@@ -257,8 +269,11 @@ def measure_run(
             "bpref"; without "@" over the whole ranking.
 
     Raises:
-        InvalidArgumentError: no such measure.
+        InvalidArgumentError: no such measure, or a document stands twice in a judged query's
+            ranking.
     """
+    for query in judgments:
+        _check_documents(query, run.get(query, ()))
     return {
         measure: {
             query: measure_ranking(measure, run.get(query, ()), gains)

@@ -62,7 +62,8 @@ ordered_json policy_to_json(const PolicyParameters& policy) {
           {"routed_prior_weight", policy.routed_prior_weight},
           {"shift_depth", policy.shift_depth},
           {"min_margin", policy.min_margin},
-          {"min_familiarity", policy.min_familiarity}};
+          {"min_familiarity", policy.min_familiarity},
+          {"guessed", policy.guessed}};
 }
 
 Result<PolicyParameters> policy_from_json(const json& object) {
@@ -74,6 +75,8 @@ Result<PolicyParameters> policy_from_json(const json& object) {
   policy.shift_depth = object.at("shift_depth").get<std::size_t>();
   policy.min_margin = object.at("min_margin").get<double>();
   policy.min_familiarity = object.at("min_familiarity").get<double>();
+  if (object.contains("guessed"))  // absent before this was known
+    for (const auto& name : object.at("guessed")) policy.guessed.insert(name.get<std::string>());
   return policy;
 }
 

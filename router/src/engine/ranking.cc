@@ -29,6 +29,14 @@ Status LibraryImpl::choose_ranker(const LearningSnapshot& snapshot,
       std::clamp(kMaxSearches / (names.size() * names.size()), std::size_t{1}, kQueriesEach));
   if (refs.size() < kFewest) return {};
 
+  // As `next`, but routed by what did not learn from the query (Learned::blind_routers).
+  std::vector<std::shared_ptr<const Generation>> by_half(2, next);
+  for (std::size_t half = 0; half < next->learned.blind_routers.size(); ++half) {
+    auto blind = std::make_shared<Generation>(*next);
+    blind->learned.router = next->learned.blind_routers[half];
+    by_half[half] = std::move(blind);
+  }
+
   RankerExamples examples;
   std::vector<double> by_fusion(refs.size());
   for (std::size_t first = 0; first < refs.size(); first += kAtOnce) {
@@ -40,7 +48,7 @@ Status LibraryImpl::choose_ranker(const LearningSnapshot& snapshot,
     core::default_pool().parallel_for(n, [&](std::size_t i) {
       const QueryRef ref = refs[first + i];
       const QuerySet& dev = data.collections[ref.collection].splits[1];
-      auto made = ranker_case(next, dev.texts[ref.query],
+      auto made = ranker_case(by_half[ref.query % 2], dev.texts[ref.query],
                               {vector_of(data, Split::kDev, ref), data.dim}, names);
       if (made.ok())
         cases[i] = std::move(*made);

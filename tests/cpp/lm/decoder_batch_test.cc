@@ -70,9 +70,8 @@ class Case {
         rows += count;
       }
       if (steps.empty()) {
-        const bool all = std::all_of(sequences_.begin(), sequences_.end(), [](const Sequence& s) {
-          return s.done == s.ids.size();
-        });
+        const bool all = std::all_of(sequences_.begin(), sequences_.end(),
+                                     [](const Sequence& s) { return s.done == s.ids.size(); });
         if (all) return;
         continue;
       }
@@ -122,8 +121,8 @@ std::vector<RoutingPlan> plans_for(const Decoder& decoder) {
   options.router = *make_autonomy_router({.top_k = 2});
   add(options);
   options = {};
-  options.biases.push_back({.layer = {}, .values = std::vector<float>(
-                                             decoder.config().moe.experts, 0.0f)});
+  options.biases.push_back(
+      {.layer = {}, .values = std::vector<float>(decoder.config().moe.experts, 0.0f)});
   options.biases[0].values[1] = 5.0f;
   add(options);
   return plans;

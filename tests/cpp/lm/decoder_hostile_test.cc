@@ -88,8 +88,10 @@ TEST_F(HostileDecoder, FieldsThatChangeTheArithmeticAreRefusedByName) {
   refused("", "\"scoring_func\": \"softmax\",", "scoring_func");
   refused("", "\"topk_method\": \"greedy\",", "topk_method");
   refused("", "\"moe_layer_freq\": 2,", "moe_layer_freq");
-  EXPECT_TRUE(load_with("", "\"scoring_func\": \"sigmoid\", \"topk_method\": \"noaux_tc\", "
-                            "\"moe_layer_freq\": 1, \"ep_size\": 1,").ok());
+  EXPECT_TRUE(load_with("",
+                        "\"scoring_func\": \"sigmoid\", \"topk_method\": \"noaux_tc\", "
+                        "\"moe_layer_freq\": 1, \"ep_size\": 1,")
+                  .ok());
   use("deepseek_v2");
   refused("\"norm_topk_prob\": false", "\"norm_topk_prob\": true", "norm_topk_prob");
   refused("\"greedy\"", "\"noaux_tc\"", "topk_method");
@@ -103,8 +105,8 @@ TEST_F(HostileDecoder, ImpossibleAndMissingFieldsAreCorruption) {
                            "num_attention_heads", "num_key_value_heads", "intermediate_size",
                            "moe_intermediate_size", "max_position_embeddings"}) {
     const std::string key = std::string("\"") + name + "\": ";
-    for (const char* value : {"0", "-1", "2147483647", "1e9", "18446744073709551615", "\"8\"",
-                              "3.5", "[]"})
+    for (const char* value :
+         {"0", "-1", "2147483647", "1e9", "18446744073709551615", "\"8\"", "3.5", "[]"})
       damaged(field(name), key + value);
     if (std::string_view(name) != "max_position_embeddings") damaged(field(name), key + "7");
     EXPECT_FALSE(load_with(field(name), "\"not_" + field(name).substr(1)).ok()) << name;
@@ -137,8 +139,7 @@ TEST_F(HostileDecoder, ATensorThatIsMissingOrOneTooManyIsToldByName) {
 }
 
 TEST_F(HostileDecoder, AMissingFolderOrFileIsNotFound) {
-  EXPECT_EQ(read_decoder_hf(folder_ / "none", active_isa()).status().code(),
-            StatusCode::kNotFound);
+  EXPECT_EQ(read_decoder_hf(folder_ / "none", active_isa()).status().code(), StatusCode::kNotFound);
   use("llama");
   std::filesystem::remove(folder_ / "model.safetensors");
   EXPECT_EQ(load_and_run(), StatusCode::kNotFound);
@@ -170,9 +171,9 @@ TEST_F(HostileDecoder, FlippedBytesGiveATypedErrorOrADecoderThatRuns) {
       Bytes& target = round % 2 == 0 ? damaged_weights : damaged_config;
       const std::size_t reach = std::min<std::size_t>(target.size(), 8000);
       for (std::size_t i = 0; i < 1 + random() % 4; ++i)
-        target[random() % reach] =
-            round % 4 < 2 ? static_cast<std::byte>(random() % 256)
-                          : static_cast<std::byte>("0123456789-e,:"[random() % 14]);
+        target[random() % reach] = round % 4 < 2
+                                       ? static_cast<std::byte>(random() % 256)
+                                       : static_cast<std::byte>("0123456789-e,:"[random() % 14]);
       write_bytes(folder_ / "model.safetensors", damaged_weights);
       write_bytes(folder_ / "config.json", damaged_config);
       const StatusCode code = load_and_run();

@@ -42,9 +42,8 @@ std::vector<float> hidden_of(const Decoder& decoder, std::span<const std::int32_
   KvCache cache(decoder.config());
   std::vector<float> hidden(ids.size() * decoder.config().width);
   for (std::size_t at = 0; at < ids.size(); at += step) {
-    const Step piece{.cache = &cache,
-                     .ids = ids.subspan(at, std::min(step, ids.size() - at)),
-                     .lora = lora};
+    const Step piece{
+        .cache = &cache, .ids = ids.subspan(at, std::min(step, ids.size() - at)), .lora = lora};
     EXPECT_TRUE(decoder.forward({&piece, 1}, hidden.data() + at * decoder.config().width).ok());
   }
   return hidden;

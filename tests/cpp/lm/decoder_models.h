@@ -59,8 +59,8 @@ inline std::vector<float> decoder_logits(const Decoder& decoder, std::span<const
   for (std::size_t at = 0; at < ids.size(); at += step) {
     const std::size_t count = std::min(step, ids.size() - at);
     float* rows = hidden.data() + at * config.width;
-    const Step piece{.cache = &cache, .ids = ids.subspan(at, count), .routing = plan,
-                     .trace = trace};
+    const Step piece{
+        .cache = &cache, .ids = ids.subspan(at, count), .routing = plan, .trace = trace};
     const Status status = decoder.forward({&piece, 1}, rows);
     EXPECT_TRUE(status.ok()) << status.to_string();
     decoder.logits(rows, count, logits.data() + at * config.vocab);

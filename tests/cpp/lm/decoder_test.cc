@@ -131,8 +131,7 @@ TEST(Decoder, TruncatingACacheForgetsTheRest) {
   ASSERT_TRUE(decoder.forward(ids, cache, once.data()).ok());
   cache.truncate(4);
   EXPECT_EQ(cache.length(), 4u);
-  ASSERT_TRUE(
-      decoder.forward(std::span(ids).subspan(4), cache, again.data() + 4 * width).ok());
+  ASSERT_TRUE(decoder.forward(std::span(ids).subspan(4), cache, again.data() + 4 * width).ok());
   EXPECT_TRUE(
       same_numbers(std::span(once).subspan(4 * width), std::span(again).subspan(4 * width)));
 }
@@ -141,8 +140,8 @@ TEST(Decoder, AFailingRouterIsToldAndLeavesTheCachesAsTheyWere) {
   const Decoder decoder = load_decoder("qwen2_moe");
   RoutingOptions options;
   bool fail = true;
-  options.router = make_function_router(
-      "picky", [&](const RouterInput& input, Routing& routing) -> Status {
+  options.router =
+      make_function_router("picky", [&](const RouterInput& input, Routing& routing) -> Status {
         if (fail && input.layer == 2) return Status::invalid_argument("not today");
         for (std::size_t t = 0; t < input.tokens; ++t) {
           routing.add(1, 0.5f);
@@ -170,8 +169,8 @@ TEST(Decoder, AFailingRouterIsToldAndLeavesTheCachesAsTheyWere) {
   std::vector<float> expected(5 * width);
   ASSERT_TRUE(decoder.forward(first, alone, expected.data()).ok());
   ASSERT_TRUE(decoder.forward(second, alone, expected.data() + 3 * width).ok());
-  EXPECT_TRUE(same_numbers(std::span(hidden).first(2 * width),
-                           std::span(expected).subspan(3 * width)));
+  EXPECT_TRUE(
+      same_numbers(std::span(hidden).first(2 * width), std::span(expected).subspan(3 * width)));
 }
 
 TEST(Decoder, AMaskedExpertIsNeverChosenAndARouterMayLeaveATokenWithoutExperts) {

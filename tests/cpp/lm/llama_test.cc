@@ -1,5 +1,3 @@
-#include "lm/decoder.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,6 +5,7 @@
 #include <cstring>
 
 #include "collegium/core/thread_pool.h"
+#include "lm/decoder.h"
 #include "lm/tiny_models.h"
 
 namespace collegium::core {

@@ -163,6 +163,8 @@ struct COLLEGIUM_API Evaluation {
 //   best constant       the one expert that is best on average (per view)
 //   random              an expert drawn for each query
 //   router K            the likeliest collection's expert, by each router K, never abstaining
+//   bound, all again    bound with prior, where every expert searches its collection again; absent
+//                       if learned.policy has that many searched again
 //   routed, mixed, bound the policies with learned.policy's settings, without and with prior
 //   nearest neighbour   the expert of the collection that the nearest training query is of
 //   soft fusion         everything under the experts' query vectors (plain where a collection has

@@ -57,8 +57,10 @@ struct LearningData {
 
 struct COLLEGIUM_API LearnOptions {
   core::HeadAdapterOptions adapter;  // of every expert; multi_task derives its seed from this one's
-  bool multi_task = true;       // also train the one-adapter-for-all baseline that reports show
-  std::string router = "auto";  // one of router_kinds(), or dev chooses of linear and pilots
+  bool multi_task = true;  // also train the one-adapter-for-all baseline that reports show
+  // One of router_kinds(); "auto": dev chooses of linear and pilots; "all": the same, and the other
+  // kinds are fitted too, for reports.
+  std::string router = "auto";
   GateOptions gate;
   Status validate() const;
 };
@@ -70,7 +72,11 @@ struct Learned {
   std::vector<std::shared_ptr<const Router>> routers;        // every one fitted
   std::shared_ptr<const Router> router;                      // the one dev chose
   std::map<std::string, double> router_dev_accuracy;         // by Router::kind()
-  PolicyParameters policy;                                   // chosen on dev
+  // Routers learn a collection that has dev queries and no training queries from the former. Then
+  // there are two of the chosen kind that did not see the dev queries of number q % 2, and what is
+  // chosen on dev is chosen by them. Empty otherwise, and not kept in files.
+  std::vector<std::shared_ptr<const Router>> blind_routers;
+  PolicyParameters policy;  // chosen on dev
   // By collection, chosen on dev by choose_fusion(): not by learn(), which has no words.
   std::map<std::string, CollectionFusion> fusion;
   // What merges the collections' candidates; null: fusion does, where dense scores say. Not by

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,11 +36,19 @@ struct COLLEGIUM_API PolicyParameters {
   // routed, mixed: abstain to the plain encoder below either. Range [0, 1]. 0: never.
   double min_margin = 0.0;
   double min_familiarity = 0.0;
+  // Collections of which the router has no question: what it says of them is a guess from their
+  // documents. In a prior they count as at least kGuessedProbability, as does one that it does not
+  // know at all.
+  std::set<std::string, std::less<>> guessed = {};
   Status validate() const;
 };
 
 // Probabilities below this count as this: one wrong route must not hide a collection for ever.
 inline constexpr double kMinProbability = 1e-6;
+// A router that has seen none of a collection's questions gives it too little of them, and a prior
+// whose weight was chosen on the questions of others would hide it. No lower floor was found that
+// does not; a higher one takes from the others what the prior gives them.
+inline constexpr double kGuessedProbability = 0.37;
 
 // The `k` best documents of one collection for a query vector, by (score descending, id bytewise
 // ascending).

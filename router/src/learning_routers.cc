@@ -1,0 +1,251 @@
+#include "learning_routers.h"
+
+#include <algorithm>
+#include <map>
+#include <string_view>
+#include <utility>
+
+#include "collegium/core/thread_pool.h"
+
+namespace collegium::router {
+namespace {
+
+constexpr std::size_t kWinnerQueries = 300;  // of each collection, for pilots by winner
+constexpr std::size_t kQueriesPerTask = 32;
+
+constexpr std::size_t kTrain = static_cast<std::size_t>(Split::kTrain);
+constexpr std::size_t kDev = static_cast<std::size_t>(Split::kDev);
+
+// Routers learn a collection without training queries from its dev queries. What is chosen on dev
+// must not be chosen by a router that learned from the same query, so there are two more, each of
+// which did not see one half: that of the queries whose number modulo 2 is the half's.
+constexpr std::size_t kNoHalf = 2;
+
+RouterExamples no_examples(const LearningData& data, std::span<const float> centroids) {
+  RouterExamples examples;
+  examples.dim = data.dim;
+  examples.centroids.assign(centroids.begin(), centroids.end());
+  for (const auto& collection : data.collections) examples.collections.push_back(collection.name);
+  return examples;
+}
+
+void append(RouterExamples& examples, std::span<const float> vectors, std::size_t label) {
+  examples.vectors.insert(examples.vectors.end(), vectors.begin(), vectors.end());
+  examples.labels.insert(examples.labels.end(), vectors.size() / examples.dim,
+                         static_cast<std::uint32_t>(label));
+}
+
+// The dev queries of the collections that have no others; `left_out`: a half, or kNoHalf.
+void append_only_dev(const LearningData& data, std::size_t left_out, RouterExamples& examples) {
+  for (std::size_t c = 0; c < data.collections.size(); ++c) {
+    if (!only_dev(data.collections[c])) continue;
+    for (std::size_t q = 0; q < data.collections[c].splits[kDev].size(); ++q)
+      if (q % 2 != left_out) append(examples, {vector_of(data, Split::kDev, {c, q}), data.dim}, c);
+  }
+}
+
+RouterExamples source_examples(const LearningData& data, std::span<const float> centroids,
+                               std::size_t left_out) {
+  RouterExamples examples = no_examples(data, centroids);
+  for (std::size_t c = 0; c < data.collections.size(); ++c)
+    append(examples, data.collections[c].splits[kTrain].vectors, c);
+  append_only_dev(data, left_out, examples);
+  return examples;
+}
+
+// What a router that did not see `half` is calibrated and measured on.
+RouterExamples dev_examples(const LearningData& data, std::span<const float> centroids,
+                            std::size_t half) {
+  RouterExamples examples = no_examples(data, centroids);
+  for (std::size_t c = 0; c < data.collections.size(); ++c) {
+    const QuerySet& dev = data.collections[c].splits[kDev];
+    if (!only_dev(data.collections[c])) append(examples, dev.vectors, c);
+    for (std::size_t q = half; q < dev.size() && only_dev(data.collections[c]); q += 2)
+      if (half != kNoHalf) append(examples, {vector_of(data, Split::kDev, {c, q}), data.dim}, c);
+  }
+  return examples;
+}
+
+// The experts there are, by collection; null: plain.
+std::vector<const core::HeadAdapter*> experts_of(const LearningData& data, const Learned& learned) {
+  std::vector<const core::HeadAdapter*> experts;
+  for (const auto& collection : data.collections) {
+    const auto found = learned.adapters.find(collection.name);
+    const bool has = found != learned.adapters.end() && found->second.strength != 0.0f;
+    experts.push_back(has ? &found->second.adapter : nullptr);
+  }
+  return experts;
+}
+
+// Labels are the expert under which the query's own collection is searched best. Ties say nothing
+// and go to the query's source where it is among the winners; a query that every expert loses or
+// that several others win is dropped. Where a collection has no expert, its label stands for plain.
+RouterExamples winner_examples(const LearningData& data, const PackedLibrary& library,
+                               const Learned& learned, std::span<const float> centroids) {
+  const std::vector<QueryRef> refs = sample_queries(data, Split::kTrain, kWinnerQueries);
+  const auto experts = experts_of(data, learned);
+  const std::size_t dim = data.dim;
+  std::vector<std::vector<double>> ndcg(refs.size());
+  core::default_pool().parallel_for(
+      (refs.size() + kQueriesPerTask - 1) / kQueriesPerTask, [&](std::size_t task) {
+        for (std::size_t i = task * kQueriesPerTask;
+             i < std::min(refs.size(), (task + 1) * kQueriesPerTask); ++i) {
+          const QueryRef ref = refs[i];
+          const QuerySet& queries = data.collections[ref.collection].splits[kTrain];
+          const float* query = vector_of(data, Split::kTrain, ref);
+          std::vector<float> mapped(experts.size() * dim);
+          for (std::size_t e = 0; e < experts.size(); ++e) {
+            if (experts[e] != nullptr)
+              experts[e]->apply(query, &mapped[e * dim]);
+            else
+              std::copy_n(query, dim, &mapped[e * dim]);
+          }
+          const auto found =
+              library.collections[ref.collection].search(mapped.data(), experts.size(), 10);
+          for (const auto& documents : found) {
+            std::vector<std::size_t> ranks;
+            for (std::uint32_t relevant : queries.relevant[ref.query]) {
+              std::size_t rank = 0;
+              while (rank < documents.size() && documents[rank].document != relevant) ++rank;
+              ranks.push_back(rank < documents.size() ? rank : 10);
+            }
+            ndcg[i].push_back(ndcg_at_10(ranks, queries.gains[ref.query]));
+          }
+        }
+      });
+  RouterExamples examples = no_examples(data, centroids);
+  for (std::size_t i = 0; i < refs.size(); ++i) {
+    const std::size_t source = refs[i].collection;
+    double best = 0.0;
+    std::size_t winner = 0, winners = 0;
+    for (std::size_t e = 0; e < experts.size(); ++e) {
+      if (experts[e] == nullptr && e != source) continue;
+      if (ndcg[i][e] > best) best = ndcg[i][e], winners = 0;
+      if (ndcg[i][e] == best) winner = e, ++winners;
+    }
+    if (best == 0.0) continue;
+    if (ndcg[i][source] == best) winner = source, winners = 1;
+    if (winners > 1) continue;
+    append(examples, {vector_of(data, Split::kTrain, refs[i]), dim}, winner);
+  }
+  return examples;
+}
+
+// By collection, of the queries in `examples`: how many there are, how many are sent to their own.
+struct Tally {
+  explicit Tally(std::size_t collections) : all(collections, 0.0), right(collections, 0.0) {}
+
+  void add(const Router& router, const RouterExamples& examples) {
+    std::vector<float> probabilities(all.size());
+    for (std::size_t i = 0; i < examples.labels.size(); ++i) {
+      router.probabilities(&examples.vectors[i * examples.dim], probabilities);
+      const auto top = std::max_element(probabilities.begin(), probabilities.end());
+      all[examples.labels[i]] += 1.0;
+      if (top - probabilities.begin() == examples.labels[i]) right[examples.labels[i]] += 1.0;
+    }
+  }
+  // The mean over collections.
+  double accuracy() const {
+    double sum = 0.0, present = 0.0;
+    for (std::size_t c = 0; c < all.size(); ++c)
+      if (all[c] > 0.0) sum += right[c] / all[c], present += 1.0;
+    return present > 0.0 ? sum / present : 0.0;
+  }
+
+  std::vector<double> all, right;
+};
+
+// One kind: fitted on everything, and without either half.
+struct Fitted {
+  std::shared_ptr<const Router> router;
+  std::vector<std::shared_ptr<const Router>> blind;  // by half; empty: no collection has only dev
+  double accuracy = 0.0;                             // of those that did not see the query
+};
+
+class RouterFitting {
+ public:
+  RouterFitting(const LearningData& data, const PackedLibrary& library, const Learned& learned)
+      : data_(data),
+        centroids_(document_centroids(data)),
+        winners_(winner_examples(data, library, learned, centroids_)),
+        halves_(std::any_of(data.collections.begin(), data.collections.end(), only_dev)) {}
+
+  bool has_dev() const {
+    return std::any_of(data_.collections.begin(), data_.collections.end(),
+                       [](const auto& collection) { return collection.splits[kDev].size() > 0; });
+  }
+
+  Result<Fitted> fit(std::string_view kind) const {
+    Fitted fitted;
+    COLLEGIUM_ASSIGN_OR_RETURN(fitted.router, fit_without(kind, kNoHalf));
+    Tally tally(data_.collections.size());
+    if (!halves_) tally.add(*fitted.router, dev_examples(data_, centroids_, kNoHalf));
+    for (std::size_t half = 0; half < 2 && halves_; ++half) {
+      COLLEGIUM_ASSIGN_OR_RETURN(auto blind, fit_without(kind, half));
+      tally.add(*blind, dev_examples(data_, centroids_, half));
+      fitted.blind.push_back(std::move(blind));
+    }
+    fitted.accuracy = tally.accuracy();
+    return fitted;
+  }
+
+ private:
+  Result<std::shared_ptr<const Router>> fit_without(std::string_view kind, std::size_t half) const {
+    const RouterExamples dev = dev_examples(data_, centroids_, half);
+    if (kind != "pilots-winner")
+      return fit_router(kind, source_examples(data_, centroids_, half), dev);
+    RouterExamples winners = winners_;
+    append_only_dev(data_, half, winners);
+    return fit_router(kind, winners, dev);
+  }
+
+  const LearningData& data_;
+  const std::vector<float> centroids_;
+  const RouterExamples winners_;
+  const bool halves_;
+};
+
+}  // namespace
+
+std::vector<float> document_centroids(const LearningData& data) {
+  std::vector<float> centroids;
+  for (const auto& collection : data.collections) {
+    std::vector<double> sum(data.dim, 0.0);
+    std::vector<double> passages(collection.document_ids.size(), 0.0);
+    for (std::uint32_t document : collection.passage_document) passages[document] += 1.0;
+    for (std::size_t row = 0; row < collection.passage_document.size(); ++row)
+      for (std::size_t d = 0; d < data.dim; ++d)
+        sum[d] += double{collection.vectors[row * data.dim + d]} /
+                  passages[collection.passage_document[row]];
+    const auto documents = static_cast<double>(std::max<std::size_t>(passages.size(), 1));
+    for (double value : sum) centroids.push_back(static_cast<float>(value / documents));
+  }
+  return centroids;
+}
+
+Status fit_routers(const LearningData& data, const PackedLibrary& library,
+                   const LearnOptions& options, Learned& learned) {
+  const RouterFitting fitting(data, library, learned);
+  std::vector<std::string_view> kinds = {"linear", "pilots-source", "pilots-winner"};
+  const std::size_t chosen_from = kinds.size();
+  // The other kinds are fitted when one, or all, are asked for.
+  for (std::string_view kind : router_kinds())
+    if ((options.router == "all" || options.router == kind) &&
+        std::find(kinds.begin(), kinds.end(), kind) == kinds.end())
+      kinds.push_back(kind);
+  const bool dev_chooses = options.router == "auto" || options.router == "all";
+  double best = -1.0;
+  for (std::size_t k = 0; k < kinds.size(); ++k) {
+    COLLEGIUM_ASSIGN_OR_RETURN(Fitted fitted, fitting.fit(kinds[k]));
+    learned.routers.push_back(fitted.router);
+    if (fitting.has_dev()) learned.router_dev_accuracy.emplace(kinds[k], fitted.accuracy);
+    const bool wanted = dev_chooses ? k < chosen_from : options.router == kinds[k];
+    if (!wanted || fitted.accuracy <= best) continue;  // the first of equals: the classifier
+    best = fitted.accuracy;
+    learned.router = std::move(fitted.router);
+    learned.blind_routers = std::move(fitted.blind);
+  }
+  return Status();
+}
+
+}  // namespace collegium::router
