@@ -7,14 +7,6 @@
 namespace collegium::core {
 namespace {
 
-// Beyond any model; products of two stay far from overflow, and positions are exact in fp32.
-constexpr std::size_t kMaxContext = std::size_t{1} << 24;
-constexpr std::size_t kMaxWidth = std::size_t{1} << 20;
-constexpr std::size_t kMaxHeads = std::size_t{1} << 12;
-constexpr std::size_t kMaxLayers = std::size_t{1} << 12;
-constexpr std::size_t kMaxExperts = std::size_t{1} << 14;
-constexpr std::size_t kMaxVocab = std::size_t{1} << 31;
-
 // Checks one field after the other; the first that fails is told.
 class Checker {
  public:

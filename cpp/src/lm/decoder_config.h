@@ -13,6 +13,15 @@
 // a bias, a norm of queries and keys.
 namespace collegium::core {
 
+// Beyond any model; products of two stay far from overflow, and positions are exact in fp32.
+// Readers tell a false number by its key, DecoderConfig::validate() tells the rest.
+inline constexpr std::size_t kMaxContext = std::size_t{1} << 24;
+inline constexpr std::size_t kMaxWidth = std::size_t{1} << 20;
+inline constexpr std::size_t kMaxHeads = std::size_t{1} << 12;
+inline constexpr std::size_t kMaxLayers = std::size_t{1} << 12;
+inline constexpr std::size_t kMaxExperts = std::size_t{1} << 14;
+inline constexpr std::size_t kMaxVocab = std::size_t{1} << 31;
+
 enum class DecoderNorm : std::uint8_t {
   kRms,    // x / sqrt(mean(x^2) + eps) * gamma. Gemma's 1 + w is in gamma already
   kLayer,  // (x - mean) / sqrt(var + eps) * gamma + beta

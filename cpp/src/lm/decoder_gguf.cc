@@ -15,14 +15,6 @@
 namespace collegium::core {
 namespace {
 
-// Beyond any model, as in DecoderConfig::validate(): a false number is told by its key.
-constexpr std::size_t kMaxContext = std::size_t{1} << 24;
-constexpr std::size_t kMaxWidth = std::size_t{1} << 20;
-constexpr std::size_t kMaxHeads = std::size_t{1} << 12;
-constexpr std::size_t kMaxLayers = std::size_t{1} << 12;
-constexpr std::size_t kMaxExperts = std::size_t{1} << 14;
-constexpr std::size_t kMaxVocab = std::size_t{1} << 31;
-
 // What an architecture's name stands for beside its metadata.
 struct Architecture {
   std::string_view name;

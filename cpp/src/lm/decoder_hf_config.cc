@@ -10,8 +10,6 @@
 namespace collegium::core {
 namespace {
 
-constexpr std::size_t kMaxLayers = std::size_t{1} << 12;
-
 // Fields that say nothing about the arithmetic: training, bookkeeping, and what generation does.
 constexpr std::string_view kWithoutEffect[] = {"_attn_implementation_autoset",
                                                "_commit_hash",

@@ -14,10 +14,6 @@
 namespace collegium::core {
 namespace {
 
-// Rows that go through the layers together, whatever the number of requests.
-constexpr std::size_t kBatchRows = 256;
-// Logits that are there at once; at least those of one row.
-constexpr std::size_t kLogitBytes = std::size_t{32} << 20;
 // Of one token of the vocabulary while a token is chosen: its logit, the logit under penalties,
 // the candidate, its place in the order of typical_p, and among the alternatives.
 constexpr std::size_t kChoiceBytes = 2 * sizeof(float) + sizeof(Sampler::Candidate) +

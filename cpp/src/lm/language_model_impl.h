@@ -21,6 +21,10 @@ namespace collegium::core {
 // Tokens of a prompt that are read at once. What comes between two such steps, as Ctrl-C does,
 // waits no more than about a second; the widened weights are still used many times.
 inline constexpr std::size_t kPromptStep = 64;
+// Rows that go through the layers together, whatever the number of requests or texts.
+inline constexpr std::size_t kBatchRows = 256;
+// Logits that are there at once; at least those of one row.
+inline constexpr std::size_t kLogitBytes = std::size_t{32} << 20;
 
 // Runs `work` and turns what a callback or an allocation throws into a Status.
 template <typename Work>

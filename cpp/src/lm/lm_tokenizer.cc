@@ -11,6 +11,7 @@
 #include "io/json_file.h"
 #include "io/mapped_file.h"
 #include "text/byte_level_bpe.h"
+#include "text/gguf_vocabulary.h"
 #include "text/json_fields.h"
 #include "text/scored_bpe.h"
 #include "text/token_decoder.h"
@@ -148,12 +149,7 @@ Result<LmTokenizer> read_lm_tokenizer(const GgufFile& file) {
   const std::size_t vocab = parts.bytes.size();
   const auto read_id = [&](const char* key, std::int32_t& out) -> Status {
     if (!file.has(key)) return {};
-    const auto id = file.get_unsigned(key);
-    if (!id.ok()) return Status::corruption(id.status().message());
-    if (*id >= vocab)
-      return Status::corruption(file.path() + ": " + key + " " + std::to_string(*id) +
-                                " is outside the vocabulary of " + std::to_string(vocab));
-    out = static_cast<std::int32_t>(*id);
+    COLLEGIUM_ASSIGN_OR_RETURN(out, read_gguf_token_id(file, key, vocab));
     return {};
   };
   std::int32_t bos = -1;

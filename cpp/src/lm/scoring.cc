@@ -14,11 +14,6 @@
 namespace collegium::core {
 namespace {
 
-// Rows that go through the layers together.
-constexpr std::size_t kScoreRows = 256;
-// Logits that are there at once; at least those of one row.
-constexpr std::size_t kLogitBytes = std::size_t{32} << 20;
-
 // Tokens [begin, end) of a text, of which those from `first` on are counted.
 struct Window {
   std::size_t text, begin, end, first;
@@ -79,12 +74,12 @@ class Scorer {
       std::vector<Step> steps;
       counted_.clear();
       std::size_t rows = 0;
-      while (number < windows.size() && (whole ? steps.empty() : rows < kScoreRows)) {
+      while (number < windows.size() && (whole ? steps.empty() : rows < kBatchRows)) {
         const Window& window = windows[number];
         const std::size_t size = window.end - window.begin;
         if (read == 0) caches.push_back(std::make_unique<KvCache>(impl_.model.config(), size));
         const std::size_t begin = window.begin + read;
-        const std::size_t count = whole ? size : std::min(kScoreRows - rows, window.end - begin);
+        const std::size_t count = whole ? size : std::min(kBatchRows - rows, window.end - begin);
         const bool ends = begin + count == window.end;
         steps.push_back({.cache = caches.back().get(),
                          .ids = std::span(ids_[window.text]).subspan(begin, count),

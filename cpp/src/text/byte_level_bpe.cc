@@ -9,7 +9,9 @@
 #include "io/in_quotes.h"
 #include "text/aligned_text.h"
 #include "text/byte_alphabet.h"
+#include "text/gguf_vocabulary.h"
 #include "text/normal_forms.h"
+#include "text/special_tokens.h"
 #include "text/utf8.h"
 #include "text/utf8_repair.h"
 
@@ -150,20 +152,12 @@ Result<std::shared_ptr<const ByteLevelBpe>> ByteLevelBpe::from_gguf(
     if (!name.ok()) return damage(name.status());
     source.pattern = *name;
   }
-  const auto tokens = file.get_strings("tokenizer.ggml.tokens");
-  if (!tokens.ok()) return damage(tokens.status());
-  source.tokens.assign(tokens->begin(), tokens->end());
+  COLLEGIUM_ASSIGN_OR_RETURN(source.tokens, read_gguf_tokens(file));
   const auto merges = file.get_strings("tokenizer.ggml.merges");
   if (!merges.ok()) return damage(merges.status());
   source.merges.assign(merges->begin(), merges->end());
   if (file.has("tokenizer.ggml.token_type")) {
-    const auto types = file.get_integers("tokenizer.ggml.token_type");
-    if (!types.ok()) return damage(types.status());
-    for (const std::int64_t type : *types) {
-      if (type < 1 || type > 6)
-        return Status::corruption(where + ": unknown token type " + std::to_string(type));
-      source.types.push_back(static_cast<BpeTokenType>(type));
-    }
+    COLLEGIUM_ASSIGN_OR_RETURN(source.types, read_gguf_token_types(file));
   }
   for (const auto& [flag, key, id] :
        {std::tuple("tokenizer.ggml.add_bos_token", "tokenizer.ggml.bos_token_id", &source.bos_id),
@@ -175,13 +169,7 @@ Result<std::shared_ptr<const ByteLevelBpe>> ByteLevelBpe::from_gguf(
     } else if (id != &source.bos_id || !file.has(key) || !is_llama3(source.pattern)) {
       continue;
     }
-    const auto value = file.get_unsigned(key);
-    if (!value.ok()) return damage(value.status());
-    if (*value >= source.tokens.size())
-      return Status::corruption(where + ": " + key + " " + std::to_string(*value) +
-                                " is outside the vocabulary of " +
-                                std::to_string(source.tokens.size()));
-    *id = static_cast<std::int32_t>(*value);
+    COLLEGIUM_ASSIGN_OR_RETURN(*id, read_gguf_token_id(file, key, source.tokens.size()));
   }
   return create(std::move(source), where);
 }
@@ -191,30 +179,9 @@ Result<Encoding> ByteLevelBpe::encode(std::string_view text, const EncodeOptions
     return Status::invalid_argument("text: has " + std::to_string(text.size()) +
                                     " bytes, at most " + std::to_string(BpeMerges::kMaxTextBytes));
   COLLEGIUM_RETURN_IF_ERROR(check_utf8(text, "text"));
-  Encoding encoding;
-  const bool bos = options.add_special_tokens && source_.bos_id >= 0;
-  const bool eos = options.add_special_tokens && source_.eos_id >= 0;
-  if (options.max_tokens != 0 && options.max_tokens < std::size_t{bos} + std::size_t{eos})
-    return Status::invalid_argument("max_tokens: " + std::to_string(options.max_tokens) +
-                                    " leaves no room for the special tokens");
-  if (bos) {
-    encoding.ids.push_back(source_.bos_id);
-    encoding.offsets.push_back({0, 0});
-  }
-  encode_added(text, 0, text.size(), added_, encoding);
-  const std::size_t room =
-      options.max_tokens == 0 ? encoding.ids.size() : options.max_tokens - std::size_t{eos};
-  if (encoding.ids.size() > room) {
-    encoding.ids.resize(room);
-    encoding.offsets.resize(room);
-    encoding.truncated = true;
-  }
-  if (eos) {
-    const std::size_t end = encoding.offsets.empty() ? 0 : encoding.offsets.back().end;
-    encoding.ids.push_back(source_.eos_id);
-    encoding.offsets.push_back({end, end});
-  }
-  return encoding;
+  return encode_between(source_.bos_id, source_.eos_id, options, [&](Encoding& encoding) {
+    encode_added(text, 0, text.size(), added_, encoding);
+  });
 }
 
 // Cuts [begin, end) at the added tokens of the first level, leftmost and longest first, and gives

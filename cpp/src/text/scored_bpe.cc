@@ -9,6 +9,8 @@
 #include "collegium/core/file_envelope.h"
 #include "collegium/core/gguf.h"
 #include "io/in_quotes.h"
+#include "text/gguf_vocabulary.h"
+#include "text/special_tokens.h"
 #include "text/token_model.h"
 #include "text/utf8.h"
 #include "text/utf8_repair.h"
@@ -191,19 +193,11 @@ Result<std::shared_ptr<const ScoredBpe>> ScoredBpe::from_gguf(const GgufFile& fi
     return Status::not_supported(where + ": tokenizer.ggml.model: " + in_quotes(*model) +
                                  " is not run here; allowed: gpt2, llama");
   ScoredBpeSource source;
-  const auto tokens = file.get_strings("tokenizer.ggml.tokens");
-  if (!tokens.ok()) return damage(tokens.status());
-  source.tokens.assign(tokens->begin(), tokens->end());
+  COLLEGIUM_ASSIGN_OR_RETURN(source.tokens, read_gguf_tokens(file));
   const auto scores = file.get_numbers("tokenizer.ggml.scores");
   if (!scores.ok()) return damage(scores.status());
   for (const double score : *scores) source.scores.push_back(static_cast<float>(score));
-  const auto types = file.get_integers("tokenizer.ggml.token_type");
-  if (!types.ok()) return damage(types.status());
-  for (const std::int64_t type : *types) {
-    if (type < 1 || type > 6)
-      return Status::corruption(where + ": unknown token type " + std::to_string(type));
-    source.types.push_back(static_cast<BpeTokenType>(type));
-  }
+  COLLEGIUM_ASSIGN_OR_RETURN(source.types, read_gguf_token_types(file));
   const auto flag = [&](const char* key, bool fallback) -> Result<bool> {
     if (!file.has(key)) return fallback;
     const auto value = file.get_bool(key);
@@ -227,13 +221,7 @@ Result<std::shared_ptr<const ScoredBpe>> ScoredBpe::from_gguf(const GgufFile& fi
         {"tokenizer.ggml.add_eos_token", "tokenizer.ggml.eos_token_id", false, &source.eos_id}}) {
     COLLEGIUM_ASSIGN_OR_RETURN(const bool wanted, flag(name, fallback));
     if (!wanted) continue;
-    const auto value = file.get_unsigned(key);
-    if (!value.ok()) return damage(value.status());
-    if (*value >= source.tokens.size())
-      return Status::corruption(where + ": " + key + " " + std::to_string(*value) +
-                                " is outside the vocabulary of " +
-                                std::to_string(source.tokens.size()));
-    *id = static_cast<std::int32_t>(*value);
+    COLLEGIUM_ASSIGN_OR_RETURN(*id, read_gguf_token_id(file, key, source.tokens.size()));
   }
   return create(std::move(source), where);
 }
@@ -243,47 +231,26 @@ Result<Encoding> ScoredBpe::encode(std::string_view text, const EncodeOptions& o
     return Status::invalid_argument("text: has " + std::to_string(text.size()) +
                                     " bytes, at most " + std::to_string(kMaxTextBytes));
   COLLEGIUM_RETURN_IF_ERROR(check_utf8(text, "text"));
-  Encoding encoding;
-  const bool bos = options.add_special_tokens && source_.bos_id >= 0;
-  const bool eos = options.add_special_tokens && source_.eos_id >= 0;
-  if (options.max_tokens != 0 && options.max_tokens < std::size_t{bos} + std::size_t{eos})
-    return Status::invalid_argument("max_tokens: " + std::to_string(options.max_tokens) +
-                                    " leaves no room for the special tokens");
-  if (bos) {
-    encoding.ids.push_back(source_.bos_id);
-    encoding.offsets.push_back({0, 0});
-  }
-  BpeMerges::Scratch scratch;
-  for (const auto& part : control_.find(text)) {
-    if (part.id >= 0) {
-      encoding.ids.push_back(part.id);
-      encoding.offsets.push_back({part.begin, part.end});
-      continue;
-    }
-    for (const auto& inner : user_defined_.find(text.substr(part.begin, part.end - part.begin))) {
-      const std::size_t begin = part.begin + inner.begin;
-      const std::size_t end = part.begin + inner.end;
-      if (inner.id < 0) {
-        encode_plain(text, begin, end, scratch, encoding);
+  return encode_between(source_.bos_id, source_.eos_id, options, [&](Encoding& encoding) {
+    BpeMerges::Scratch scratch;
+    for (const auto& part : control_.find(text)) {
+      if (part.id >= 0) {
+        encoding.ids.push_back(part.id);
+        encoding.offsets.push_back({part.begin, part.end});
         continue;
       }
-      encoding.ids.push_back(inner.id);
-      encoding.offsets.push_back({begin, end});
+      for (const auto& inner : user_defined_.find(text.substr(part.begin, part.end - part.begin))) {
+        const std::size_t begin = part.begin + inner.begin;
+        const std::size_t end = part.begin + inner.end;
+        if (inner.id < 0) {
+          encode_plain(text, begin, end, scratch, encoding);
+          continue;
+        }
+        encoding.ids.push_back(inner.id);
+        encoding.offsets.push_back({begin, end});
+      }
     }
-  }
-  const std::size_t room =
-      options.max_tokens == 0 ? encoding.ids.size() : options.max_tokens - std::size_t{eos};
-  if (encoding.ids.size() > room) {
-    encoding.ids.resize(room);
-    encoding.offsets.resize(room);
-    encoding.truncated = true;
-  }
-  if (eos) {
-    const std::size_t end = encoding.offsets.empty() ? 0 : encoding.offsets.back().end;
-    encoding.ids.push_back(source_.eos_id);
-    encoding.offsets.push_back({end, end});
-  }
-  return encoding;
+  });
 }
 
 void ScoredBpe::encode_plain(std::string_view text, std::size_t begin, std::size_t end,
