@@ -2,11 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "collegium/core/gguf.h"
 #include "collegium/core/isa.h"
 #include "lm/decoder.h"
 #include "lm/tiny_models.h"
@@ -46,6 +49,45 @@ inline Decoder load_decoder(const std::string& name, Isa isa = active_isa()) {
   auto decoder = read_decoder_hf(test_data("decoders/" + name), isa);
   EXPECT_TRUE(decoder.ok()) << name << ": " << decoder.status().to_string();
   return std::move(decoder).value();
+}
+
+// A decoder of a GGUF file, whose bytes it borrows.
+struct GgufDecoder {
+  GgufFile file;
+  Decoder model;
+};
+
+inline GgufDecoder load_gguf_decoder(const std::string& name, Isa isa) {
+  auto file = *GgufFile::open(test_data(name + ".gguf"));
+  auto model = read_decoder_gguf(file, isa);
+  EXPECT_TRUE(model.ok()) << name << ": " << model.status().to_string();
+  return {std::move(file), *std::move(model)};
+}
+
+// The likeliest token each time, `count` of them; ids are given in pieces of at most `step`.
+// Without the cache everything is read again for each.
+inline std::vector<std::int32_t> greedy_tokens(const Decoder& decoder,
+                                               std::vector<std::int32_t> prompt, std::size_t count,
+                                               std::size_t step = 256, bool cached = true) {
+  const DecoderConfig& config = decoder.config();
+  KvCache cache(config);
+  std::vector<std::int32_t> tokens, next = prompt;
+  std::vector<float> hidden(step * config.width), logits(config.vocab);
+  while (tokens.size() < count) {
+    if (!cached) cache.truncate(0);
+    const std::span<const std::int32_t> ids = cached ? next : prompt;
+    std::size_t rows = 0;
+    for (std::size_t at = 0; at < ids.size(); at += rows) {
+      rows = std::min(step, ids.size() - at);
+      EXPECT_TRUE(decoder.forward(ids.subspan(at, rows), cache, hidden.data()).ok());
+    }
+    decoder.logits(hidden.data() + (rows - 1) * config.width, 1, logits.data());
+    const auto best = std::max_element(logits.begin(), logits.end()) - logits.begin();
+    tokens.push_back(static_cast<std::int32_t>(best));
+    next.assign(1, tokens.back());
+    prompt.push_back(tokens.back());
+  }
+  return tokens;
 }
 
 // Logits (ids, vocab), the ids given in pieces of `step`.

@@ -11,29 +11,6 @@
 namespace collegium::core {
 namespace {
 
-std::vector<std::int32_t> greedy(const Decoder& decoder, std::vector<std::int32_t> prompt,
-                                 std::size_t count, std::size_t step, bool cached) {
-  const DecoderConfig& config = decoder.config();
-  KvCache cache(config);
-  std::vector<std::int32_t> tokens, next = prompt;
-  std::vector<float> hidden(config.context * config.width), logits(config.vocab);
-  while (tokens.size() < count) {
-    if (!cached) cache.truncate(0);
-    const std::span<const std::int32_t> ids = cached ? next : prompt;
-    std::size_t rows = 0;
-    for (std::size_t at = 0; at < ids.size(); at += rows) {
-      rows = std::min(step, ids.size() - at);
-      EXPECT_TRUE(decoder.forward(ids.subspan(at, rows), cache, hidden.data()).ok());
-    }
-    decoder.logits(hidden.data() + (rows - 1) * config.width, 1, logits.data());
-    const auto best = std::max_element(logits.begin(), logits.end()) - logits.begin();
-    tokens.push_back(static_cast<std::int32_t>(best));
-    next.assign(1, tokens.back());
-    prompt.push_back(tokens.back());
-  }
-  return tokens;
-}
-
 TEST(Decoder, LogitsOfEveryArchitectureAreWithin1e4OfTransformers) {
   DecoderGoldens goldens;
   ASSERT_GE(goldens.names().size(), 20u);
@@ -104,10 +81,10 @@ TEST(Decoder, GreedyTokensEqualTransformersWithAndWithoutCacheAndInPieces) {
     const auto expected = json_numbers<std::int32_t>(*golden.get("greedy"));
     ASSERT_EQ(expected.size(), 64u);
     const Decoder decoder = load_decoder(name);
-    EXPECT_EQ(greedy(decoder, prompt, 64, 100, true), expected) << name;
-    EXPECT_EQ(greedy(decoder, prompt, 64, 3, true), expected) << name << " in pieces";
-    EXPECT_EQ(greedy(decoder, prompt, 64, 100, false), expected) << name << " without cache";
-    EXPECT_EQ(greedy(decoder, prompt, 64, 17, false), expected) << name << " both";
+    EXPECT_EQ(greedy_tokens(decoder, prompt, 64, 100, true), expected) << name;
+    EXPECT_EQ(greedy_tokens(decoder, prompt, 64, 3, true), expected) << name << " in pieces";
+    EXPECT_EQ(greedy_tokens(decoder, prompt, 64, 100, false), expected) << name << " without cache";
+    EXPECT_EQ(greedy_tokens(decoder, prompt, 64, 17, false), expected) << name << " both";
   }
 }
 

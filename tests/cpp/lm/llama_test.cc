@@ -2,52 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "collegium/core/thread_pool.h"
-#include "lm/decoder.h"
-#include "lm/tiny_models.h"
+#include "lm/decoder_models.h"
 
 namespace collegium::core {
 namespace {
-
-struct Loaded {
-  GgufFile file;
-  Decoder model;
-};
-
-Loaded load(const std::string& name, Isa isa) {
-  auto file = *GgufFile::open(test_data(name + ".gguf"));
-  auto model = read_decoder_gguf(file, isa);
-  EXPECT_TRUE(model.ok()) << model.status().to_string();
-  return {std::move(file), *model};
-}
 
 JsonDocument goldens() {
   auto document = JsonDocument::open(test_data("tiny_llama_goldens.json"));
   EXPECT_TRUE(document.ok()) << document.status().to_string();
   return std::move(document).value();
-}
-
-// Logits of every position, the ids given in pieces of `step`.
-std::vector<float> logits_of(const Decoder& model, std::span<const std::int32_t> ids,
-                             std::size_t step) {
-  const DecoderConfig& config = model.config();
-  KvCache cache(config);
-  std::vector<float> logits(ids.size() * config.vocab);
-  std::vector<float> hidden(ids.size() * config.width);
-  for (std::size_t at = 0; at < ids.size(); at += step) {
-    const std::size_t count = std::min(step, ids.size() - at);
-    float* rows = hidden.data() + at * config.width;
-    EXPECT_TRUE(model.forward(ids.subspan(at, count), cache, rows).ok());
-    model.logits(rows, count, logits.data() + at * config.vocab);
-  }
-  EXPECT_EQ(cache.length(), ids.size());
-  return logits;
-}
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
 // The reference is transformers in fp32; two orders of summing differ in the last bits only.
@@ -60,10 +25,10 @@ TEST(Llama, LogitsEqualTransformersTo1e5OfTheirScale) {
     const auto expected = *golden.get("logits")->as_array(1000);
     ASSERT_EQ(expected.size(), ids.size());
     for (const Isa isa : available_isas()) {
-      const auto loaded = load(name, isa);
+      const auto loaded = load_gguf_decoder(name, isa);
       const std::size_t vocab = loaded.model.config().vocab;
       EXPECT_EQ(vocab, *golden.get_unsigned("vocab"));
-      const auto logits = logits_of(loaded.model, ids, ids.size());
+      const auto logits = decoder_logits(loaded.model, ids, ids.size());
       for (std::size_t t = 0; t < ids.size(); ++t) {
         const auto row = json_numbers<double>(expected[t]);
         ASSERT_EQ(row.size(), (vocab + 6) / 7);
@@ -81,21 +46,9 @@ TEST(Llama, GreedyTokensEqualThoseOfTransformers) {
     const JsonValue golden = *document.root().get(name);
     const auto expected = json_numbers<std::int32_t>(*golden.get("greedy"));
     ASSERT_EQ(expected.size(), 32u);
-    const auto loaded = load(name, active_isa());
-    const DecoderConfig& config = loaded.model.config();
-    KvCache cache(config);
-    std::vector<std::int32_t> next = json_numbers<std::int32_t>(*golden.get("greedy_prompt"));
-    std::vector<std::int32_t> tokens;
-    std::vector<float> hidden(next.size() * config.width);
-    std::vector<float> logits(config.vocab);
-    while (tokens.size() < expected.size()) {
-      ASSERT_TRUE(loaded.model.forward(next, cache, hidden.data()).ok());
-      loaded.model.logits(hidden.data() + (next.size() - 1) * config.width, 1, logits.data());
-      const auto best = std::max_element(logits.begin(), logits.end()) - logits.begin();
-      tokens.push_back(static_cast<std::int32_t>(best));
-      next.assign(1, tokens.back());
-    }
-    EXPECT_EQ(tokens, expected) << name;
+    const auto loaded = load_gguf_decoder(name, active_isa());
+    const auto prompt = json_numbers<std::int32_t>(*golden.get("greedy_prompt"));
+    EXPECT_EQ(greedy_tokens(loaded.model, prompt, expected.size()), expected) << name;
   }
 }
 
@@ -104,10 +57,10 @@ TEST(Llama, ATokenIsTheSameBitsWhetherAloneOrTogether) {
   for (const std::string& name : tiny_models()) {
     const auto ids = json_numbers<std::int32_t>(*document.root().get(name)->get("ids"));
     for (const Isa isa : available_isas()) {
-      const auto loaded = load(name, isa);
-      const auto together = logits_of(loaded.model, ids, ids.size());
+      const auto loaded = load_gguf_decoder(name, isa);
+      const auto together = decoder_logits(loaded.model, ids, ids.size());
       for (const std::size_t step : {1u, 2u, 7u, 16u, 39u})
-        EXPECT_TRUE(same_bits(logits_of(loaded.model, ids, step), together))
+        EXPECT_TRUE(same_numbers(decoder_logits(loaded.model, ids, step), together))
             << name << " " << isa_name(isa) << " in pieces of " << step;
     }
   }
@@ -117,9 +70,10 @@ TEST(Llama, AllLevelsGiveTheSameBits) {
   const auto document = goldens();
   for (const std::string& name : tiny_models()) {
     const auto ids = json_numbers<std::int32_t>(*document.root().get(name)->get("ids"));
-    const auto scalar = logits_of(load(name, Isa::kScalar).model, ids, 13);
+    const auto scalar = decoder_logits(load_gguf_decoder(name, Isa::kScalar).model, ids, 13);
     for (const Isa isa : available_isas())
-      EXPECT_TRUE(same_bits(logits_of(load(name, isa).model, ids, 13), scalar)) << isa_name(isa);
+      EXPECT_TRUE(same_numbers(decoder_logits(load_gguf_decoder(name, isa).model, ids, 13), scalar))
+          << isa_name(isa);
   }
 }
 
@@ -128,13 +82,13 @@ TEST(Llama, AnyNumberOfThreadsGivesTheSameBits) {
   const std::size_t before = default_pool().num_threads();
   for (const std::string& name : tiny_models()) {
     const auto ids = json_numbers<std::int32_t>(*document.root().get(name)->get("ids"));
-    const auto loaded = load(name, active_isa());
+    const auto loaded = load_gguf_decoder(name, active_isa());
     set_num_threads(1);
-    const auto one = logits_of(loaded.model, ids, 5);
+    const auto one = decoder_logits(loaded.model, ids, 5);
     for (const std::size_t threads : {2u, 3u, 7u}) {
       set_num_threads(threads);
       for (const std::size_t step : {1u, 40u})
-        EXPECT_TRUE(same_bits(logits_of(loaded.model, ids, step), one))
+        EXPECT_TRUE(same_numbers(decoder_logits(loaded.model, ids, step), one))
             << name << ", " << threads << " threads";
     }
   }
@@ -142,7 +96,7 @@ TEST(Llama, AnyNumberOfThreadsGivesTheSameBits) {
 }
 
 TEST(Llama, FlopsAddUpHoweverTheTokensCome) {
-  const auto loaded = load("tiny_llama", Isa::kScalar);
+  const auto loaded = load_gguf_decoder("tiny_llama", Isa::kScalar);
   double one_by_one = 0;
   for (std::size_t t = 0; t < 20; ++t) one_by_one += loaded.model.forward_flops(t, 1);
   EXPECT_DOUBLE_EQ(loaded.model.forward_flops(0, 20), one_by_one);
