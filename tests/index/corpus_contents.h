@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "collegium/index/corpus.h"
@@ -56,12 +57,13 @@ inline Result<std::string> contents(const std::string& path) {
   return contents(*corpus);
 }
 
-// Paths of the files below `path`, relative to it, sorted.
+// Paths of the files below `path`, relative to it, sorted. The store may remove some meanwhile.
 inline std::vector<std::string> files_in(const std::string& path) {
   std::vector<std::string> files;
+  std::error_code gone;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(path))
-    if (entry.is_regular_file())
-      files.push_back(std::filesystem::relative(entry.path(), path).string());
+    if (entry.is_regular_file(gone))
+      files.push_back(entry.path().lexically_relative(path).string());
   std::sort(files.begin(), files.end());
   return files;
 }
