@@ -1,5 +1,5 @@
 // Times of Encoder::encode by shape and number of threads, as JSON on standard output, for tuning:
-//   encoder_bench MODEL_FOLDER [seconds a shape [compute]]
+//   encoder_bench MODEL_FOLDER [seconds a shape [compute [TEXTSxTOKENS, on one thread alone]]]
 // benchmarks/encoder_speed.py compares with other engines; this needs no Python and no peer.
 #include <algorithm>
 #include <chrono>
@@ -36,7 +36,8 @@ double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: encoder_bench MODEL_FOLDER [seconds a shape [compute]]\n");
+    std::fprintf(stderr,
+                 "usage: encoder_bench MODEL_FOLDER [seconds a shape [compute [TEXTSxTOKENS]]]\n");
     return 2;
   }
   const double budget = argc > 2 ? std::atof(argv[2]) : 2.0;
@@ -55,11 +56,22 @@ int main(int argc, char** argv) {
   }
   std::printf("{\"isa\": \"%s\", \"load_ms\": %.1f, \"shapes\": [\n",
               std::string(isa_name(active_isa())).c_str(), (seconds() - load_begin) * 1e3);
+  std::vector<std::pair<std::size_t, std::size_t>> shapes = {
+      {1, 16}, {1, 32}, {1, 128}, {8, 128}, {32, 128}};
+  std::vector<std::size_t> thread_counts = {1, 2};
+  if (argc > 4) {
+    std::size_t texts = 0, tokens = 0;
+    if (std::sscanf(argv[4], "%zux%zu", &texts, &tokens) != 2 || texts == 0 || tokens < 3) {
+      std::fprintf(stderr, "%s: not TEXTSxTOKENS, of at least 3 tokens\n", argv[4]);
+      return 2;
+    }
+    shapes = {{texts, tokens}};
+    thread_counts = {1};
+  }
   bool first = true;
-  for (const std::size_t threads : {1, 2}) {
+  for (const std::size_t threads : thread_counts) {
     set_num_threads(threads);
-    for (const auto& [texts, tokens] : std::vector<std::pair<std::size_t, std::size_t>>{
-             {1, 16}, {1, 32}, {1, 128}, {8, 128}, {32, 128}}) {
+    for (const auto& [texts, tokens] : shapes) {
       std::vector<std::string> owned;
       for (std::size_t i = 0; i < texts; ++i) owned.push_back(text_of(tokens, i));
       const std::vector<std::string_view> views(owned.begin(), owned.end());

@@ -29,7 +29,9 @@ for group in "$@"; do
       packages+=(clang-format-16 clang-tidy-16)
       requirements+=(lint) ;;
     sanitize) packages+=(libgtest-dev libgmock-dev libsimde-dev) ;;
-    evidence) requirements+=(models test evidence) ;;
+    evidence)
+      packages+=(linux-perf)
+      requirements+=(models test evidence) ;;
     wheel) requirements+=(models wheel) ;;
     *) echo "install-dependencies: unknown group '$group'" >&2; exit 2 ;;
   esac

@@ -30,8 +30,8 @@ inline constexpr std::size_t int8_outputs(std::size_t n) { return num_panels(n) 
 
 // The four weights of a 16-bit sum: of every eight inputs 0, 1, 4, 5 and 2, 3, 6, 7.
 inline constexpr int kMaxInt8Quad = 128;
-// More inputs than this could overflow 32 bits.
-inline constexpr std::size_t kMaxInt8Inputs = std::size_t{1} << 17;
+// More inputs than this could overflow 32 bits; so many keep every sum of weights below 2^22.
+inline constexpr std::size_t kMaxInt8Inputs = (std::size_t{1} << 17) - 4;
 
 // Quantises and packs w (n, k), row-major with stride ldw, finite. Writes int8_panel_bytes(n, k)
 // bytes, 64-byte aligned, and int8_outputs(n) scales and sums, zero beyond n.
