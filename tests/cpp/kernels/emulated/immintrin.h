@@ -95,6 +95,17 @@ inline simde__m512i emulated_cvtne2ps_pbh(simde__m512 a, simde__m512 b) {
   return emulated_cast<simde__m512i>(out);
 }
 
+// VPMADDWD: of each two neighbours the sum of their products.
+inline simde__m512i emulated_madd(simde__m512i a, simde__m512i b) {
+  const auto x = emulated_cast<EmulatedLanes<std::int16_t, 32>>(a);
+  const auto y = emulated_cast<EmulatedLanes<std::int16_t, 32>>(b);
+  EmulatedLanes<std::int32_t, 16> out;
+  for (std::size_t i = 0; i < 16; ++i) {
+    out.lane[i] = x.lane[2 * i] * y.lane[2 * i] + x.lane[2 * i + 1] * y.lane[2 * i + 1];
+  }
+  return emulated_cast<simde__m512i>(out);
+}
+
 }  // namespace collegium::core
 
 #undef _mm256_fmadd_ps
@@ -105,6 +116,8 @@ inline simde__m512i emulated_cvtne2ps_pbh(simde__m512 a, simde__m512 b) {
 #define _mm512_cmp_ps_mask(a, b, predicate) emulated_cmp(a, b, predicate)
 #undef _CMP_LE_OQ
 #define _CMP_LE_OQ EmulatedPredicate::kLessEqual
+#undef _mm512_madd_epi16
+#define _mm512_madd_epi16(a, b) emulated_madd(a, b)
 #define _mm512_cvtne2ps_pbh(a, b) emulated_cvtne2ps_pbh(a, b)
 #define _mm512_cvtps_epi32(a) emulated_cvtps(a)
 #define _mm512_cvtepi32_ps(a) emulated_cvtepi32_ps(a)
