@@ -48,14 +48,14 @@ def run(command: list[str], env: dict[str, str]) -> str:
 def profile(folder: str, compute: str, shape: str, seconds: float) -> tuple[float, Counter[str]]:
     """The least milliseconds of a call, and the samples by kind."""
     env = dict(os.environ, COLLEGIUM_NUM_THREADS="1")
+    fields = ["-F", "sample,sym", "--percent-limit", "0"]
     with tempfile.TemporaryDirectory() as place:
         data = f"{place}/perf.data"
         bench = [str(BENCHMARKS / "encoder_bench"), folder, f"{seconds}", compute, shape]
         record = ["perf", "record", "-q", "-e", "cpu-clock", "-F", "4000", "-D", str(LOADING_MS)]
         printed = run([*record, "-o", data, "--", *bench], env)
         report = run(
-            ["perf", "report", "-i", data, "--stdio", "--no-children", "-g", "none"]
-            + ["-F", "sample,sym", "--percent-limit", "0"],
+            ["perf", "report", "-i", data, "--stdio", "--no-children", "-g", "none", *fields],
             env,
         )
     # perf itself says something before the samples begin
