@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Regenerates docs/evidence/: all parts, or those named. A part that lacks its data says so.
-#   tools/evidence.sh [demo] [routing] [parity] [encoder-speed] [encoder-profile]
-#     [encoder-experts] [encoder-quality] [support-check] [python-import] [lexical-search]
+#   tools/evidence.sh [demo] [routing] [routing-costs] [parity] [encoder-speed]
+#     [encoder-profile] [encoder-experts] [encoder-quality] [support-check] [python-import] [lexical-search]
 #     [hostile-files] [corpus-faults] [hybrid] [vector-search] [graph-search]
 #     [ingestion] [million]
 set -euo pipefail
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 source tools/models.sh
 python=build/venv/bin/python
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(demo routing parity encoder-speed encoder-profile encoder-experts encoder-quality support-check python-import lexical-search hostile-files corpus-faults ingestion)
+[ ${#parts[@]} -gt 0 ] || parts=(demo routing routing-costs parity encoder-speed encoder-profile encoder-experts encoder-quality support-check python-import lexical-search hostile-files corpus-faults ingestion)
 for part in "${parts[@]}"; do
   echo "== evidence: $part"
   case "$part" in
@@ -18,6 +18,7 @@ for part in "${parts[@]}"; do
       tools/fetch-manuals.sh build/demo/packages
       "$python" benchmarks/demo_evaluation.py ;;
     routing) "$python" benchmarks/routing.py ;;
+    routing-costs) "$python" benchmarks/routing_costs.py ;;
     parity) "$python" benchmarks/parity.py ;;
     encoder-speed) "$python" benchmarks/encoder_speed.py ;;
     encoder-profile)
