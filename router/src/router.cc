@@ -52,6 +52,7 @@ Result<Route> Router::route(std::span<const float> query) const {
   route.policy = "routed";
   route.familiarity = double{familiarity(query.data())};
   const auto order = order_of(found);
+  route.entries.reserve(order.size());
   for (std::size_t c : order) {
     RouteEntry entry;
     entry.collection = entry.expert = names[c];
