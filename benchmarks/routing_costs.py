@@ -122,7 +122,7 @@ def mixture(seed: int, encoder: collegium.Encoder) -> list[str]:
         "|---|--:|",
         *(f"| {name} | {cell(row)} |" for name, row in times.items()),
         "",
-        "Ten whole maps are 5.9 MB to read. "
+        f"Ten whole maps are {10 * DIM * DIM * 4 / 1e6:.1f} MB to read. "
         f"The mixture is {share:.1f} % of an encode in fp32 of one query of "
         f"{len(encoder.tokenizer.encode(text[0]).ids)} tokens; bar {MIXTURE_BAR:g} %: "
         f"{'met' if share <= MIXTURE_BAR else '**missed**'}.",
