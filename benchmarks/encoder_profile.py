@@ -1,6 +1,6 @@
 """Evidence: where an encoder's time goes, and what bounds it (docs/evidence/encoder-profile-*.md).
 
-    python benchmarks/encoder_profile.py [--seconds 4]
+    python benchmarks/encoder_profile.py [--seconds 5]
 
 Runs build/release's encoder_bench under `perf record` (Debian's linux-perf), and kernel_bench for
 what the processor and the memory could give. One thread. Least times: on a shared machine they are
@@ -42,22 +42,22 @@ KINDS = [
 OTHER = "all else"
 
 
-def run(command: list[str], env: dict[str, str]) -> str:
+def run(command: list[str]) -> str:
+    """What it prints, on one thread."""
+    env = dict(os.environ, COLLEGIUM_NUM_THREADS="1")
     return subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout
 
 
 def profile(folder: str, compute: str, shape: str, seconds: float) -> tuple[float, Counter[str]]:
     """The least milliseconds of a call, and the samples by kind."""
-    env = dict(os.environ, COLLEGIUM_NUM_THREADS="1")
     fields = ["-F", "sample,sym", "--percent-limit", "0"]
     with tempfile.TemporaryDirectory() as place:
         data = f"{place}/perf.data"
         bench = [str(BENCHMARKS / "encoder_bench"), folder, f"{seconds}", compute, shape]
         record = ["perf", "record", "-q", "-e", "cpu-clock", "-F", "4000", "-D", str(LOADING_MS)]
-        printed = run([*record, "-o", data, "--", *bench], env)
+        printed = run([*record, "-o", data, "--", *bench])
         report = run(
-            ["perf", "report", "-i", data, "--stdio", "--no-children", "-g", "none", *fields],
-            env,
+            ["perf", "report", "-i", data, "--stdio", "--no-children", "-g", "none", *fields]
         )
     # perf itself says something before the samples begin
     times = json.loads(printed[printed.index("{") : printed.rindex("}") + 1])
@@ -98,9 +98,7 @@ def main() -> None:
     if shutil.which("perf") is None:
         raise SystemExit("perf is needed (Debian's linux-perf)")
     encoder = collegium.Encoder.load(MODEL)
-    rates: dict[str, Any] = json.loads(
-        run([str(BENCHMARKS / "kernel_bench"), "2"], dict(os.environ, COLLEGIUM_NUM_THREADS="1"))
-    )
+    rates: dict[str, Any] = json.loads(run([str(BENCHMARKS / "kernel_bench"), "2"]))
     peak = rates["peak"]
     names = [kind for kind, _ in KINDS] + [OTHER]
     shares = [
@@ -114,15 +112,16 @@ def main() -> None:
         for shape in SHAPES:
             least, kinds = profile(str(Path(encoder.folder)), compute, shape, arguments.seconds)
             total = sum(kinds.values())
+            at_peak = arithmetic(encoder, shape, compute, peak)
             cells = " | ".join(f"{100 * kinds[name] / total:.0f} %" for name in names)
             shares.append(
                 f"| {compute} | {shape} | {least:.2f} "
-                f"| {arithmetic(encoder, shape, compute, peak):.2f} "
+                f"| {at_peak:.2f} "
                 f"| {reading(encoder, shape, compute, peak):.2f} | {cells} |"
             )
             print(shares[-1], flush=True)
             in_the_way.append(
-                f"- {compute}, {shape}: {100 * arithmetic(encoder, shape, compute, peak) / least:.0f}"
+                f"- {compute}, {shape}: {100 * at_peak / least:.0f}"
                 f" % of the peak; all but the products takes"
                 f" {least * (1 - kinds['products'] / total):.2f} ms."
             )
@@ -153,9 +152,9 @@ def main() -> None:
             "",
             "## What stands in the way",
             "",
-            "An engine at 77 % of the peak leaves room for one 1.3 times as fast, and no more. What is"
-            " not a product is computed in fp32 by every level, beside products in tiles it weighs"
-            " most.",
+            "An engine at 77 % of the peak leaves room for one 1.3 times as fast, and no more."
+            " Softmax, GELU, norms and rounding are computed in fp32 at every level: beside products"
+            " in tiles they weigh most.",
             "",
             *in_the_way,
             "",

@@ -1,4 +1,4 @@
-"""Texts of an exact length, and interleaved timing: shared by the encoder_*.py."""
+"""Texts of an exact length, and interleaved timing: shared by the encoder_*.py, and by routing_costs.py."""
 
 from __future__ import annotations
 

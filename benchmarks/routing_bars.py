@@ -125,7 +125,7 @@ def _research_share(run: Run) -> str:
 
 
 def lines(run: Run, seconds: float) -> list[str]:
-    main, policy = run.main, run.policy
+    main, policy, routers = run.main, run.policy, _routers(run)
     seen, unseen = run.seen, run.unseen
     without = [name for name in seen if name != "scifact"]
     plain_cost = main.rows["plain"].cost.flops
@@ -137,7 +137,7 @@ def lines(run: Run, seconds: float) -> list[str]:
         ),
         _at_least("the same without scifact", run.less("bound", "plain", "alone", without), 4.0),
     ]
-    for router, chosen in _routers(run):
+    for router, chosen in routers:
         rows += [
             _at_least(
                 f"{router} ({chosen}) - plain, ten seen sets, alone",
@@ -154,7 +154,9 @@ def lines(run: Run, seconds: float) -> list[str]:
                 2.2,
             )
         )
-    for router, _ in _routers(run) if "oracle per set" in main.rows else []:
+    for router, _ in routers:
+        if "oracle per set" not in main.rows:
+            break
         oracle = run.less("oracle per set", router, "alone", seen)
         if oracle is not None:
             rows.append(

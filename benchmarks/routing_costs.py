@@ -22,6 +22,7 @@ import numpy.typing as npt
 import collegium
 import evidence
 from collegium import experts, routers
+from encoder_timing import cell, interleaved
 
 DIM = 384
 QUERIES = 8  # to learn from, of each collection
@@ -42,24 +43,10 @@ def around(random: np.random.Generator, centres: Vectors, noise: float) -> Vecto
     return unit(centres + noise * unit(random.normal(size=centres.shape)))
 
 
-def interleaved(calls: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Microseconds a call, some calls a turn, the calls taking turns."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    for _ in range(ROUNDS):
-        for name, call in calls.items():
-            begin, n = time.perf_counter(), 0
-            while time.perf_counter() - begin < 2e-3:
-                call()
-                n += 1
-            times[name].append((time.perf_counter() - begin) / n * 1e6)
-    return times
-
-
-def cell(times: list[float]) -> str:
-    low, middle, high = statistics.quantiles(times, n=4)
-    return f"{middle:.1f} ({low:.1f}–{high:.1f})"
+def microseconds(calls: dict[str, Callable[[], object]], seed: int) -> dict[str, list[float]]:
+    """Of a call, one figure a round."""
+    times = interleaved(calls, seconds=0.0, rounds=ROUNDS, seed=seed).times
+    return {name: [1e3 * ms for ms in row] for name, row in times.items()}
 
 
 def routes(seed: int) -> list[str]:
@@ -84,7 +71,7 @@ def routes(seed: int) -> list[str]:
             f"{size}": partial(router.route, query)
             for size, router, query in zip(SIZES, found, queries, strict=True)
         }
-        times = interleaved(calls)
+        times = microseconds(calls, seed)
         most = statistics.median(times[f"{SIZES[-1]}"])
         rows.append(
             f"| {kind} | {' | '.join(cell(row) for row in times.values())} | {ROUTE_BAR:g} | "
@@ -114,7 +101,7 @@ def mixture(seed: int, encoder: collegium.Encoder) -> list[str]:
         "a mixture of ten head adapters": mixed,
         "an encode": lambda: encoder.encode(text, kind="query", progress=False),
     }
-    times = interleaved(calls)
+    times = microseconds(calls, seed)
     ours, encode = (statistics.median(row) for row in times.values())
     share = 100 * ours / encode
     return [

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Regenerates docs/evidence/: all parts, or those named. A part that lacks its data says so.
 #   tools/evidence.sh [demo] [routing] [routing-costs] [parity] [encoder-speed]
-#     [encoder-profile] [encoder-experts] [encoder-quality] [support-check] [python-import] [lexical-search]
-#     [hostile-files] [corpus-faults] [hybrid] [vector-search] [graph-search]
+#     [encoder-profile] [encoder-experts] [encoder-quality] [support-check]
+#     [python-import] [lexical-search] [hostile-files] [corpus-faults] [hybrid] [vector-search] [graph-search]
 #     [ingestion] [million]
 set -euo pipefail
 cd "$(dirname "$0")/.."
