@@ -58,6 +58,9 @@ struct Kernels {
   void (*gemm_panels)(const float* a, std::size_t lda, std::size_t rows, const float* panels,
                       std::size_t n, std::size_t k, const float* bias, float* c,
                       std::size_t ldc) noexcept;
+  // c[r, j] += sum_k a[r, k] * w[j, k]: the chain goes on from c.
+  void (*gemm_panels_add)(const float* a, std::size_t lda, std::size_t rows, const float* panels,
+                          std::size_t n, std::size_t k, float* c, std::size_t ldc) noexcept;
 
   // Packs w (n, k) row-major, stride ldw, into panels (num_panels(n) * k * 16 floats).
   void (*pack_panels)(const float* w, std::size_t ldw, std::size_t n, std::size_t k,

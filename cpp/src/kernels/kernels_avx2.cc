@@ -100,6 +100,7 @@ constexpr std::size_t tile_panels(std::size_t rows) { return rows == 1 ? 4 : row
 extern const Kernels kKernelsAvx2;
 const Kernels kKernelsAvx2 = {Isa::kAvx2,
                               gemm_panels,
+                              gemm_panels_add,
                               pack_panels,
                               gelu_all,
                               gelu_tanh_all,

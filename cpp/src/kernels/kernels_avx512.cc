@@ -77,6 +77,7 @@ constexpr std::size_t tile_panels(std::size_t rows) { return rows == 1 ? 8 : row
 extern const Kernels kKernelsAvx512;
 const Kernels kKernelsAvx512 = {Isa::kAvx512,
                                 gemm_panels,
+                                gemm_panels_add,
                                 pack_panels,
                                 gelu_all,
                                 gelu_tanh_all,

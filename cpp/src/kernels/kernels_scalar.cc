@@ -100,6 +100,19 @@ void gemm_panels(const float* a, std::size_t lda, std::size_t rows, const float*
   }
 }
 
+void gemm_panels_add(const float* a, std::size_t lda, std::size_t rows, const float* panels,
+                     std::size_t n, std::size_t k, float* c, std::size_t ldc) noexcept {
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t j = 0; j < n; ++j) {
+      const float* w = panels + j / kPanelWidth * k * kPanelWidth + j % kPanelWidth;
+      float& total = c[r * ldc + j];
+      for (std::size_t i = 0; i < k; ++i) {
+        total = std::fma(a[r * lda + i], w[i * kPanelWidth], total);
+      }
+    }
+  }
+}
+
 void gemm_panels_int8(const Int8Rows& a, std::size_t rows, const Int8Panels& panels, std::size_t n,
                       std::size_t k, const float* bias, float* c, std::size_t ldc) noexcept {
   const std::size_t depth = int8_depth(k);
@@ -140,6 +153,7 @@ void gemm_panels_bf16(const Bf16Rows& a, std::size_t rows, const std::uint16_t* 
 extern const Kernels kKernelsScalar;
 const Kernels kKernelsScalar = {Isa::kScalar,
                                 gemm_panels,
+                                gemm_panels_add,
                                 pack_panels,
                                 gelu_all,
                                 gelu_tanh_all,

@@ -54,36 +54,6 @@ Result<TokenRouterPtr> own_router(const DecoderMoeConfig& moe, const MoeWeights&
 
 }  // namespace
 
-KvCache::KvCache(const DecoderConfig& config, std::size_t most_positions)
-    : key_width_(config.key_width()),
-      value_width_(config.value_width()),
-      context_(most_positions == 0 ? config.context : std::min(config.context, most_positions)),
-      keys_(config.layers.size()),
-      values_(config.layers.size()) {}
-
-void KvCache::truncate(std::size_t length) {
-  if (length == length_) return;
-  length_ = length;
-  router_states_.clear();
-}
-
-void KvCache::reserve(std::size_t positions) {
-  if (positions <= capacity_) return;
-  const std::size_t capacity =
-      std::max(positions, std::min(context_, std::max<std::size_t>(64, 2 * capacity_)));
-  const auto grow = [&](std::vector<AlignedBuffer<float>>& buffers, std::size_t width) {
-    for (AlignedBuffer<float>& buffer : buffers) {
-      if (buffer.size() >= capacity * width) continue;  // grown before memory ran out
-      AlignedBuffer<float> larger(capacity * width);
-      if (length_ != 0) std::memcpy(larger.data(), buffer.data(), length_ * width * sizeof(float));
-      buffer = std::move(larger);
-    }
-  };
-  grow(keys_, key_width_);
-  grow(values_, value_width_);
-  capacity_ = capacity;
-}
-
 Result<Decoder> Decoder::create(DecoderConfig config, DecoderWeights weights, Isa isa,
                                 const std::string& where) {
   COLLEGIUM_RETURN_IF_ERROR(config.validate(where));

@@ -14,38 +14,11 @@
 #include "collegium/core/status.h"
 #include "lm/decoder_config.h"
 #include "lm/decoder_weights.h"
+#include "lm/kv_cache.h"
 
 namespace collegium::core {
 
 struct DecoderLora;
-
-// The keys and values of the positions seen so far, fp32, and what token routers remember of the
-// sequence. Grows with what is put in, up to the context; while it grows, both the old and the new
-// memory of one layer's keys or values are there. A token takes
-// DecoderConfig::cache_bytes_per_token().
-class KvCache {
- public:
-  // Pre: no more than `most_positions` are put in, 0: the context; memory for more is never taken.
-  explicit KvCache(const DecoderConfig& config, std::size_t most_positions = 0);
-  std::size_t length() const noexcept { return length_; }
-  // Forgets the positions from `length` on. Pre: length <= length(). What routers remember is
-  // forgotten altogether where any position is.
-  void truncate(std::size_t length);
-
- private:
-  friend class Decoder;
-  friend struct DecoderRun;
-  void reserve(std::size_t positions);
-
-  std::size_t key_width_;
-  std::size_t value_width_;
-  std::size_t context_;
-  std::size_t length_ = 0;
-  std::size_t capacity_ = 0;
-  std::vector<AlignedBuffer<float>> keys_;    // by layer: (capacity, key_width)
-  std::vector<AlignedBuffer<float>> values_;  // by layer: (capacity, value_width)
-  RouterStates router_states_;
-};
 
 // New tokens of one sequence.
 struct Step {
@@ -58,14 +31,17 @@ struct Step {
 };
 
 // A decoder-only transformer as DecoderConfig describes it, dense or a mixture of experts, in fp32
-// on the weights as they are widened from the file. A row of any result is the same bits alone, in
+// on the weights as they are widened from the file, or as QuantizedLinear::pack() says. A row of any result is the same bits alone, in
 // any batch, in one piece or in several, and for any number of threads.
-// Immutable; any number of threads may use it, each with its own caches.
+// Immutable but for pack(); any number of threads may use it, each with its own caches.
 class Decoder {
  public:
   // corruption where config and weights do not fit each other; `where` (the file) begins messages.
   static Result<Decoder> create(DecoderConfig config, DecoderWeights weights, Isa isa,
                                 const std::string& where);
+
+  // Lays the weights out for compute="fast", before any thread uses this. Throws std::bad_alloc.
+  void pack() { weights_.pack(); }
 
   const DecoderConfig& config() const noexcept { return config_; }
   const DecoderWeights& weights() const noexcept { return weights_; }

@@ -11,6 +11,8 @@ namespace collegium::core {
 namespace {
 
 constexpr std::size_t kRowsPerTask = 16;
+// Of one task: they stay in the L2 cache.
+constexpr std::size_t kScoresPerTask = std::size_t{1} << 16;
 // Fewer numbers than this are quicker read than given to another thread.
 constexpr std::size_t kNumbersPerTask = std::size_t{1} << 16;
 
@@ -128,69 +130,91 @@ void DecoderRun::project_latent(std::size_t layer, const float* in) {
 }
 
 void DecoderRun::store_keys_and_values(std::size_t layer) {
-  const auto store = [](const AlignedBuffer<float>& from, std::size_t row, std::size_t rows,
-                        std::size_t width, std::size_t position, AlignedBuffer<float>& to) {
-    std::memcpy(to.data() + position * width, from.data() + row * width,
-                rows * width * sizeof(float));
+  for (const Piece& piece : pieces_)
+    piece.cache->store(layer, piece.position, piece.rows,
+                       keys_.data() + piece.row * config_.key_width(),
+                       values_.data() + piece.row * config_.value_width());
+}
+
+// Each head's mean of the values it may see, weighted by softmax(scale * q . k). Heads that share
+// keys and values, and neighbouring tokens, are the rows of one product with each page. A score is
+// one chain over the dimensions, a mixed value one over the positions, where those a row does not
+// see have the weight zero: so no row depends on the others.
+void DecoderRun::mix_values(std::size_t layer) {
+  const std::size_t group = config_.heads / config_.kv_heads;
+  struct Task {
+    const Piece* piece;
+    std::size_t begin, end;  // rows of the piece
+    std::size_t first_head, heads;  // which share keys and values
   };
+  std::vector<Task> tasks;
+  std::size_t numbers = 0;
+  const bool split_groups = pieces_.size() * config_.kv_heads < 2 * default_pool().num_threads();
+  const std::size_t heads = split_groups ? 1 : group;
   for (const Piece& piece : pieces_) {
-    store(keys_, piece.row, piece.rows, config_.key_width(), piece.position,
-          piece.cache->keys_[layer]);
-    store(values_, piece.row, piece.rows, config_.value_width(), piece.position,
-          piece.cache->values_[layer]);
+    const std::size_t positions = piece.position + piece.rows;
+    numbers += piece.rows * positions * config_.q_width();
+    const std::size_t rows =
+        std::clamp<std::size_t>(kScoresPerTask / (positions * heads), 1, kRowsPerTask);
+    for (std::size_t t = 0; t < piece.rows; t += rows)
+      for (std::size_t head = 0; head < config_.heads; head += heads)
+        tasks.push_back({&piece, t, std::min(piece.rows, t + rows), head, heads});
+  }
+  const auto run = [&](std::size_t i) {
+    const Task& task = tasks[i];
+    mix_values_of(layer, *task.piece, task.begin, task.end, task.first_head, task.heads);
+  };
+  if (numbers < kNumbersPerTask) {
+    for (std::size_t i = 0; i < tasks.size(); ++i) run(i);
+  } else {
+    default_pool().parallel_for(tasks.size(), run);
   }
 }
 
-// Each head's mean of the values it may see, weighted by softmax(scale * q . k).
-void DecoderRun::mix_values(std::size_t layer) {
-  struct Block {
-    const Piece* piece;
-    std::size_t begin, end;  // rows of the piece
-  };
-  std::vector<Block> blocks;
-  std::size_t numbers = 0;
-  for (const Piece& piece : pieces_) {
-    numbers += piece.rows * (piece.position + piece.rows) * config_.q_width();
-    for (std::size_t t = 0; t < piece.rows; t += kRowsPerTask)
-      blocks.push_back({&piece, t, std::min(piece.rows, t + kRowsPerTask)});
-  }
+void DecoderRun::mix_values_of(std::size_t layer, const Piece& piece, std::size_t begin,
+                               std::size_t end, std::size_t first_head, std::size_t heads) {
+  constexpr std::size_t kPage = KvCache::kPagePositions;
   const std::size_t window = config_.layers[layer].window;
-  const std::size_t dim = config_.head_dim;
-  const std::size_t value_dim = config_.value_dim;
-  const std::size_t key_width = config_.key_width();
-  const std::size_t value_width = config_.value_width();
+  const std::size_t dim = config_.head_dim, value_dim = config_.value_dim;
+  const std::size_t kv_head = first_head / (config_.heads / config_.kv_heads);
   const float cap = config_.attention_cap;
-  const auto run = [&](std::size_t task) {
-    const Block& block = blocks[task / config_.heads];
-    const Piece& piece = *block.piece;
-    const std::size_t head = task % config_.heads;
-    const std::size_t kv_head = head / (config_.heads / config_.kv_heads);
-    const float* keys = piece.cache->keys_[layer].data() + kv_head * dim;
-    const float* values = piece.cache->values_[layer].data() + kv_head * value_dim;
-    std::vector<float> weights(piece.position + block.end);
-    for (std::size_t t = block.begin; t < block.end; ++t) {
-      const std::size_t end = piece.position + t + 1;
-      const std::size_t begin = window != 0 && window < end ? end - window : 0;
-      const std::size_t row = piece.row + t;
-      const float* query = q_.data() + row * config_.q_width() + head * dim;
-      float* result = attended_.data() + (row * config_.heads + head) * value_dim;
-      for (std::size_t p = begin; p < end; ++p) {
-        float score = kernels_.dot(query, keys + p * key_width, dim) * config_.attention_scale;
-        if (cap != 0.0f) score = std::tanh(score / cap) * cap;
-        weights[p - begin] = score;
-      }
-      kernels_.softmax(weights.data(), end - begin);
-      std::fill(result, result + value_dim, 0.0f);
-      for (std::size_t p = begin; p < end; ++p)
-        kernels_.axpy(weights[p - begin], values + p * value_width, value_dim, result);
-    }
+  const auto first_seen = [window](std::size_t position) {
+    return window != 0 && window < position + 1 ? position + 1 - window : 0;
   };
-  const std::size_t tasks = config_.heads * blocks.size();
-  if (numbers < kNumbersPerTask) {
-    for (std::size_t task = 0; task < tasks; ++task) run(task);
-  } else {
-    default_pool().parallel_for(tasks, run);
+  // Positions of the pages that any of the rows looks at.
+  const std::size_t low = first_seen(piece.position + begin) / kPage * kPage;
+  const std::size_t high = (piece.position + end + kPage - 1) / kPage * kPage;
+  const std::size_t rows = (end - begin) * heads;
+  const std::size_t seen = high - low;
+  AlignedBuffer<float> scratch(rows * (dim + seen + value_dim));
+  float* queries = scratch.data();  // (rows, dim): token by token
+  float* scores = queries + rows * dim;
+  float* mixed = scores + rows * seen;
+  for (std::size_t t = begin; t < end; ++t)
+    std::copy_n(q_.data() + (piece.row + t) * config_.q_width() + first_head * dim, heads * dim,
+                queries + (t - begin) * heads * dim);
+  for (std::size_t p = low; p < high; p += kPage)
+    kernels_.gemm_panels(queries, dim, rows, piece.cache->keys(p / kPage, layer, kv_head), kPage,
+                         dim, nullptr, scores + (p - low), seen);
+  for (std::size_t r = 0; r < rows; ++r) {
+    const std::size_t position = piece.position + begin + r / heads;
+    const std::size_t from = first_seen(position) - low, to = position + 1 - low;
+    float* row = scores + r * seen;
+    for (std::size_t p = from; p < to; ++p) row[p] *= config_.attention_scale;
+    if (cap != 0.0f)
+      for (std::size_t p = from; p < to; ++p) row[p] = std::tanh(row[p] / cap) * cap;
+    kernels_.softmax(row + from, to - from);
+    std::fill(row, row + from, 0.0f);
+    std::fill(row + to, row + seen, 0.0f);
   }
+  for (std::size_t p = low; p < high; p += kPage)
+    kernels_.gemm_panels_add(scores + (p - low), seen, rows,
+                             piece.cache->values(p / kPage, layer, kv_head), value_dim, kPage,
+                             mixed, value_dim);
+  for (std::size_t t = begin; t < end; ++t)
+    std::copy_n(
+        mixed + (t - begin) * heads * value_dim, heads * value_dim,
+        attended_.data() + ((piece.row + t) * config_.heads + first_head) * value_dim);
 }
 
 }  // namespace collegium::core

@@ -136,10 +136,6 @@ struct DecoderConfig {
   std::size_t q_width() const noexcept { return heads * head_dim; }
   std::size_t key_width() const noexcept { return kv_heads * head_dim; }
   std::size_t value_width() const noexcept { return kv_heads * value_dim; }
-  // Bytes of KV cache a position takes, in all layers.
-  std::size_t cache_bytes_per_token() const noexcept {
-    return layers.size() * (key_width() + value_width()) * sizeof(float);
-  }
   // Every dimension in range and consistent with the others, every number finite. `where` begins
   // the message. corruption.
   Status validate(const std::string& where) const;

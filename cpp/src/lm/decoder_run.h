@@ -49,6 +49,9 @@ struct DecoderRun {
   void store_keys_and_values(std::size_t layer);
   // attended_ from q_ and the caches.
   void mix_values(std::size_t layer);
+  // Of the rows [begin, end) of a piece and of heads that share keys and values.
+  void mix_values_of(std::size_t layer, const Piece& piece, std::size_t begin, std::size_t end,
+                     std::size_t first_head, std::size_t heads);
   // With the LoRAs of `layer`, if there is one.
   void feed_forward(const GatedWeights& weights, std::optional<std::size_t> layer, const float* in,
                     float* out);

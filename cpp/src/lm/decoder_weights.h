@@ -63,6 +63,10 @@ struct DecoderWeights {
   std::vector<DecoderLayerWeights> layers;
   NormWeights output_norm;
   QuantizedLinear output;  // (vocab, width); the embeddings where they are tied
+
+  // QuantizedLinear::pack() of all but the mixtures' routers and gates.
+  void pack();
+  std::size_t packed_bytes() const noexcept;
 };
 
 // Every weight that `config` needs is there, with its shape, and none that it has no place for.

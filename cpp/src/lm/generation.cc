@@ -74,10 +74,10 @@ class GenerationRun {
 
  private:
   GenerationRun(const LanguageModelImpl& impl, const RequestView& request,
-                std::vector<std::int32_t> prompt, std::size_t most_tokens)
+                std::vector<std::int32_t> prompt)
       : impl_(impl),
         request_(request),
-        cache_(impl.model.config(), most_tokens),
+        cache_(impl.model.config()),
         sampler_(request.options, prompt),
         text_(request.options.stop),
         next_(std::move(prompt)) {
@@ -142,7 +142,7 @@ Result<std::unique_ptr<GenerationRun>> GenerationRun::start(const LanguageModelI
         "max_memory_bytes: " + std::to_string(options.max_memory_bytes) + ", a generation of " +
         std::to_string(most_tokens) + " tokens could take " + std::to_string(most_bytes));
   std::unique_ptr<GenerationRun> run(
-      new GenerationRun(impl, request, std::move(encoding.ids), most_tokens));
+      new GenerationRun(impl, request, std::move(encoding.ids)));
   run->most_bytes_ = most_bytes;
   run->lora_ = lora;
   run->generation_.routing = options.routing.describe();
@@ -419,9 +419,7 @@ std::string_view finish_reason_name(FinishReason reason) noexcept {
 
 std::size_t LanguageModelImpl::generation_bytes(std::size_t tokens) const noexcept {
   const DecoderConfig& config = model.config();
-  // While a cache grows, one layer's old keys or values are there beside the new.
-  const std::size_t growing = std::max(config.key_width(), config.value_width()) * sizeof(float);
-  return std::min(tokens, config.context) * (config.cache_bytes_per_token() + growing) +
+  return KvCache::bytes(config, std::min(tokens, config.context)) +
          config.vocab * kChoiceBytes;
 }
 

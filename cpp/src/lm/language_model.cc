@@ -71,14 +71,27 @@ Result<std::unique_ptr<LanguageModelImpl>> load_folder(const std::string& path, 
 LanguageModel::LanguageModel(std::unique_ptr<LanguageModelImpl> impl) : impl_(std::move(impl)) {}
 LanguageModel::~LanguageModel() = default;
 
-Result<std::shared_ptr<const LanguageModel>> LanguageModel::load(const std::string& path, Isa isa) {
+std::string_view lm_compute_name(LmCompute compute) noexcept {
+  return compute == LmCompute::kFast ? "fast" : "exact";
+}
+
+Result<LmCompute> parse_lm_compute(std::string_view name) {
+  for (const LmCompute compute : {LmCompute::kExact, LmCompute::kFast})
+    if (name == lm_compute_name(compute)) return compute;
+  return Status::invalid_argument("compute is \"" + std::string(name) +
+                                  "\", expected \"exact\" or \"fast\"");
+}
+
+Result<std::shared_ptr<const LanguageModel>> LanguageModel::load(
+    const std::string& path, const LanguageModelOptions& options) {
   using Loaded = Result<std::shared_ptr<const LanguageModel>>;
-  isa = std::min(isa, machine_isa());
+  const Isa isa = std::min(options.isa, machine_isa());
   return guarded(path, [&]() -> Loaded {
     std::error_code ignored;
     COLLEGIUM_ASSIGN_OR_RETURN(auto impl, std::filesystem::is_directory(path, ignored)
                                               ? load_folder(path, isa)
                                               : load_gguf(path, isa));
+    if (options.compute == LmCompute::kFast) impl->model.pack();
     return std::shared_ptr<const LanguageModel>(new LanguageModel(std::move(impl)));
   });
 }
@@ -86,6 +99,12 @@ Result<std::shared_ptr<const LanguageModel>> LanguageModel::load(const std::stri
 const Tokenizer& LanguageModel::tokenizer() const noexcept { return impl_->tokenizer->tokenizer(); }
 std::size_t LanguageModel::context_length() const noexcept { return impl_->model.config().context; }
 const std::string& LanguageModel::digest() const noexcept { return impl_->digest; }
+LmCompute LanguageModel::compute() const noexcept {
+  return packed_bytes() != 0 ? LmCompute::kFast : LmCompute::kExact;
+}
+std::size_t LanguageModel::packed_bytes() const noexcept {
+  return impl_->model.weights().packed_bytes();
+}
 
 std::string LanguageModel::without_control_tokens(std::string_view text) const {
   return impl_->tokenizer->without_control_tokens(text);

@@ -4,16 +4,74 @@
 #include <utility>
 #include <vector>
 
-#include "collegium/core/aligned_buffer.h"
 #include "collegium/core/thread_pool.h"
+#include "kernels/kernels_bf16.h"
 
 namespace collegium::core {
 namespace {
 
 // Weights below which another thread costs more than it brings.
 constexpr std::size_t kWeightsPerTask = std::size_t{1} << 16;
+// Numbers that are rounded as quickly by one thread.
+constexpr std::size_t kNumbersPerRounding = std::size_t{1} << 14;
 
 }  // namespace
+
+// Rows of x as packed weights of one kind take them: bytes with scales, or bf16.
+class QuantizedLinear::RoundedRows {
+ public:
+  RoundedRows(const QuantizedLinear& layer, const float* x, std::size_t rows)
+      : x_(x),
+        rows_(rows),
+        inputs_(layer.inputs_),
+        bf16_(!can_pack(layer.type_)),
+        shape_(bf16_ ? PackedShape{} : packed_shape(layer.type_)) {
+    const std::size_t room = packed_room(rows);
+    if (bf16_) {
+      floats_ = AlignedBuffer<float>(room * bf16_depth(inputs_));
+      return;
+    }
+    const std::size_t blocks = room * inputs_ / kPackedBlock;
+    values_ = AlignedBuffer<std::int8_t>(room * inputs_);
+    floats_ = AlignedBuffer<float>(2 * blocks);
+    starts_ = AlignedBuffer<std::int32_t>(room * inputs_ / shape_.inputs);
+  }
+
+  bool serves(const QuantizedLinear& layer, const float* x, std::size_t rows) const {
+    if (x != x_ || rows != rows_ || layer.inputs_ != inputs_) return false;
+    const bool bf16 = !can_pack(layer.type_);
+    return bf16 == bf16_ && (bf16 || packed_shape(layer.type_) == shape_);
+  }
+  // Of rows [begin, end).
+  void round(const QuantizedLinear& layer, std::size_t begin, std::size_t end) {
+    const float* x = x_ + begin * inputs_;
+    if (bf16_) {
+      layer.kernels_->round_rows_bf16(x, inputs_, end - begin, inputs_,
+                                      floats_.data() + begin * bf16_depth(inputs_));
+      return;
+    }
+    const std::size_t block = begin * inputs_ / kPackedBlock;
+    layer.packed_kernels_->round_rows(
+        x, end - begin, inputs_, shape_, values_.data() + begin * inputs_, floats_.data() + block,
+        floats_.data() + floats_.size() / 2 + block,
+        starts_.data() + begin * inputs_ / shape_.inputs);
+  }
+  std::size_t rows() const noexcept { return rows_; }
+  std::size_t inputs() const noexcept { return inputs_; }
+  Bf16Rows bf16() const { return {floats_.data()}; }
+  PackedRows bytes() const {
+    return {values_.data(), floats_.data(), floats_.data() + floats_.size() / 2, starts_.data()};
+  }
+
+ private:
+  const float* x_;
+  std::size_t rows_, inputs_;
+  bool bf16_;
+  PackedShape shape_;
+  AlignedBuffer<std::int8_t> values_;
+  AlignedBuffer<float> floats_;  // bf16; or scales, then sums
+  AlignedBuffer<std::int32_t> starts_;
+};
 
 QuantizedLinear::QuantizedLinear(const GgufTensor& weight, Isa isa, std::vector<float> bias)
     : type_(weight.type),
@@ -24,7 +82,37 @@ QuantizedLinear::QuantizedLinear(const GgufTensor& weight, Isa isa, std::vector<
       outputs_(weight.num_rows()),
       bias_(std::move(bias)),
       kernels_(&kernels_for(isa)),
-      panel_kernels_(panel_kernels_for(isa, weight.type)) {}
+      panel_kernels_(panel_kernels_for(isa, weight.type)),
+      packed_kernels_(&packed_kernels_for(isa)) {}
+
+void QuantizedLinear::pack() {
+  if (empty() || packed_ != nullptr) return;
+  const std::size_t panels = num_panels(outputs_);
+  const bool bf16 = !can_pack(type_);
+  const std::size_t panel_bytes =
+      bf16 ? bf16_panel_size(1, inputs_) * sizeof(std::uint16_t) : packed_panel_bytes(type_, inputs_);
+  AlignedBuffer<std::byte> packed(panels * panel_bytes);
+  const auto pack_one = [&](std::size_t p) {
+    const std::size_t first = p * kPanelWidth;
+    const std::size_t width = std::min(kPanelWidth, outputs_ - first);
+    const std::byte* rows = bytes_ + first * row_bytes_;
+    std::byte* panel = packed.data() + p * panel_bytes;
+    if (!bf16) {
+      pack_panel(type_, rows, row_bytes_, width, inputs_, panel);
+      return;
+    }
+    std::vector<float> wide(width * inputs_);
+    dequantize(type_, rows, wide.size(), wide.data());
+    pack_panels_bf16(wide.data(), inputs_, width, inputs_,
+                     reinterpret_cast<std::uint16_t*>(panel));
+  };
+  default_pool().parallel_for(panels, pack_one);
+  packed_ = std::make_shared<const AlignedBuffer<std::byte>>(std::move(packed));
+}
+
+std::size_t QuantizedLinear::packed_bytes() const noexcept {
+  return packed_ != nullptr ? packed_->size() : 0;
+}
 
 void QuantizedLinear::apply(const float* x, std::size_t rows, float* y) const {
   const Product product{this, x, rows, y};
@@ -40,23 +128,54 @@ void QuantizedLinear::apply_all(const float* x, std::size_t rows, std::span<cons
 void QuantizedLinear::apply_all(std::span<const Product> products) {
   struct Task {
     const Product* product;
+    const RoundedRows* rounded;
     std::size_t begin, end;  // panels
   };
+  struct Rounding {
+    RoundedRows* rows;
+    const QuantizedLinear* layer;
+    std::size_t begin, end;
+  };
   std::vector<Task> tasks;
+  std::vector<std::unique_ptr<RoundedRows>> rounded;
+  std::vector<Rounding> roundings;
+  std::size_t numbers = 0;
+  const auto rounded_for = [&](const Product& product) -> const RoundedRows* {
+    const QuantizedLinear& layer = *product.layer;
+    if (layer.packed_ == nullptr) return nullptr;
+    for (const auto& one : rounded)
+      if (one->serves(layer, product.x, product.rows)) return one.get();
+    rounded.push_back(std::make_unique<RoundedRows>(layer, product.x, product.rows));
+    constexpr std::size_t kRows = 16;
+    for (std::size_t r = 0; r < product.rows; r += kRows)
+      roundings.push_back({rounded.back().get(), &layer, r, std::min(product.rows, r + kRows)});
+    numbers += product.rows * layer.inputs_;
+    return rounded.back().get();
+  };
   for (const Product& product : products) {
     const QuantizedLinear& layer = *product.layer;
     if (product.rows == 0) continue;
+    const RoundedRows* rows = rounded_for(product);
     const std::size_t panels = num_panels(layer.outputs_);
     const std::size_t most =
         std::max<std::size_t>(1, layer.outputs_ * layer.inputs_ / kWeightsPerTask);
     const std::size_t count = std::min({panels, most, 4 * default_pool().num_threads()});
     for (std::size_t i = 0; i < count; ++i)
-      tasks.push_back({&product, i * panels / count, (i + 1) * panels / count});
+      tasks.push_back({&product, rows, i * panels / count, (i + 1) * panels / count});
   }
+  const auto round = [&](std::size_t i) {
+    const Rounding& one = roundings[i];
+    one.rows->round(*one.layer, one.begin, one.end);
+  };
+  if (numbers <= kNumbersPerRounding)
+    for (std::size_t i = 0; i < roundings.size(); ++i) round(i);
+  else
+    default_pool().parallel_for(roundings.size(), round);
   const auto run = [&](std::size_t i) {
     const Task& task = tasks[i];
     const Product& product = *task.product;
-    product.layer->apply_panels(product.x, product.rows, task.begin, task.end, product.y);
+    product.layer->apply_panels(product.x, task.rounded, product.rows, task.begin, task.end,
+                                product.y);
   };
   if (tasks.size() == 1)
     run(0);
@@ -64,12 +183,32 @@ void QuantizedLinear::apply_all(std::span<const Product> products) {
     default_pool().parallel_for(tasks.size(), run);
 }
 
-void QuantizedLinear::apply_panels(const float* x, std::size_t rows, std::size_t begin,
+void QuantizedLinear::apply_packed(const RoundedRows& rounded, std::size_t rows, std::size_t begin,
                                    std::size_t end, float* y) const {
+  const std::size_t first = begin * kPanelWidth;
+  const std::size_t n = std::min(outputs_, end * kPanelWidth) - first;
+  const std::size_t panel_bytes = packed_->size() / num_panels(outputs_);
+  const std::byte* panels = packed_->data() + begin * panel_bytes;
+  if (!can_pack(type_)) {
+    kernels_->gemm_panels_bf16(rounded.bf16(), rows, reinterpret_cast<const std::uint16_t*>(panels),
+                               n, inputs_, nullptr, y + first, outputs_);
+    return;
+  }
+  AlignedBuffer<std::byte> scratch(packed_scratch_bytes(rows));
+  packed_kernels_->multiply(type_, panels, n, inputs_, rounded.bytes(), rows, scratch.data(),
+                            y + first, outputs_);
+}
+
+void QuantizedLinear::apply_panels(const float* x, const RoundedRows* rounded, std::size_t rows,
+                                   std::size_t begin, std::size_t end, float* y) const {
   const std::size_t first_output = begin * kPanelWidth;
   const std::size_t last_output = std::min(outputs_, end * kPanelWidth);
+  if (rounded != nullptr) {
+    apply_packed(*rounded, rows, begin, end, y);
+    begin = end;
+  }
   const std::size_t full = panel_kernels_ != nullptr ? outputs_ / kPanelWidth : 0;
-  if (rows == 1 && begin < full) {
+  if (rows == 1 && begin != end && begin < full) {
     const std::size_t count = std::min(end, full) - begin;
     const std::size_t first = begin * kPanelWidth;
     panel_kernels_->multiply(bytes_ + first * row_bytes_, row_bytes_, count, inputs_, x, y + first);

@@ -1,11 +1,14 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <vector>
 
+#include "collegium/core/aligned_buffer.h"
 #include "collegium/core/gguf.h"
 #include "kernels/kernels.h"
+#include "lm/packed_kernels.h"
 #include "lm/panel_kernels.h"
 
 namespace collegium::core {
@@ -13,7 +16,11 @@ namespace collegium::core {
 // y = x W^T + b of weights that stay as they are in the mapped file, quantised or not. One row of x
 // multiplies the blocks as they are read; several rows widen one panel of 16 outputs at a time into
 // scratch that stays in cache. Both give the same bits, whatever the number of rows and of threads.
-// Borrows the file's bytes. Immutable; any number of threads may use it.
+// Borrows the file's bytes. Immutable but for pack(); any number of threads may use it.
+//
+// Once packed, it has weights of its own, laid out for the kernels: quantised ones as they were
+// multiply rows rounded to bytes (packed_kernels.h), others are rounded to bf16 and multiply rows
+// rounded to bf16 (kernels_bf16.h). Of these too a row is the same bits in any company.
 class QuantizedLinear {
  public:
   QuantizedLinear() = default;  // empty: not to be applied
@@ -24,6 +31,11 @@ class QuantizedLinear {
   std::size_t inputs() const noexcept { return inputs_; }
   std::size_t outputs() const noexcept { return outputs_; }
   bool has_bias() const noexcept { return !bias_.empty(); }
+
+  // Lays the weights out for compute="fast". In default_pool(). Throws std::bad_alloc.
+  void pack();
+  // Bytes of packed weights; 0: they are the file's.
+  std::size_t packed_bytes() const noexcept;
 
   // y[r, j] = sum_k x[r, k] * W[j, k], then + b[j]. x (rows, inputs) and y (rows, outputs), both
   // dense. Splits the outputs over default_pool(). Throws std::bad_alloc.
@@ -46,9 +58,13 @@ class QuantizedLinear {
   static void apply_all(const float* x, std::size_t rows, std::span<const Output> outputs);
 
  private:
-  // The panels [begin, end) of y.
-  void apply_panels(const float* x, std::size_t rows, std::size_t begin, std::size_t end,
-                    float* y) const;
+  // Of packed weights: x rounded for them, once for all products that read it.
+  class RoundedRows;
+  // The panels [begin, end) of y. `rounded`: x, if the weights are packed.
+  void apply_panels(const float* x, const RoundedRows* rounded, std::size_t rows, std::size_t begin,
+                    std::size_t end, float* y) const;
+  void apply_packed(const RoundedRows& rounded, std::size_t rows, std::size_t begin,
+                    std::size_t end, float* y) const;
   // Widens the panel into scratch (inputs, 16) and multiplies all rows by it.
   void apply_panel(const float* x, std::size_t rows, std::size_t panel, float* scratch,
                    float* y) const noexcept;
@@ -61,6 +77,8 @@ class QuantizedLinear {
   std::vector<float> bias_;
   const Kernels* kernels_ = nullptr;
   const PanelKernels* panel_kernels_ = nullptr;
+  const PackedKernels* packed_kernels_ = nullptr;
+  std::shared_ptr<const AlignedBuffer<std::byte>> packed_;  // panels; null: as in the file
 };
 
 }  // namespace collegium::core

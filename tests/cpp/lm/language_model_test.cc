@@ -15,7 +15,7 @@ namespace collegium::core {
 namespace {
 
 std::shared_ptr<const LanguageModel> load(const std::string& path, Isa isa = active_isa()) {
-  auto model = LanguageModel::load(path, isa);
+  auto model = LanguageModel::load(path, {.isa = isa});
   EXPECT_TRUE(model.ok()) << model.status().to_string();
   return *model;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "lm/quantized_blocks.h"
 
 namespace collegium::core {
 namespace {
@@ -19,33 +20,6 @@ std::vector<std::size_t> row_sizes(GgmlType type) {
   for (const std::size_t k : {32u, 64u, 96u, 256u, 512u, 576u, 1536u})
     if (k % ggml_block_numbers(type) == 0) sizes.push_back(k);
   return sizes;
-}
-
-// Any bits are weights; scales are kept finite, as a NaN equals nothing.
-std::vector<std::byte> random_blocks(GgmlType type, std::size_t blocks, std::uint32_t seed) {
-  std::vector<std::byte> bytes(blocks * ggml_block_bytes(type));
-  for (auto& byte : bytes) {
-    seed = seed * 1664525u + 1013904223u;
-    byte = static_cast<std::byte>(seed >> 24);
-  }
-  for (std::size_t b = 0; b < blocks; ++b) {
-    std::byte* block = bytes.data() + b * ggml_block_bytes(type);
-    // The high byte of f16 d, and of f16 m: sign, exponent (0: subnormal, up to 15: below 2).
-    block[type == GgmlType::kQ6_K ? 209 : 1] &= std::byte{0xBF};
-    if (type == GgmlType::kQ4_1 || type == GgmlType::kQ5_1 || type == GgmlType::kQ4_K ||
-        type == GgmlType::kQ5_K)
-      block[3] &= std::byte{0xBF};
-  }
-  return bytes;
-}
-
-std::vector<float> random_numbers(std::size_t n, std::uint32_t seed) {
-  std::vector<float> numbers(n);
-  for (auto& x : numbers) {
-    seed = seed * 1664525u + 1013904223u;
-    x = static_cast<float>(static_cast<std::int32_t>(seed)) * 0x1p-31f;
-  }
-  return numbers;
 }
 
 bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {

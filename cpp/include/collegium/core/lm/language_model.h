@@ -43,24 +43,43 @@ class COLLEGIUM_API LmLora {
   std::string base_digest_;
 };
 
+// How a language model's products are computed.
+//   kExact  fp32 on the weights as they are widened from the file: the reference's numbers.
+//   kFast   the weights, in memory of their own, as their kernels want them: quantised ones with the
+//           file's very numbers, multiplied by activations rounded to 8 bits for each 32 of them;
+//           F32, F16 and BF16 ones in bf16, as are the activations. Sums are in fp32. A mixture's
+//           gates and LoRAs stay exact.
+// Either way a token has the same bits alone, in any batch, prompt in one piece or several, and for
+// any number of threads; of quantised weights at every instruction set too.
+enum class LmCompute : std::uint8_t { kExact = 0, kFast = 1 };
+COLLEGIUM_API std::string_view lm_compute_name(LmCompute compute) noexcept;  // "exact", "fast"
+// invalid_argument for any other text; the message lists the names.
+COLLEGIUM_API Result<LmCompute> parse_lm_compute(std::string_view name);
+
+struct LanguageModelOptions {
+  LmCompute compute = LmCompute::kExact;
+  Isa isa = active_isa();  // Of a level above the machine's, the machine's.
+};
+
 // A decoder, dense or a mixture of experts, read from a GGUF file or a Hugging Face folder
-// (config.json, safetensors, tokenizer.json). Weights stay as they are in the mapped files and are
-// widened to fp32 as they are used, so results are those of fp32 on the dequantised weights.
+// (config.json, safetensors, tokenizer.json), whose weights stay mapped.
 // Immutable; each call owns its KV cache, so any number of threads may generate at once.
 class COLLEGIUM_API LanguageModel {
  public:
   // `path` is a GGUF file, or a folder of Hugging Face's. not_found, corruption, not_supported
   // (architecture, rotary scaling, tensor or its type, tokenizer that is not run here, by name).
   // Keeps the files mapped; beside them the memory is that of the vocabulary, about 20 MB for
-  // 50,000 tokens. A call takes 8 * layers * kv_width bytes of KV cache a token (46 KB for
-  // SmolLM2-135M). Of a level above the machine's, the machine's.
-  static Result<std::shared_ptr<const LanguageModel>> load(const std::string& path,
-                                                           Isa isa = active_isa());
+  // 50,000 tokens, and with kFast packed_bytes(). A call takes 8 * layers * kv_width bytes of KV
+  // cache a token (46 KB for SmolLM2-135M).
+  static Result<std::shared_ptr<const LanguageModel>> load(
+      const std::string& path, const LanguageModelOptions& options = {});
   ~LanguageModel();
 
   const Tokenizer& tokenizer() const noexcept;
   std::size_t context_length() const noexcept;
-  const std::string& digest() const noexcept;
+  const std::string& digest() const noexcept;  // of the files, whatever the compute
+  LmCompute compute() const noexcept;
+  std::size_t packed_bytes() const noexcept;  // of kFast's own weights; 0 with kExact
 
   // The model's own template applied to `messages`, ending where the assistant speaks. A template
   // is recognised by its exact text, never guessed: failed_precondition if the model has none,
