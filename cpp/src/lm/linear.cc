@@ -52,7 +52,7 @@ class QuantizedLinear::RoundedRows {
     }
     const std::size_t block = begin * inputs_ / kPackedBlock;
     layer.packed_kernels_->round_rows(
-        x, end - begin, inputs_, shape_, values_.data() + begin * inputs_, floats_.data() + block,
+        x, end - begin, inputs_, shape_, rows_ >= layer.packed_kernels_->tiled_from, values_.data() + begin * inputs_, floats_.data() + block,
         floats_.data() + floats_.size() / 2 + block,
         starts_.data() + begin * inputs_ / shape_.inputs);
   }

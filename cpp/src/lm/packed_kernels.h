@@ -61,11 +61,15 @@ struct PackedRows {
   const float* sums;           // (rows, k / 32): scale times the sum of the values
   const std::int32_t* starts;  // (rows, k / inputs): -offset times the sum of the values
 };
+// From PackedKernels::tiled_from rows on they are in tiles of 16, block by block: values
+// (rows / 16, k / 32, 16, 32), scales and sums (rows / 16, k / 32, 16), and there are no starts.
 
 struct PackedKernels {
-  // Rounds x (rows, k), dense, for a type of `shape`. A row's block with a number that is not
+  std::size_t tiled_from;
+  // Rounds x (rows, k), dense, for a type of `shape`; `tiled`: there are tiled_from rows at least,
+  // of which these are some, from a multiple of 16 on. A row's block with a number that is not
   // finite gets a scale that is none.
-  void (*round_rows)(const float* x, std::size_t rows, std::size_t k, PackedShape shape,
+  void (*round_rows)(const float* x, std::size_t rows, std::size_t k, PackedShape shape, bool tiled,
                      std::int8_t* values, float* scales, float* sums,
                      std::int32_t* starts) noexcept;
   // y[r, j] = x[r] . w[j], of the panels that hold outputs 0 to n - 1. `scratch`:

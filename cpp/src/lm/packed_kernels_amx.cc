@@ -11,8 +11,8 @@
 namespace collegium::core {
 namespace {
 
-constexpr std::size_t kFusedRows = 4;
-constexpr std::size_t kTileRows = 1;  // the tiles of AMX take all that are not fused
+constexpr std::size_t kFusedRows = 8;
+constexpr std::size_t kTileRows = 1;  // none: the tiles of AMX take what is not fused
 
 #include "lm/packed_kernels_vnni.inc"
 
@@ -49,6 +49,6 @@ inline void configure(const TileConfig& config) { __asm__ volatile("ldtilecfg %0
 }  // namespace
 
 extern const PackedKernels kPackedKernelsAmx;
-const PackedKernels kPackedKernelsAmx = {round_rows, multiply};
+const PackedKernels kPackedKernelsAmx = {kFusedRows + 1, round_rows, multiply};
 
 }  // namespace collegium::core

@@ -87,11 +87,14 @@ inline Bytes flip(Bytes b) {
 }
 
 constexpr bool kSignedBytes = true;
-constexpr std::size_t kFusedRows = 2, kTileRows = 2;
-constexpr std::size_t kAhead = 2048;
-inline void prefetch(const std::byte* p) {
-  for (std::size_t i = 0; i < 320; i += 64)
-    _mm_prefetch(reinterpret_cast<const char*>(p + i), _MM_HINT_T0);
+constexpr std::size_t kFusedRows = 4, kTileRows = 3;
+// Asks for the bytes of a block that comes so far behind the one in work.
+constexpr std::size_t kAhead = 16384;
+template <std::size_t kBytes>
+inline void prefetch(const std::byte* block) {
+#pragma GCC unroll 9
+  for (std::size_t i = 0; i < kBytes; i += 64)
+    _mm_prefetch(reinterpret_cast<const char*>(block + kAhead + i), _MM_HINT_T1);
 }
 
 inline Ints start(const std::int32_t* p) {
@@ -183,20 +186,22 @@ inline Bytes opened_bytes(Bytes bytes) {
   return bytes;
 }
 struct Opened;
-struct RowsInWork;
 template <typename F>
-void multiply_opened(const Opened& opened, const RowsInWork& x, std::size_t rows, float* totals);
+void multiply_opened(const Opened& opened, const PackedRows& x, std::size_t k, std::size_t first,
+                     std::size_t rows, float* totals);
 
 #include "lm/packed_kernels_body.inc"
 
 template <typename F>
-void multiply_opened(const Opened& opened, const RowsInWork& x, std::size_t rows, float* totals) {
-  multiply_tiles<F>(opened, x, rows, totals, std::make_index_sequence<kTileRows>());
+void multiply_opened(const Opened& opened, const PackedRows& x, std::size_t k, std::size_t first,
+                     std::size_t rows, float* totals) {
+  multiply_tiles<F>(opened, rows_in_work<F>(x, k, 0, first), rows, totals,
+                    std::make_index_sequence<kTileRows>());
 }
 
 }  // namespace
 
 extern const PackedKernels kPackedKernelsAvx2;
-const PackedKernels kPackedKernelsAvx2 = {round_rows, multiply};
+const PackedKernels kPackedKernelsAvx2 = {SIZE_MAX, round_rows, multiply};
 
 }  // namespace collegium::core

@@ -92,7 +92,7 @@ inline Bytes flip(const Bytes& b) {
 
 constexpr bool kSignedBytes = false;
 constexpr std::size_t kFusedRows = 1, kTileRows = 1;
-constexpr std::size_t kAhead = 0;
+template <std::size_t kBytes>
 inline void prefetch(const std::byte*) {}
 
 inline Ints start(const std::int32_t* p) {
@@ -144,20 +144,22 @@ inline Bytes opened_bytes(const Bytes& bytes) {
   return bytes;
 }
 struct Opened;
-struct RowsInWork;
 template <typename F>
-void multiply_opened(const Opened& opened, const RowsInWork& x, std::size_t rows, float* totals);
+void multiply_opened(const Opened& opened, const PackedRows& x, std::size_t k, std::size_t first,
+                     std::size_t rows, float* totals);
 
 #include "lm/packed_kernels_body.inc"
 
 template <typename F>
-void multiply_opened(const Opened& opened, const RowsInWork& x, std::size_t rows, float* totals) {
-  multiply_tiles<F>(opened, x, rows, totals, std::make_index_sequence<kTileRows>());
+void multiply_opened(const Opened& opened, const PackedRows& x, std::size_t k, std::size_t first,
+                     std::size_t rows, float* totals) {
+  multiply_tiles<F>(opened, rows_in_work<F>(x, k, 0, first), rows, totals,
+                    std::make_index_sequence<kTileRows>());
 }
 
 }  // namespace
 
 extern const PackedKernels kPackedKernelsScalar;
-const PackedKernels kPackedKernelsScalar = {round_rows, multiply};
+const PackedKernels kPackedKernelsScalar = {SIZE_MAX, round_rows, multiply};
 
 }  // namespace collegium::core

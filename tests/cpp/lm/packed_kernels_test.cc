@@ -30,8 +30,9 @@ struct Rounded {
     scales = AlignedBuffer<float>(room * k / kPackedBlock);
     sums = AlignedBuffer<float>(room * k / kPackedBlock);
     starts = AlignedBuffer<std::int32_t>(room * k / shape.inputs);
-    packed_kernels_for(isa).round_rows(x.data(), rows, k, shape, values.data(), scales.data(),
-                                       sums.data(), starts.data());
+    const PackedKernels& kernels = packed_kernels_for(isa);
+    kernels.round_rows(x.data(), rows, k, shape, rows >= kernels.tiled_from, values.data(),
+                       scales.data(), sums.data(), starts.data());
   }
   PackedRows rows() const { return {values.data(), scales.data(), sums.data(), starts.data()}; }
 };
