@@ -34,6 +34,7 @@ _NUMBERS: list[tuple[str, Any, str]] = [
     ("presence_penalty", float, "of what is in the answer (0)"),
     ("frequency_penalty", float, "of what is in the answer, each time (0)"),
     ("seed", count, "of the sampling (1)"),
+    ("prompt_lookup", count, "guess up to so many tokens that stood before; same text, sooner (0)"),
     ("alternatives", count, "with --json: so many likely tokens in each place"),
 ]
 
@@ -82,6 +83,8 @@ def _generation_of(model: lm.LanguageModel, made: lm.Generation) -> dict[str, An
         "text": made.text,
         "finish_reason": made.finish_reason,
         "prompt_tokens": made.prompt_tokens,
+        "guessed_tokens": made.guessed_tokens,
+        "accepted_tokens": made.accepted_tokens,
         "tokens": len(made.ids),
         "ids": made.ids,
         "flops": made.flops,
@@ -115,7 +118,7 @@ def _print_generation(
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-    model = lm.load(arguments.model)
+    model = lm.load(arguments.model, compute=arguments.compute)
     made = model.generate(
         _prompt_of(arguments.prompt),
         on_token=_to_stderr if arguments.stream else None,
@@ -125,7 +128,7 @@ def _generate(arguments: argparse.Namespace) -> None:
 
 
 def _chat(arguments: argparse.Namespace) -> None:
-    model = lm.load(arguments.model)
+    model = lm.load(arguments.model, compute=arguments.compute)
     messages: list[dict[str, str]] = []
     if arguments.system is not None:
         messages.append({"role": "system", "content": arguments.system})
@@ -179,7 +182,7 @@ def _perplexity(arguments: argparse.Namespace) -> None:
             path, name = given, Path(given).name.removesuffix(".gz").rsplit(".", 1)[0]
         texts = _texts_of(Path(path), arguments.lines, arguments.max_bytes)
         domains.setdefault(name, []).extend(texts)
-    model = lm.load(arguments.model)
+    model = lm.load(arguments.model, compute=arguments.compute)
     scores = model.perplexity(
         domains,
         window=arguments.window,
@@ -206,7 +209,7 @@ def _perplexity(arguments: argparse.Namespace) -> None:
 
 
 def _trace(arguments: argparse.Namespace) -> None:
-    model = lm.load(arguments.model)
+    model = lm.load(arguments.model, compute=arguments.compute)
     options = _options_of(arguments)
     options["trace"] = True
     made = model.generate(_prompt_of(arguments.prompt), **options)
@@ -239,6 +242,12 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         help="a GGUF file, a Hugging Face folder, or an installed weight package",
+    )
+    parser.add_argument(
+        "--compute",
+        choices=["exact", "fast"],
+        default="exact",
+        help="fast rounds activations to 8 bits and has a copy of the weights in memory (exact)",
     )
 
 

@@ -303,6 +303,7 @@ class GenerateOptions:
         stop_ids: Sequence[int] = (),
         log_probabilities: bool = False,
         alternatives: int = 0,
+        prompt_lookup: int = 0,
         lora: LmLora | None = None,
         routing: Any = None,
         trace: bool = False,
@@ -339,6 +340,8 @@ class GenerateOptions:
     @property
     def alternatives(self) -> int: ...
     @property
+    def prompt_lookup(self) -> int: ...
+    @property
     def lora(self) -> LmLora | None: ...
     @property
     def routing(self) -> RoutingOptions: ...
@@ -355,6 +358,15 @@ class Generation:
         """New tokens, without the one that ended it, with those of a stop string."""
     @property
     def prompt_tokens(self) -> int: ...
+    @property
+    def shared_tokens(self) -> int:
+        """Of the prompt, those that another request of the batch had read."""
+    @property
+    def guessed_tokens(self) -> int:
+        """Tokens that ``prompt_lookup`` guessed."""
+    @property
+    def accepted_tokens(self) -> int:
+        """Of the guessed tokens, those that were right."""
     @property
     def finish_reason(self) -> str:
         """Why it ended: "end", "stop", "length", "context", "cancelled"."""
@@ -572,7 +584,11 @@ class TokenTrace:
 
 class LanguageModel:
     @staticmethod
-    def load(gguf_path: _Path) -> LanguageModel: ...
+    def load(path: _Path, compute: str = "exact") -> LanguageModel: ...
+    @property
+    def compute(self) -> str: ...
+    @property
+    def packed_bytes(self) -> int: ...
     @property
     def tokenizer(self) -> Tokenizer: ...
     @property

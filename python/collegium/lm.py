@@ -107,6 +107,7 @@ class Options(TypedDict, total=False):
     stop_ids: Sequence[int]  # tokens that end it beside the model's own
     log_probabilities: bool  # keep log P of each token, of the model itself
     alternatives: int  # and of so many most likely ones in its place, at most 1000
+    prompt_lookup: int  # guess up to so many tokens that stood before; same result, sooner; 0: none
     lora: LmLora | None  # of load_lora() of the same model
     routing: RoutingOptions | None  # of a mixture of experts: masks, biases, top_k, a router
     trace: bool  # keep the routing of every token
@@ -155,15 +156,28 @@ class Request:
     on_token: TokenCallable | None = None
 
 
-def load(path: str | os.PathLike[str]) -> LanguageModel:
+#: How products are computed: "exact", fp32 on the weights as they are widened from the file, or
+#: "fast", quantised weights as they are times activations of 8 bits, others in bf16.
+Compute = Literal["exact", "fast"]
+
+
+def load(path: str | os.PathLike[str], *, compute: Compute = "exact") -> LanguageModel:
     """Reads a model's file or folder, or that of an installed weight package.
 
+    Args:
+        compute: "exact": the reference's numbers, of fp32 on the dequantised weights; the file
+            stays mapped and nothing is copied. "fast": several times as fast; weights are laid out
+            anew in memory (``packed_bytes``), activations are rounded to 8 bits in blocks of 32
+            (F32, F16 and BF16 weights: both in bf16). Either is the same to the last bit alone and
+            in any batch.
+
     Raises:
+        InvalidArgumentError: another ``compute``.
         NotFoundError: there is neither.
         CorruptionError: the file is damaged.
         NotSupportedError: architecture, tensor type or tokenizer is not run here.
     """
-    return LanguageModel.load(path)
+    return LanguageModel.load(path, compute=compute)
 
 
 class LanguageModel:
@@ -178,9 +192,11 @@ class LanguageModel:
         self._core = core
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> LanguageModel:
+    def load(
+        cls, path: str | os.PathLike[str], *, compute: Compute = "exact"
+    ) -> LanguageModel:
         """As :func:`load`."""
-        return cls(_core.LanguageModel.load(_found(path)))
+        return cls(_core.LanguageModel.load(_found(path), compute))
 
     @property
     def tokenizer(self) -> _core.Tokenizer:
@@ -193,7 +209,18 @@ class LanguageModel:
 
     @property
     def digest(self) -> str:
+        """Of the files, whatever the ``compute``."""
         return self._core.digest
+
+    @property
+    def compute(self) -> str:
+        """"exact" or "fast"."""
+        return self._core.compute
+
+    @property
+    def packed_bytes(self) -> int:
+        """Memory of weights laid out for "fast"; 0 with "exact"."""
+        return self._core.packed_bytes
 
     def generation_bytes(self, tokens: int) -> int:
         """The most memory that a generation of so many tokens, prompt and answer, takes beside the

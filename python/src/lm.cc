@@ -133,6 +133,7 @@ py::list score(const LanguageModel& self, const py::object& texts, const WholeNu
   options.window = window.value("window");
   options.stride = stride.value("stride");
   options.token_log_probabilities = token_log_probabilities;
+  options.prompt_lookup = prompt_lookup.value("prompt_lookup");
   options.lora = lora;
   options.routing = routing_of(routing);
   auto scores = run_watched(progress, [&](const core::ProgressCallback& callback) {
@@ -148,8 +149,8 @@ GenerateOptions generate_options(
     const WholeNumber& top_k, float top_p, float min_p, float typical_p, float repetition_penalty,
     float presence_penalty, float frequency_penalty, const WholeNumber& seed,
     const std::vector<Utf8>& stop, std::vector<std::int32_t> stop_ids, bool log_probabilities,
-    const WholeNumber& alternatives, const std::shared_ptr<core::LmLora>& lora,
-    const py::object& routing, bool trace, const WholeNumber& max_memory_bytes) {
+    const WholeNumber& alternatives, const WholeNumber& prompt_lookup,
+    const std::shared_ptr<core::LmLora>& lora, const py::object& routing, bool trace, const WholeNumber& max_memory_bytes) {
   GenerateOptions options;
   options.max_new_tokens = max_new_tokens.value("max_new_tokens");
   options.add_special_tokens = add_special_tokens;
@@ -166,6 +167,7 @@ GenerateOptions generate_options(
   options.stop_ids = std::move(stop_ids);
   options.log_probabilities = log_probabilities;
   options.alternatives = alternatives.value("alternatives");
+  options.prompt_lookup = prompt_lookup.value("prompt_lookup");
   options.lora = lora;
   options.routing = routing_of(routing);
   options.trace = trace;
@@ -189,7 +191,8 @@ void bind_options(py::module_& m) {
            py::arg("seed") = defaults.seed, py::arg("stop") = py::tuple(),
            py::arg("stop_ids") = py::tuple(),
            py::arg("log_probabilities") = defaults.log_probabilities,
-           py::arg("alternatives") = defaults.alternatives, py::arg("lora") = py::none(),
+           py::arg("alternatives") = defaults.alternatives,
+           py::arg("prompt_lookup") = defaults.prompt_lookup, py::arg("lora") = py::none(),
            py::arg("routing") = py::none(), py::arg("trace") = defaults.trace,
            py::arg("max_memory_bytes") = defaults.max_memory_bytes)
       .def_readonly("max_new_tokens", &GenerateOptions::max_new_tokens)
@@ -207,6 +210,7 @@ void bind_options(py::module_& m) {
       .def_readonly("stop_ids", &GenerateOptions::stop_ids)
       .def_readonly("log_probabilities", &GenerateOptions::log_probabilities)
       .def_readonly("alternatives", &GenerateOptions::alternatives)
+      .def_readonly("prompt_lookup", &GenerateOptions::prompt_lookup)
       .def_property_readonly("lora",
                              [](const GenerateOptions& self) {
                                return std::const_pointer_cast<core::LmLora>(self.lora);
@@ -221,6 +225,9 @@ void bind_results(py::module_& m) {
       .def_readonly("text", &Generation::text)
       .def_readonly("ids", &Generation::ids)
       .def_readonly("prompt_tokens", &Generation::prompt_tokens)
+      .def_readonly("shared_tokens", &Generation::shared_tokens)
+      .def_readonly("guessed_tokens", &Generation::guessed_tokens)
+      .def_readonly("accepted_tokens", &Generation::accepted_tokens)
       .def_property_readonly("finish_reason",
                              [](const Generation& self) {
                                const auto name = core::finish_reason_name(self.finish_reason);
@@ -282,11 +289,18 @@ void bind_lm(py::module_& m) {
   py::class_<LanguageModel, std::shared_ptr<LanguageModel>>(m, "LanguageModel")
       .def_static(
           "load",
-          [](const std::filesystem::path& gguf_path) {
+          [](const std::filesystem::path& path, Utf8 compute) {
+            core::LanguageModelOptions options;
+            options.compute = unwrap(core::parse_lm_compute(compute.view));
             return std::const_pointer_cast<LanguageModel>(
-                run_released([&] { return LanguageModel::load(gguf_path.string()); }));
+                run_released([&] { return LanguageModel::load(path.string(), options); }));
           },
-          py::arg("gguf_path"))
+          py::arg("path"), py::arg("compute") = "exact")
+      .def_property_readonly("compute",
+                             [](const LanguageModel& self) {
+                               return std::string(core::lm_compute_name(self.compute()));
+                             })
+      .def_property_readonly("packed_bytes", &LanguageModel::packed_bytes)
       .def_property_readonly("tokenizer", &LanguageModel::tokenizer,
                              py::return_value_policy::reference_internal)
       .def_property_readonly("context_length", &LanguageModel::context_length)

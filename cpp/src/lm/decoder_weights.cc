@@ -119,35 +119,28 @@ void check_moe(const DecoderConfig& c, const MoeWeights& moe, Checker& check) {
   if (!moe.shared_gate.empty()) check.linear("shared expert's gate", moe.shared_gate, 1, c.width);
 }
 
-// Calls visit(linear) for each product that may be packed.
-template <typename Weights, typename Visit>
-void for_each_packed(Weights& weights, const Visit& visit) {
-  const auto visit_gated = [&](auto& gated) {
-    visit(gated.gate);
-    visit(gated.up);
-    visit(gated.down);
-  };
-  for (auto& layer : weights.layers) {
-    for (auto* linear : {&layer.q, &layer.k, &layer.v, &layer.attention_output, &layer.q_down,
-                         &layer.q_up, &layer.kv_down, &layer.kv_up})
-      visit(*linear);
-    visit_gated(layer.mlp);
-    visit_gated(layer.moe.shared);
-    for (auto& expert : layer.moe.experts) visit_gated(expert);
-  }
-  visit(weights.output);
-}
-
 }  // namespace
 
 void DecoderWeights::pack() {
-  for_each_packed(*this, [](QuantizedLinear& linear) { linear.pack(); });
-}
-
-std::size_t DecoderWeights::packed_bytes() const noexcept {
-  std::size_t bytes = 0;
-  for_each_packed(*this, [&](const QuantizedLinear& linear) { bytes += linear.packed_bytes(); });
-  return bytes;
+  packed_bytes = 0;
+  const auto pack_one = [this](QuantizedLinear& linear) {
+    linear.pack();
+    packed_bytes += linear.packed_bytes();
+  };
+  const auto pack_gated = [&](GatedWeights& gated) {
+    pack_one(gated.gate);
+    pack_one(gated.up);
+    pack_one(gated.down);
+  };
+  for (DecoderLayerWeights& layer : layers) {
+    for (auto* linear : {&layer.q, &layer.k, &layer.v, &layer.attention_output, &layer.q_down,
+                         &layer.q_up, &layer.kv_down, &layer.kv_up})
+      pack_one(*linear);
+    pack_gated(layer.mlp);
+    pack_gated(layer.moe.shared);
+    for (GatedWeights& expert : layer.moe.experts) pack_gated(expert);
+  }
+  pack_one(output);
 }
 
 Status check_decoder_weights(const DecoderConfig& config, const DecoderWeights& weights,

@@ -66,7 +66,7 @@ struct DecoderWeights {
 
   // QuantizedLinear::pack() of all but the mixtures' routers and gates.
   void pack();
-  std::size_t packed_bytes() const noexcept;
+  std::size_t packed_bytes = 0;  // of what pack() made
 };
 
 // Every weight that `config` needs is there, with its shape, and none that it has no place for.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -32,6 +33,29 @@ struct RequestView {
   const ProgressCallback& progress;
 };
 
+// Guesses at first, and after some were wrong.
+constexpr std::size_t kFirstGuesses = 3;
+// Tokens that prompts must have in common for one to wait for the other.
+constexpr std::size_t kFewestShared = KvCache::kPagePositions;
+
+// What followed the last three tokens, or else the last two, where they stood before last: at most
+// `most` tokens.
+std::vector<std::int32_t> guess_by_lookup(std::span<const std::int32_t> tokens, std::size_t most) {
+  if (most == 0) return {};
+  for (const std::size_t length : {std::size_t{3}, std::size_t{2}}) {
+    if (tokens.size() <= length) continue;
+    const auto last = tokens.last(length);
+    const auto before = tokens.first(tokens.size() - 1);
+    const auto found = std::find_end(before.begin(), before.end(), last.begin(), last.end());
+    if (found == before.end()) continue;
+    const auto begin =
+        static_cast<std::size_t>(found - before.begin()) + length;
+    const auto guessed = tokens.subspan(begin, std::min(most, tokens.size() - begin));
+    return {guessed.begin(), guessed.end()};
+  }
+  return {};
+}
+
 // One request under way.
 class GenerationRun {
  public:
@@ -39,6 +63,8 @@ class GenerationRun {
                                                       const RequestView& request);
 
   bool done() const noexcept { return done_; }
+  // Before anything was read.
+  std::span<const std::int32_t> prompt() const noexcept { return next_; }
   std::size_t most_bytes() const noexcept { return most_bytes_; }
 
   // Asks the request's progress callback; false if that ended it.
@@ -46,11 +72,24 @@ class GenerationRun {
   // What can fail, or leaves a record, goes through the layers by itself, so that another's failure
   // is never seen.
   bool alone() const noexcept { return plan_.has_value() || trace_ != nullptr; }
+  // Takes what `other` has read of the tokens that both begin with, once it has them all; true as
+  // long as it is worth waiting for.
+  bool wait_for_shared();
+  void share_with(const GenerationRun& other, std::size_t tokens) {
+    shares_ = &other;
+    shared_ = tokens;
+  }
+  // Of the prompts of the two, how many tokens this one can take over.
+  std::size_t common_with(const GenerationRun& other) const;
   // What is to be read next: at most `rows` tokens, or a whole prompt where a router wants that.
   Step next(std::size_t rows) {
+    if (!guesses_.empty() && next_.size() > rows) {
+      guesses_.resize(rows - 1);
+      next_.resize(rows);
+    }
     const std::span<const std::int32_t> ids(next_);
     std::size_t count = ids.size() - read_;
-    if (!whole_prompt_) count = std::min({count, kPromptStep, rows});
+    if (!whole_prompt_) count = std::min({count, impl_.prompt_step(), rows});
     return {.cache = &cache_,
             .ids = ids.subspan(read_, count),
             .routing = plan_.has_value() ? &*plan_ : nullptr,
@@ -58,10 +97,12 @@ class GenerationRun {
             .lora = lora_,
             .more_to_come = read_ + count < ids.size()};
   }
-  // `ids` of next() were read; true if the next token can be chosen.
-  bool was_read(std::size_t ids);
-  // Chooses the next token from the logits behind the last one.
-  void choose(std::span<const float> logits);
+  // `ids` of next() were read. Of the last how many of them the logits are wanted: 0 within a
+  // prompt, then 1, and one for each guess.
+  std::size_t was_read(std::size_t ids);
+  // Chooses the next token from the logits behind the first of those. True if the next one's are
+  // of use: a guess was right.
+  bool choose(std::span<const float> logits);
   void fail(Status status) {
     status_ = std::move(status);
     done_ = true;
@@ -82,8 +123,13 @@ class GenerationRun {
         text_(request.options.stop),
         next_(std::move(prompt)) {
     generation_.prompt_tokens = next_.size();
+    if (request.options.prompt_lookup != 0) history_ = next_;
   }
   Status choose_or_fail(std::span<const float> logits);
+  // Makes `id` what is read next, and what is guessed to follow.
+  void read_next(std::int32_t id);
+  // Positions that were read, without wrong guesses.
+  std::size_t length() const { return cache_.length() - (guesses_.size() - right_); }
   // Adds `piece` to the text; false if the caller wants no more.
   bool give(std::string_view piece);
   void end(FinishReason reason);
@@ -100,6 +146,12 @@ class GenerationRun {
   GenerationText text_;
   std::vector<std::int32_t> next_;  // what the model has not read yet, from read_ on
   std::size_t read_ = 0;
+  const GenerationRun* shares_ = nullptr;  // who reads the first shared_ tokens
+  std::size_t shared_ = 0;
+  std::vector<std::int32_t> history_;  // prompt and answer, where guesses are looked up
+  std::vector<std::int32_t> guesses_;  // behind the first of next_
+  std::size_t right_ = 0;              // of guesses_, so far
+  std::size_t most_guesses_ = kFirstGuesses;
   std::size_t most_bytes_ = 0;
   Generation generation_;
   Status status_;
@@ -169,15 +221,68 @@ bool GenerationRun::may_go_on() {
   return !done_;
 }
 
-bool GenerationRun::was_read(std::size_t ids) {
-  generation_.flops += impl_.model.forward_flops(cache_.length() - ids, ids);
-  read_ += ids;
-  return read_ == next_.size();
+std::size_t GenerationRun::common_with(const GenerationRun& other) const {
+  if (alone() || other.alone() || lora_ != other.lora_) return 0;
+  // The last token is read in any case: its logits are wanted.
+  const std::size_t most = std::min(next_.size() - 1, other.next_.size());
+  const auto end = next_.begin() + static_cast<std::ptrdiff_t>(most);
+  return static_cast<std::size_t>(
+      std::mismatch(next_.begin(), end, other.next_.begin()).first - next_.begin());
 }
 
-void GenerationRun::choose(std::span<const float> logits) {
+bool GenerationRun::wait_for_shared() {
+  if (shares_ == nullptr) return false;
+  if (shares_->cache_.length() >= shared_) {
+    cache_ = shares_->cache_.fork(shared_);
+    read_ = generation_.shared_tokens = shared_;
+  } else if (!shares_->done()) {
+    return true;
+  }
+  shares_ = nullptr;
+  return false;
+}
+
+std::size_t GenerationRun::was_read(std::size_t ids) {
+  generation_.flops += impl_.model.forward_flops(cache_.length() - ids, ids);
+  read_ += ids;
+  return read_ == next_.size() ? guesses_.size() + 1 : 0;
+}
+
+bool GenerationRun::choose(std::span<const float> logits) {
   const Status status = guarded("generate", [&] { return choose_or_fail(logits); });
   if (!status.ok()) fail(status);
+  const bool right =
+      !done_ && right_ < guesses_.size() && guesses_[right_] == generation_.ids.back();
+  if (right) {
+    ++right_;
+    return true;
+  }
+  generation_.guessed_tokens += guesses_.size();
+  generation_.accepted_tokens += right_;
+  if (!done_) read_next(generation_.ids.back());
+  return false;
+}
+
+void GenerationRun::read_next(std::int32_t id) {
+  const GenerateOptions& options = request_.options;
+  if (!guesses_.empty()) {
+    // Long guesses are for texts that are being quoted.
+    most_guesses_ = right_ == guesses_.size()
+                        ? std::min(2 * most_guesses_, GenerateOptions::kMaxLookup)
+                        : std::max(kFirstGuesses, right_);
+    cache_.truncate(length());
+  }
+  guesses_.clear();
+  right_ = 0;
+  next_.assign(1, id);
+  read_ = 0;
+  if (options.prompt_lookup == 0 || alone()) return;
+  // One token less than the answer may have: the last one is never read.
+  const std::size_t room =
+      std::min(options.max_new_tokens - generation_.ids.size(),
+               impl_.model.config().context - cache_.length()) - 1;
+  guesses_ = guess_by_lookup(history_, std::min({options.prompt_lookup, most_guesses_, room}));
+  next_.insert(next_.end(), guesses_.begin(), guesses_.end());
 }
 
 Status GenerationRun::choose_or_fail(std::span<const float> logits) {
@@ -202,8 +307,7 @@ Status GenerationRun::choose_or_fail(std::span<const float> logits) {
       generation_.alternatives.push_back(most_likely(logits, normalizer, options.alternatives));
   }
   generation_.ids.push_back(id);
-  next_.assign(1, id);
-  read_ = 0;
+  if (options.prompt_lookup != 0) history_.push_back(id);
   if (!impl_.tokenizer->is_control(id)) {
     const std::string piece = repair_.push(impl_.tokenizer->token_bytes(id));
     if (!piece.empty() && !give(text_.push(piece))) {
@@ -220,7 +324,7 @@ Status GenerationRun::choose_or_fail(std::span<const float> logits) {
   }
   if (generation_.ids.size() == options.max_new_tokens) {
     end(FinishReason::kLength);
-  } else if (cache_.length() == impl_.model.config().context) {
+  } else if (length() == impl_.model.config().context) {
     end(FinishReason::kContext);
   }
   return {};
@@ -254,6 +358,7 @@ class GenerationBatch {
       runs_.push_back(run.ok() ? std::move(*run) : nullptr);
       refused_.push_back(run.status());
     }
+    share_beginnings();
   }
 
   std::size_t most_bytes() const {
@@ -294,7 +399,7 @@ class GenerationBatch {
     for (std::size_t i = 0; i < runs_.size() && rows < kBatchRows; ++i) {
       const std::size_t number = (turn_ + i) % runs_.size();
       GenerationRun* run = runs_[number].get();
-      if (run == nullptr || run->done() || !run->may_go_on()) continue;
+      if (run == nullptr || run->done() || !run->may_go_on() || run->wait_for_shared()) continue;
       reading_.push_back({run, run->next(kBatchRows - rows), rows});
       rows += reading_.back().step.ids.size();
       last = number;
@@ -309,10 +414,11 @@ class GenerationBatch {
     last_rows_.clear();
     for (const Reading& reading : reading_) {
       const std::size_t count = reading.step.ids.size();
-      if (reading.run->done() || !reading.run->was_read(count)) continue;
-      choosing_.push_back(reading.run);
-      const float* row = hidden_.data() + (reading.row + count - 1) * width;
-      last_rows_.insert(last_rows_.end(), row, row + width);
+      if (reading.run->done()) continue;
+      const std::size_t wanted = reading.run->was_read(count);
+      choosing_.insert(choosing_.end(), wanted, reading.run);
+      const float* end = hidden_.data() + (reading.row + count) * width;
+      last_rows_.insert(last_rows_.end(), end - wanted * width, end);
     }
     choose_all();
   }
@@ -341,16 +447,42 @@ class GenerationBatch {
     for (std::size_t i = failed ? 0 : shared; i < reading_.size(); ++i) read_alone(reading_[i]);
   }
 
-  // The next token of each of choosing_ from its row of last_rows_.
+  // Who begins as another does, for a page at least, reads that once the other has.
+  void share_beginnings() {
+    constexpr std::size_t kMostTried = 16;  // of those with the same first tokens
+    std::map<std::vector<std::int32_t>, std::vector<const GenerationRun*>> by_beginning;
+    for (const auto& run : runs_) {
+      if (!run || run->prompt().size() <= kFewestShared) continue;
+      const auto beginning = run->prompt().first(kFewestShared);
+      auto& others = by_beginning[{beginning.begin(), beginning.end()}];
+      const GenerationRun* best = nullptr;
+      std::size_t most = kFewestShared - 1;
+      for (const GenerationRun* other : others) {
+        const std::size_t common = run->common_with(*other);
+        if (common <= most) continue;
+        best = other;
+        most = common;
+      }
+      if (best != nullptr) run->share_with(*best, most);
+      if (others.size() < kMostTried) others.push_back(run.get());
+    }
+  }
+
+  // The next token of each of choosing_ from its row of last_rows_, and of those behind it as long
+  // as guesses are right.
   void choose_all() {
     const std::size_t width = impl_.model.config().width, vocab = impl_.model.config().vocab;
     const std::size_t most = std::max<std::size_t>(1, kLogitBytes / (vocab * sizeof(float)));
+    const GenerationRun* wrong = nullptr;  // whose further rows are of no use
     for (std::size_t begin = 0; begin < choosing_.size(); begin += most) {
       const std::size_t count = std::min(most, choosing_.size() - begin);
       logits_.resize(count * vocab);
       impl_.model.logits(last_rows_.data() + begin * width, count, logits_.data());
-      for (std::size_t i = 0; i < count; ++i)
-        choosing_[begin + i]->choose(std::span(logits_).subspan(i * vocab, vocab));
+      for (std::size_t i = 0; i < count; ++i) {
+        GenerationRun* run = choosing_[begin + i];
+        if (run == wrong) continue;
+        wrong = run->choose(std::span(logits_).subspan(i * vocab, vocab)) ? nullptr : run;
+      }
     }
   }
 
@@ -395,6 +527,9 @@ Status GenerateOptions::validate() const {
     if (stop[i].empty()) return Status::invalid_argument(where + ": is empty");
     COLLEGIUM_RETURN_IF_ERROR(check_utf8(stop[i], where));
   }
+  if (prompt_lookup > kMaxLookup)
+    return Status::invalid_argument("prompt_lookup: " + std::to_string(prompt_lookup) +
+                                    ", must be at most " + std::to_string(kMaxLookup));
   if (alternatives > kMaxAlternatives)
     return Status::invalid_argument("alternatives: " + std::to_string(alternatives) +
                                     ", must be at most " + std::to_string(kMaxAlternatives));

@@ -103,7 +103,7 @@ LmCompute LanguageModel::compute() const noexcept {
   return packed_bytes() != 0 ? LmCompute::kFast : LmCompute::kExact;
 }
 std::size_t LanguageModel::packed_bytes() const noexcept {
-  return impl_->model.weights().packed_bytes();
+  return impl_->model.weights().packed_bytes;
 }
 
 std::string LanguageModel::without_control_tokens(std::string_view text) const {
@@ -143,13 +143,13 @@ Result<std::vector<float>> LanguageModel::logits(std::span<const std::int32_t> i
                                       std::to_string(config.vocab));
   return guarded("logits", [&]() -> Result<std::vector<float>> {
     KvCache cache(config);
-    std::vector<float> hidden(std::min(ids.size(), kPromptStep) * config.width);
+    std::vector<float> hidden(std::min(ids.size(), impl_->prompt_step()) * config.width);
     std::vector<float> logits(ids.size() * config.vocab);
     for (std::size_t begin = 0, rows = 0; begin < ids.size(); begin += rows) {
       if (!report(progress, "prompt", begin, ids.size()))
         return Status::cancelled("reading stopped after " + std::to_string(begin) + " of " +
                                  std::to_string(ids.size()) + " tokens");
-      rows = std::min(kPromptStep, ids.size() - begin);
+      rows = std::min(impl_->prompt_step(), ids.size() - begin);
       COLLEGIUM_RETURN_IF_ERROR(
           impl_->model.forward(ids.subspan(begin, rows), cache, hidden.data()));
       impl_->model.logits(hidden.data(), rows, logits.data() + begin * config.vocab);

@@ -18,9 +18,11 @@
 // What language_model.cc loads, and generation.cc and scoring.cc run.
 namespace collegium::core {
 
-// Tokens of a prompt that are read at once. What comes between two such steps, as Ctrl-C does,
-// waits no more than about a second; the widened weights are still used many times.
+// Tokens of a prompt that are read at once, by exact and by fast models. What comes between two
+// such steps, as Ctrl-C does, waits no more than about a second; the widened weights are still used
+// many times.
 inline constexpr std::size_t kPromptStep = 64;
+inline constexpr std::size_t kFastPromptStep = 256;
 // Rows that go through the layers together, whatever the number of requests or texts.
 inline constexpr std::size_t kBatchRows = 256;
 // Logits that are there at once; at least those of one row.
@@ -51,6 +53,9 @@ struct LanguageModelImpl {
   // The decoder's side of a request's LoRA, null for none. invalid_argument if it is not of this
   // model.
   Result<const DecoderLora*> lora_of(const std::shared_ptr<const LmLora>& lora) const;
+  std::size_t prompt_step() const noexcept {
+    return model.weights().packed_bytes != 0 ? kFastPromptStep : kPromptStep;
+  }
   bool is_end(std::int32_t id) const { return tokenizer->is_end(id); }
   // See LanguageModel::generation_bytes().
   std::size_t generation_bytes(std::size_t tokens) const noexcept;

@@ -42,12 +42,11 @@ class QuantizedLinear::RoundedRows {
     const bool bf16 = !can_pack(layer.type_);
     return bf16 == bf16_ && (bf16 || packed_shape(layer.type_) == shape_);
   }
-  // Of rows [begin, end).
+  // Of rows [begin, end), of bf16 all of them.
   void round(const QuantizedLinear& layer, std::size_t begin, std::size_t end) {
     const float* x = x_ + begin * inputs_;
     if (bf16_) {
-      layer.kernels_->round_rows_bf16(x, inputs_, end - begin, inputs_,
-                                      floats_.data() + begin * bf16_depth(inputs_));
+      layer.kernels_->round_rows_bf16(x, inputs_, end - begin, inputs_, floats_.data());
       return;
     }
     const std::size_t block = begin * inputs_ / kPackedBlock;
@@ -146,9 +145,10 @@ void QuantizedLinear::apply_all(std::span<const Product> products) {
     for (const auto& one : rounded)
       if (one->serves(layer, product.x, product.rows)) return one.get();
     rounded.push_back(std::make_unique<RoundedRows>(layer, product.x, product.rows));
-    constexpr std::size_t kRows = 16;
-    for (std::size_t r = 0; r < product.rows; r += kRows)
-      roundings.push_back({rounded.back().get(), &layer, r, std::min(product.rows, r + kRows)});
+    // Rows of bf16 lie as the level likes, all of them at once.
+    const std::size_t step = can_pack(layer.type_) ? 16 : product.rows;
+    for (std::size_t r = 0; r < product.rows; r += step)
+      roundings.push_back({rounded.back().get(), &layer, r, std::min(product.rows, r + step)});
     numbers += product.rows * layer.inputs_;
     return rounded.back().get();
   };

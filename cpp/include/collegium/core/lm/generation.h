@@ -58,6 +58,14 @@ struct COLLEGIUM_API GenerateOptions {
   bool log_probabilities = false;
   std::size_t alternatives = 0;
 
+  // Where the last tokens stood before in prompt or answer, guess that what followed them follows
+  // again, at most so many tokens, and read them with the next one in one pass (prompt lookup
+  // decoding, after arXiv 2304.04487). Guesses are kept only where the model itself, greedy or
+  // sampled, chooses the same, so the result is the same to the last bit; answers that quote their
+  // prompt are sooner done. At most kMaxLookup. 0: none. Without effect with a trace or a routing
+  // of the request's own.
+  std::size_t prompt_lookup = 0;
+
   // Of this model, from LanguageModel::load_lora(). Null: the base alone.
   std::shared_ptr<const LmLora> lora;
   // Of a mixture of experts: what changes in its routing, and whether that is recorded.
@@ -70,6 +78,7 @@ struct COLLEGIUM_API GenerateOptions {
 
   static constexpr std::size_t kMaxAlternatives = 1000;
   static constexpr std::size_t kMaxStops = 64;
+  static constexpr std::size_t kMaxLookup = 64;
   // What can be said without the model: invalid_argument names the field, its value and the range.
   Status validate() const;
 };
@@ -96,6 +105,11 @@ struct COLLEGIUM_API Generation {
   // New tokens: without the one of the model's end or of stop_ids, with those of a stop string.
   std::vector<std::int32_t> ids;
   std::size_t prompt_tokens = 0;
+  // Of them, those that another request of the batch with the same beginning had read.
+  std::size_t shared_tokens = 0;
+  // Tokens that were guessed (GenerateOptions::prompt_lookup), and those of them that were right.
+  std::size_t guessed_tokens = 0;
+  std::size_t accepted_tokens = 0;
   FinishReason finish_reason = FinishReason::kLength;
   std::string stop;  // which of the stop strings came; "" if none did
   // One an id where asked for, else empty; the alternatives most likely first.

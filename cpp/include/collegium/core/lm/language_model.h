@@ -98,7 +98,7 @@ class COLLEGIUM_API LanguageModel {
   // invalid_argument if the prompt has no token, is not UTF-8 or does not fit the context with one
   // token to spare, before anything runs. corruption if the weights give no finite logits. What a
   // callback throws becomes internal. cancelled if `progress` says so: it is asked before every
-  // 64 tokens of the prompt ("prompt") and before every new token ("generate").
+  // 64 tokens of the prompt, with kFast 256 ("prompt"), and before every new token ("generate").
   Result<Generation> generate(std::string_view prompt, const GenerateOptions& options = {},
                               const TokenCallback& on_token = {},
                               const ProgressCallback& progress = {}) const;
