@@ -3,7 +3,7 @@
 #   tools/evidence.sh [demo] [routing] [routing-costs] [parity] [encoder-speed]
 #     [encoder-profile] [encoder-experts] [encoder-quality] [support-check]
 #     [python-import] [lexical-search] [hostile-files] [corpus-faults] [hybrid] [vector-search] [graph-search]
-#     [ingestion] [million]
+#     [ingestion] [million] [lm-speed] [lm-perplexity]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tools/models.sh
@@ -52,6 +52,8 @@ for part in "${parts[@]}"; do
         SET=$vectors "$python" benchmarks/graph_search.py search
       done
       "$python" benchmarks/graph_search.py page ;;
+    lm-speed) "$python" benchmarks/lm_speed.py ;;
+    lm-perplexity) "$python" benchmarks/lm_perplexity.py ;;
     *) echo "evidence: unknown part '$part'" >&2; exit 2 ;;
   esac
 done

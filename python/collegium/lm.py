@@ -192,9 +192,7 @@ class LanguageModel:
         self._core = core
 
     @classmethod
-    def load(
-        cls, path: str | os.PathLike[str], *, compute: Compute = "exact"
-    ) -> LanguageModel:
+    def load(cls, path: str | os.PathLike[str], *, compute: Compute = "exact") -> LanguageModel:
         """As :func:`load`."""
         return cls(_core.LanguageModel.load(_found(path), compute))
 
@@ -214,7 +212,7 @@ class LanguageModel:
 
     @property
     def compute(self) -> str:
-        """"exact" or "fast"."""
+        """ "exact" or "fast"."""
         return self._core.compute
 
     @property

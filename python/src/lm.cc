@@ -133,7 +133,6 @@ py::list score(const LanguageModel& self, const py::object& texts, const WholeNu
   options.window = window.value("window");
   options.stride = stride.value("stride");
   options.token_log_probabilities = token_log_probabilities;
-  options.prompt_lookup = prompt_lookup.value("prompt_lookup");
   options.lora = lora;
   options.routing = routing_of(routing);
   auto scores = run_watched(progress, [&](const core::ProgressCallback& callback) {
@@ -144,13 +143,16 @@ py::list score(const LanguageModel& self, const py::object& texts, const WholeNu
   return out;
 }
 
-GenerateOptions generate_options(
-    const WholeNumber& max_new_tokens, bool add_special_tokens, float temperature,
-    const WholeNumber& top_k, float top_p, float min_p, float typical_p, float repetition_penalty,
-    float presence_penalty, float frequency_penalty, const WholeNumber& seed,
-    const std::vector<Utf8>& stop, std::vector<std::int32_t> stop_ids, bool log_probabilities,
-    const WholeNumber& alternatives, const WholeNumber& prompt_lookup,
-    const std::shared_ptr<core::LmLora>& lora, const py::object& routing, bool trace, const WholeNumber& max_memory_bytes) {
+GenerateOptions generate_options(const WholeNumber& max_new_tokens, bool add_special_tokens,
+                                 float temperature, const WholeNumber& top_k, float top_p,
+                                 float min_p, float typical_p, float repetition_penalty,
+                                 float presence_penalty, float frequency_penalty,
+                                 const WholeNumber& seed, const std::vector<Utf8>& stop,
+                                 std::vector<std::int32_t> stop_ids, bool log_probabilities,
+                                 const WholeNumber& alternatives, const WholeNumber& prompt_lookup,
+                                 const std::shared_ptr<core::LmLora>& lora,
+                                 const py::object& routing, bool trace,
+                                 const WholeNumber& max_memory_bytes) {
   GenerateOptions options;
   options.max_new_tokens = max_new_tokens.value("max_new_tokens");
   options.add_special_tokens = add_special_tokens;

@@ -180,3 +180,19 @@ def test_wrong_usage_is_2(run: Any, arguments: list[str]) -> None:
     done = run(*arguments)
     assert done.returncode == 2
     assert "usage:" in done.stderr
+
+
+def test_generate_computes_fast_and_guesses_if_told(run: Any) -> None:
+    model = collegium.lm.load(TINY, compute="fast")
+    expected = model.generate("the", max_new_tokens=30)
+    done = run(
+        *("generate", "--model", TINY, "--compute", "fast", "--prompt-lookup", "8"),
+        *("--max-new-tokens", "30", "--json", "the"),
+    )
+    assert done.returncode == 0, done.stderr
+    out = json.loads(done.stdout)
+    assert out["ids"] == expected.ids
+    assert out["guessed_tokens"] >= out["accepted_tokens"] > 0
+    refused = run("generate", "--model", TINY, "--compute", "int8", "the")
+    assert refused.returncode == 2
+    assert "exact" in refused.stderr

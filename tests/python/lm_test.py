@@ -446,3 +446,48 @@ def test_a_file_that_is_no_gguf_is_corruption(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"not a model" * 100)
     with pytest.raises(collegium.CorruptionError):
         lm.load(tmp_path / "x.gguf")
+
+
+def test_fast_is_near_exact_and_says_so(smollm2: Path) -> None:
+    exact, fast = lm.load(smollm2), lm.load(smollm2, compute="fast")
+    assert (exact.compute, exact.packed_bytes) == ("exact", 0)
+    assert fast.compute == "fast"
+    assert fast.packed_bytes > 90_000_000
+    assert fast.digest == exact.digest
+    text = "The treaty was signed in Paris in 1783, and it ended the war between the two countries."
+    wanted = exact.score([text])[0].perplexity
+    assert fast.score([text])[0].perplexity == pytest.approx(wanted, rel=0.03)
+
+
+def test_fast_batches_equal_their_solo_runs(smollm2: Path) -> None:
+    model = lm.load(smollm2, compute="fast")
+    prompts = ["The river", "In 1969, the first", "def main():", "A short list of colours:"]
+    alone = [model.generate(prompt, max_new_tokens=10).ids for prompt in prompts]
+    assert [one.ids for one in model.generate_batch(prompts, max_new_tokens=10)] == alone
+
+
+def test_compute_is_one_of_two(tiny: lm.LanguageModel) -> None:
+    with pytest.raises(collegium.InvalidArgumentError, match='"int8", expected "exact" or "fast"'):
+        lm.load(ROOT / "tests/data/tiny_llama.gguf", compute="int8")  # type: ignore[arg-type]
+    assert tiny.compute == "exact"
+
+
+def test_prompt_lookup_guesses_what_stood_before(model: lm.LanguageModel) -> None:
+    line = "one two three four five six seven eight nine ten. "
+    prompt = line * 3 + "one two"
+    plain = model.generate(prompt, max_new_tokens=24)
+    quick = model.generate(prompt, max_new_tokens=24, prompt_lookup=8)
+    assert quick.ids == plain.ids
+    assert quick.text == plain.text
+    assert plain.guessed_tokens == 0
+    assert quick.guessed_tokens >= quick.accepted_tokens > 6
+
+
+def test_requests_share_the_beginning_of_their_prompts(tiny: lm.LanguageModel) -> None:
+    prompts = ["p" * 60 + end for end in ("a", "bc", "d")]
+    made = tiny.generate_batch(prompts, max_new_tokens=5)
+    assert made[0].shared_tokens == 0
+    assert all(one.shared_tokens > 30 for one in made[1:])
+    assert [one.ids for one in made] == [
+        tiny.generate(prompt, max_new_tokens=5).ids for prompt in prompts
+    ]

@@ -31,9 +31,9 @@ struct Step {
 };
 
 // A decoder-only transformer as DecoderConfig describes it, dense or a mixture of experts, in fp32
-// on the weights as they are widened from the file, or as QuantizedLinear::pack() says. A row of any result is the same bits alone, in
-// any batch, in one piece or in several, and for any number of threads.
-// Immutable but for pack(); any number of threads may use it, each with its own caches.
+// on the weights as they are widened from the file, or as QuantizedLinear::pack() says. A row of
+// any result is the same bits alone, in any batch, in one piece or in several, and for any number
+// of threads. Immutable but for pack(); any number of threads may use it, each with its own caches.
 class Decoder {
  public:
   // corruption where config and weights do not fit each other; `where` (the file) begins messages.

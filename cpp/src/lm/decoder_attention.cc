@@ -144,7 +144,7 @@ void DecoderRun::mix_values(std::size_t layer) {
   const std::size_t group = config_.heads / config_.kv_heads;
   struct Task {
     const Piece* piece;
-    std::size_t begin, end;  // rows of the piece
+    std::size_t begin, end;         // rows of the piece
     std::size_t first_head, heads;  // which share keys and values
   };
   std::vector<Task> tasks;
@@ -212,9 +212,8 @@ void DecoderRun::mix_values_of(std::size_t layer, const Piece& piece, std::size_
                              piece.cache->values(p / kPage, layer, kv_head), value_dim, kPage,
                              mixed, value_dim);
   for (std::size_t t = begin; t < end; ++t)
-    std::copy_n(
-        mixed + (t - begin) * heads * value_dim, heads * value_dim,
-        attended_.data() + ((piece.row + t) * config_.heads + first_head) * value_dim);
+    std::copy_n(mixed + (t - begin) * heads * value_dim, heads * value_dim,
+                attended_.data() + ((piece.row + t) * config_.heads + first_head) * value_dim);
 }
 
 }  // namespace collegium::core

@@ -48,8 +48,7 @@ std::vector<std::int32_t> guess_by_lookup(std::span<const std::int32_t> tokens, 
     const auto before = tokens.first(tokens.size() - 1);
     const auto found = std::find_end(before.begin(), before.end(), last.begin(), last.end());
     if (found == before.end()) continue;
-    const auto begin =
-        static_cast<std::size_t>(found - before.begin()) + length;
+    const auto begin = static_cast<std::size_t>(found - before.begin()) + length;
     const auto guessed = tokens.subspan(begin, std::min(most, tokens.size() - begin));
     return {guessed.begin(), guessed.end()};
   }
@@ -193,8 +192,7 @@ Result<std::unique_ptr<GenerationRun>> GenerationRun::start(const LanguageModelI
     return Status::resource_exhausted(
         "max_memory_bytes: " + std::to_string(options.max_memory_bytes) + ", a generation of " +
         std::to_string(most_tokens) + " tokens could take " + std::to_string(most_bytes));
-  std::unique_ptr<GenerationRun> run(
-      new GenerationRun(impl, request, std::move(encoding.ids)));
+  std::unique_ptr<GenerationRun> run(new GenerationRun(impl, request, std::move(encoding.ids)));
   run->most_bytes_ = most_bytes;
   run->lora_ = lora;
   run->generation_.routing = options.routing.describe();
@@ -226,8 +224,8 @@ std::size_t GenerationRun::common_with(const GenerationRun& other) const {
   // The last token is read in any case: its logits are wanted.
   const std::size_t most = std::min(next_.size() - 1, other.next_.size());
   const auto end = next_.begin() + static_cast<std::ptrdiff_t>(most);
-  return static_cast<std::size_t>(
-      std::mismatch(next_.begin(), end, other.next_.begin()).first - next_.begin());
+  return static_cast<std::size_t>(std::mismatch(next_.begin(), end, other.next_.begin()).first -
+                                  next_.begin());
 }
 
 bool GenerationRun::wait_for_shared() {
@@ -278,9 +276,9 @@ void GenerationRun::read_next(std::int32_t id) {
   read_ = 0;
   if (options.prompt_lookup == 0 || alone()) return;
   // One token less than the answer may have: the last one is never read.
-  const std::size_t room =
-      std::min(options.max_new_tokens - generation_.ids.size(),
-               impl_.model.config().context - cache_.length()) - 1;
+  const std::size_t room = std::min(options.max_new_tokens - generation_.ids.size(),
+                                    impl_.model.config().context - cache_.length()) -
+                           1;
   guesses_ = guess_by_lookup(history_, std::min({options.prompt_lookup, most_guesses_, room}));
   next_.insert(next_.end(), guesses_.begin(), guesses_.end());
 }
@@ -554,8 +552,7 @@ std::string_view finish_reason_name(FinishReason reason) noexcept {
 
 std::size_t LanguageModelImpl::generation_bytes(std::size_t tokens) const noexcept {
   const DecoderConfig& config = model.config();
-  return KvCache::bytes(config, std::min(tokens, config.context)) +
-         config.vocab * kChoiceBytes;
+  return KvCache::bytes(config, std::min(tokens, config.context)) + config.vocab * kChoiceBytes;
 }
 
 std::size_t LanguageModel::generation_bytes(std::size_t tokens) const noexcept {

@@ -50,10 +50,11 @@ class QuantizedLinear::RoundedRows {
       return;
     }
     const std::size_t block = begin * inputs_ / kPackedBlock;
-    layer.packed_kernels_->round_rows(
-        x, end - begin, inputs_, shape_, rows_ >= layer.packed_kernels_->tiled_from, values_.data() + begin * inputs_, floats_.data() + block,
-        floats_.data() + floats_.size() / 2 + block,
-        starts_.data() + begin * inputs_ / shape_.inputs);
+    layer.packed_kernels_->round_rows(x, end - begin, inputs_, shape_,
+                                      rows_ >= layer.packed_kernels_->tiled_from,
+                                      values_.data() + begin * inputs_, floats_.data() + block,
+                                      floats_.data() + floats_.size() / 2 + block,
+                                      starts_.data() + begin * inputs_ / shape_.inputs);
   }
   std::size_t rows() const noexcept { return rows_; }
   std::size_t inputs() const noexcept { return inputs_; }
@@ -88,8 +89,8 @@ void QuantizedLinear::pack() {
   if (empty() || packed_ != nullptr) return;
   const std::size_t panels = num_panels(outputs_);
   const bool bf16 = !can_pack(type_);
-  const std::size_t panel_bytes =
-      bf16 ? bf16_panel_size(1, inputs_) * sizeof(std::uint16_t) : packed_panel_bytes(type_, inputs_);
+  const std::size_t panel_bytes = bf16 ? bf16_panel_size(1, inputs_) * sizeof(std::uint16_t)
+                                       : packed_panel_bytes(type_, inputs_);
   AlignedBuffer<std::byte> packed(panels * panel_bytes);
   const auto pack_one = [&](std::size_t p) {
     const std::size_t first = p * kPanelWidth;
@@ -102,8 +103,7 @@ void QuantizedLinear::pack() {
     }
     std::vector<float> wide(width * inputs_);
     dequantize(type_, rows, wide.size(), wide.data());
-    pack_panels_bf16(wide.data(), inputs_, width, inputs_,
-                     reinterpret_cast<std::uint16_t*>(panel));
+    pack_panels_bf16(wide.data(), inputs_, width, inputs_, reinterpret_cast<std::uint16_t*>(panel));
   };
   default_pool().parallel_for(panels, pack_one);
   packed_ = std::make_shared<const AlignedBuffer<std::byte>>(std::move(packed));

@@ -55,74 +55,97 @@ std::size_t block_bytes(const Layout& layout) {
 
 int at(const std::byte* bytes, std::size_t i) { return std::to_integer<int>(bytes[i]); }
 
-// The 32 stored numbers of block b of a row.
-void read_numbers(GgmlType type, const std::byte* row, std::size_t b, std::uint8_t out[32]) {
-  const auto put = [out](std::size_t i, int q) { out[i] = static_cast<std::uint8_t>(q); };
-  const std::byte* block = row + b * ggml_block_bytes(type);  // of the types of 32 numbers
-  const std::size_t part = b % kSuperBlock;
-  const std::byte* super = row + b / kSuperBlock * ggml_block_bytes(type);
-  // 16 bytes of halves, the low ones first, with `high` bits on top of them.
-  const auto read_halves = [&](const std::byte* packed, std::uint32_t high) {
-    for (std::size_t i = 0; i < 32; ++i)
-      put(i, (at(packed, i % 16) >> (i / 16 * 4) & 0x0f) | static_cast<int>(high >> i & 1) << 4);
+// Four neighbouring bytes: a group of numbers, or their halves or bits.
+std::uint32_t load4(const std::byte* from) {
+  std::uint32_t four;
+  std::memcpy(&four, from, sizeof four);
+  return four;
+}
+void store4(std::byte* to, std::uint32_t four) { std::memcpy(to, &four, sizeof four); }
+
+constexpr std::uint32_t kLowHalves = 0x0f0f0f0f;
+
+// The 32 stored numbers of block b of a row become output j of a panel's block. `row_block` is what
+// the file has of it: a block, or one of 256 numbers.
+void put_numbers(GgmlType type, const std::byte* row_block, std::size_t part, std::size_t j,
+                 std::byte* numbers, std::byte* high) {
+  numbers += 4 * j;
+  high += 4 * j;
+  // Bytes whose halves are numbers i and 16 + i, as a panel has them.
+  const auto copy_halves = [&](const std::byte* packed) {
+    for (std::size_t p = 0; p < 4; ++p) store4(numbers + 64 * p, load4(packed + 4 * p));
   };
-  const auto load32 = [](const std::byte* p) {
-    std::uint32_t bits;
-    std::memcpy(&bits, p, sizeof bits);
-    return bits;
+  // 32 bits: bit i is the fifth one of number i.
+  const auto spread_fifths = [&](std::uint32_t bits) {
+    std::uint32_t out = 0;
+    for (std::size_t g = 0; g < 8; ++g, bits >>= 4)
+      out |= ((bits & 0x0f) * 0x00204081u & 0x01010101u) << g;
+    store4(high, out);
+  };
+  // Low or high halves of 32 bytes.
+  const auto join_halves = [&](const std::byte* packed, bool upper) {
+    for (std::size_t p = 0; p < 4; ++p) {
+      const std::uint32_t first = load4(packed + 4 * p), second = load4(packed + 16 + 4 * p);
+      store4(numbers + 64 * p, upper ? (first >> 4 & kLowHalves) | (second & ~kLowHalves)
+                                     : (first & kLowHalves) | (second & kLowHalves) << 4);
+    }
   };
   switch (type) {
     case GgmlType::kQ4_0:
-      return read_halves(block + 2, 0);
+      return copy_halves(row_block + 2);
     case GgmlType::kQ4_1:
-      return read_halves(block + 4, 0);
+      return copy_halves(row_block + 4);
     case GgmlType::kQ5_0:
-      return read_halves(block + 6, load32(block + 2));
+      spread_fifths(load4(row_block + 2));
+      return copy_halves(row_block + 6);
     case GgmlType::kQ5_1:
-      return read_halves(block + 8, load32(block + 4));
+      spread_fifths(load4(row_block + 4));
+      return copy_halves(row_block + 8);
     case GgmlType::kQ4_K:
+      return join_halves(row_block + 16 + part / 2 * 32, part % 2 != 0);
     case GgmlType::kQ5_K: {
-      const bool fifth = type == GgmlType::kQ5_K;
-      const std::byte* packed = super + (fifth ? 48 : 16) + part / 2 * 32;
-      for (std::size_t i = 0; i < 32; ++i)
-        put(i, (at(packed, i) >> (part % 2 * 4) & 0x0f) |
-                   (fifth ? (at(super, 16 + i) >> part & 1) << 4 : 0));
-      return;
+      std::uint32_t out = 0;
+      for (std::size_t g = 0; g < 8; ++g)
+        out |= (load4(row_block + 16 + 4 * g) >> part & 0x01010101u) << g;
+      store4(high, out);
+      return join_halves(row_block + 48 + part / 2 * 32, part % 2 != 0);
     }
     case GgmlType::kQ6_K: {
       const std::size_t half = part / 4, quarter = part % 4;
-      const std::byte* low = super + 64 * half + quarter % 2 * 32;
-      const std::byte* high = super + 128 + 32 * half;
-      for (std::size_t i = 0; i < 32; ++i)
-        put(i, (at(low, i) >> (quarter / 2 * 4) & 0x0f) | (at(high, i) >> (2 * quarter) & 3) << 4);
-      return;
+      for (std::size_t h = 0; h < 2; ++h) {
+        std::uint32_t out = 0;
+        for (std::size_t g = 0; g < 4; ++g)
+          out |=
+              (load4(row_block + 128 + 32 * half + 16 * h + 4 * g) >> (2 * quarter) & 0x03030303u)
+              << (2 * g);
+        store4(high + 64 * h, out);
+      }
+      return join_halves(row_block + 64 * half + quarter % 2 * 32, quarter >= 2);
     }
     default:
-      for (std::size_t i = 0; i < 32; ++i) put(i, at(block, 2 + i) ^ 0x80);
+      for (std::size_t g = 0; g < 8; ++g)
+        store4(numbers + 64 * g, load4(row_block + 2 + 4 * g) ^ 0x80808080u);
   }
 }
 
-// Scales of block b of a row, and minima, as they are laid for output j.
-void put_scales(GgmlType type, const Layout& layout, const std::byte* row, std::size_t b,
+// Its scales, and minima.
+void put_scales(GgmlType type, const Layout& layout, const std::byte* row_block, std::size_t part,
                 std::size_t j, std::byte* header, std::byte* block) {
   if (!layout.super) {
-    const std::byte* from = row + b * ggml_block_bytes(type);
-    std::memcpy(block + 2 * j, from, 2);
-    if (layout.minima) std::memcpy(block + 2 * kPanelWidth + 2 * j, from + 2, 2);
+    std::memcpy(block + 2 * j, row_block, 2);
+    if (layout.minima) std::memcpy(block + 2 * kPanelWidth + 2 * j, row_block + 2, 2);
     return;
   }
-  const std::size_t part = b % kSuperBlock;
-  const std::byte* super = row + b / kSuperBlock * ggml_block_bytes(type);
   if (type == GgmlType::kQ6_K) {
-    if (part == 0) std::memcpy(header + 2 * j, super + 208, 2);
-    for (std::size_t i = 0; i < 2; ++i) block[i * kPanelWidth + j] = super[192 + 2 * part + i];
+    if (part == 0) std::memcpy(header + 2 * j, row_block + 208, 2);
+    for (std::size_t i = 0; i < 2; ++i) block[i * kPanelWidth + j] = row_block[192 + 2 * part + i];
     return;
   }
   if (part == 0) {
-    std::memcpy(header + 2 * j, super, 2);
-    std::memcpy(header + 2 * kPanelWidth + 2 * j, super + 2, 2);
+    std::memcpy(header + 2 * j, row_block, 2);
+    std::memcpy(header + 2 * kPanelWidth + 2 * j, row_block + 2, 2);
   }
-  const std::byte* packed = super + 4;  // as part_scales() of gguf_types.cc reads them
+  const std::byte* packed = row_block + 4;  // as part_scales() of gguf_types.cc reads them
   int scale, minimum;
   if (part < 4) {
     scale = at(packed, part) & 0x3f;
@@ -166,33 +189,21 @@ std::size_t packed_panel_bytes(GgmlType type, std::size_t k) noexcept {
 void pack_panel(GgmlType type, const std::byte* rows, std::size_t row_bytes, std::size_t outputs,
                 std::size_t k, std::byte* panel) noexcept {
   const Layout layout = layout_of(type);
-  std::memset(panel, 0, packed_panel_bytes(type, k));
+  const std::size_t row_block_bytes = ggml_block_bytes(type);
+  if (outputs != kPanelWidth) std::memset(panel, 0, packed_panel_bytes(type, k));
   std::byte* header = panel;
   for (std::size_t b = 0; b < k / kPackedBlock; ++b) {
-    if (layout.super && b % kSuperBlock == 0) {
+    const std::size_t part = b % kSuperBlock;
+    if (layout.super && part == 0) {
       header = panel;
       panel += header_bytes(layout);
     }
     std::byte* numbers = panel + layout.scale_bytes * (layout.minima ? 2 : 1) * kPanelWidth;
     std::byte* high = numbers + layout.number_bytes;
-    for (std::size_t j = 0; j < outputs; ++j) {
-      const std::byte* row = rows + j * row_bytes;
-      put_scales(type, layout, row, b, j, header, panel);
-      std::uint8_t q[32];
-      read_numbers(type, row, b, q);
-      for (std::size_t i = 0; i < 32; ++i) {
-        const std::size_t group = i / 4, place = 4 * j + i % 4;
-        if (layout.number_bytes == 512) {
-          numbers[64 * group + place] = static_cast<std::byte>(q[i]);
-          continue;
-        }
-        numbers[64 * (group % 4) + place] |=
-            static_cast<std::byte>((q[i] & 0x0f) << (group / 4 * 4));
-        if (layout.high_bytes == 64)
-          high[place] |= static_cast<std::byte>(q[i] >> 4 << group);
-        else if (layout.high_bytes == 128)
-          high[64 * (group / 4) + place] |= static_cast<std::byte>(q[i] >> 4 << (2 * (group % 4)));
-      }
+    const std::byte* row_block = rows + (layout.super ? b / kSuperBlock : b) * row_block_bytes;
+    for (std::size_t j = 0; j < outputs; ++j, row_block += row_bytes) {
+      put_scales(type, layout, row_block, part, j, header, panel);
+      put_numbers(type, row_block, part, j, numbers, high);
     }
     panel += block_bytes(layout);
   }

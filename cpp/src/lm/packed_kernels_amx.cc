@@ -41,8 +41,8 @@ inline void multiply_bytes() {
   __asm__ volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSums), "i"(kRows), "i"(kWeights));
 }
 
-#include "lm/packed_kernels_body.inc"
 #include "lm/packed_kernels_amx.inc"
+#include "lm/packed_kernels_body.inc"
 
 inline void configure(const TileConfig& config) { __asm__ volatile("ldtilecfg %0" ::"m"(config)); }
 

@@ -156,9 +156,10 @@ inline float largest_magnitude(const float* x) {
   const auto at = [=](std::size_t i) {
     return _mm256_and_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + i)), magnitude);
   };
-  __m256i largest = _mm256_max_epi32(_mm256_max_epi32(at(0), at(8)),
-                                     _mm256_max_epi32(at(16), at(24)));
-  __m128i four = _mm_max_epi32(_mm256_castsi256_si128(largest), _mm256_extracti128_si256(largest, 1));
+  __m256i largest =
+      _mm256_max_epi32(_mm256_max_epi32(at(0), at(8)), _mm256_max_epi32(at(16), at(24)));
+  __m128i four =
+      _mm_max_epi32(_mm256_castsi256_si128(largest), _mm256_extracti128_si256(largest, 1));
   four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
   four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0xb1));
   return _mm_cvtss_f32(_mm_castsi128_ps(four));
@@ -173,8 +174,8 @@ inline void round_block(const float* x, float inverse, std::int8_t* values, std:
   const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b),
                                                     _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(values), bytes);
-  __m256i four = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes),
-                                   _mm256_set1_epi16(1));
+  __m256i four =
+      _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes), _mm256_set1_epi16(1));
   four = _mm256_add_epi32(four, _mm256_shuffle_epi32(four, 0x4e));
   four = _mm256_add_epi32(four, _mm256_shuffle_epi32(four, 0xb1));
   sums[0] = _mm256_extract_epi32(four, 0);

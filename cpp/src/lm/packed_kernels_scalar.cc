@@ -57,7 +57,8 @@ inline V16 widen_halves(const std::byte* p) {
   });
 }
 inline V16 widen_unsigned(const std::byte* p) {
-  return make_lanes<V16>([=](std::size_t i) { return static_cast<float>(std::to_integer<int>(p[i])); });
+  return make_lanes<V16>(
+      [=](std::size_t i) { return static_cast<float>(std::to_integer<int>(p[i])); });
 }
 inline V16 widen_signed(const std::byte* p) {
   return make_lanes<V16>(

@@ -135,8 +135,9 @@ TEST(PackedKernels, SameBitsAtEveryLevelAndInAnyCompany) {
       for (const Isa isa : available_isas())
         for (const std::size_t rows : {1u, 2u, 3u, 4u, 5u, 7u, 8u, 9u, 16u, 24u, 25u, 41u})
           for (const std::size_t first : {std::size_t{0}, most - rows}) {
-            const std::vector<float> part(x.begin() + static_cast<std::ptrdiff_t>(first * k),
-                                          x.begin() + static_cast<std::ptrdiff_t>((first + rows) * k));
+            const std::vector<float> part(
+                x.begin() + static_cast<std::ptrdiff_t>(first * k),
+                x.begin() + static_cast<std::ptrdiff_t>((first + rows) * k));
             const std::vector<float> wanted(
                 expected.begin() + static_cast<std::ptrdiff_t>(first * weights.n),
                 expected.begin() + static_cast<std::ptrdiff_t>((first + rows) * weights.n));
@@ -183,9 +184,9 @@ TEST(PackedKernels, NoSumIsTooSmallForTheLargestNumbers) {
 
 TEST(PackedKernels, ANumberThatIsNotFiniteIsNeverHidden) {
   const Weights weights(GgmlType::kQ4_1, 16, 64, 3);
-  for (const float bad : {std::numeric_limits<float>::infinity(),
-                          -std::numeric_limits<float>::infinity(),
-                          std::numeric_limits<float>::quiet_NaN()})
+  for (const float bad :
+       {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+        std::numeric_limits<float>::quiet_NaN()})
     for (const Isa isa : available_isas())
       for (const std::size_t rows : {1u, 17u}) {
         auto x = random_numbers(rows * 64, 2);

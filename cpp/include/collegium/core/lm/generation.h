@@ -60,10 +60,10 @@ struct COLLEGIUM_API GenerateOptions {
 
   // Where the last tokens stood before in prompt or answer, guess that what followed them follows
   // again, at most so many tokens, and read them with the next one in one pass (prompt lookup
-  // decoding, after arXiv 2304.04487). Guesses are kept only where the model itself, greedy or
-  // sampled, chooses the same, so the result is the same to the last bit; answers that quote their
-  // prompt are sooner done. At most kMaxLookup. 0: none. Without effect with a trace or a routing
-  // of the request's own.
+  // decoding, a form of speculative decoding, arXiv 2302.01318). Guesses are kept only where the
+  // model itself, greedy or sampled, chooses the same, so the result is the same to the last bit;
+  // answers that quote their prompt are sooner done. At most kMaxLookup. 0: none. Without effect
+  // with a trace or a routing of the request's own.
   std::size_t prompt_lookup = 0;
 
   // Of this model, from LanguageModel::load_lora(). Null: the base alone.

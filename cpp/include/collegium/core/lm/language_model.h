@@ -45,7 +45,8 @@ class COLLEGIUM_API LmLora {
 
 // How a language model's products are computed.
 //   kExact  fp32 on the weights as they are widened from the file: the reference's numbers.
-//   kFast   the weights, in memory of their own, as their kernels want them: quantised ones with the
+//   kFast   the weights, in memory of their own, as their kernels want them: quantised ones with
+//   the
 //           file's very numbers, multiplied by activations rounded to 8 bits for each 32 of them;
 //           F32, F16 and BF16 ones in bf16, as are the activations. Sums are in fp32. A mixture's
 //           gates and LoRAs stay exact.

@@ -1,0 +1,246 @@
+"""Evidence: language models beside llama.cpp (docs/evidence/lm-speed-<isa>.md).
+
+    python benchmarks/lm_speed.py [--rounds 5]
+
+Both engines read the same GGUF file, in one process, in turn, with the same threads; see lm_peer.py
+for how the peer is compiled. Prompts are random words. What a token costs is the time of an answer
+less that of its first token, by tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import collegium
+import evidence
+import lm_peer
+from collegium import lm
+
+MODELS = {"SmolLM2-135M Q4_1": "COLLEGIUM_SMOLLM2", "Gemma-3-270M Q4_K_M": "COLLEGIUM_GEMMA3"}
+NEW_TOKENS = 48
+PROMPT = 16  # tokens, about
+PREFILL = 512
+BATCHES = (8, 32)
+PASSAGE, QUESTIONS = 1000, 16
+BARS = {"decode": 1.0, "batch": 1.3, "prefill": {"avx2": 1.2}, "shared": 3.0, "lookup": 1.5}
+
+
+def prompts(model: lm.LanguageModel, count: int, tokens: int, seed: int) -> list[str]:
+    """Random words of this language, of exactly `tokens` tokens where that can be had."""
+    words = (evidence.ROOT / "README.md").read_text(encoding="utf-8").split()
+    words = sorted({word for word in words if word.isalpha() and word.islower()})
+    random = np.random.default_rng(seed)
+    made = []
+    for _ in range(count):
+        text = str(random.choice(words))
+        while len(model.tokenizer.encode(text).ids) < tokens:
+            text += " " + str(random.choice(words))
+        made.append(text)
+    return made
+
+
+def seconds(call: Callable[[], Any]) -> tuple[float, Any]:
+    begin = time.perf_counter()
+    result = call()
+    return time.perf_counter() - begin, result
+
+
+class Ours:
+    def __init__(self, model: lm.LanguageModel) -> None:
+        self.model = model
+
+    def token_seconds(self, texts: list[str]) -> float:
+        """Of one token of all of them together."""
+        first, _ = seconds(lambda: self.model.generate_batch(texts, max_new_tokens=1))
+        whole, made = seconds(lambda: self.model.generate_batch(texts, max_new_tokens=NEW_TOKENS))
+        return (whole - first) / max(1, sum(len(one.ids) - 1 for one in made))
+
+    def prefill_seconds(self, text: str) -> float:
+        return seconds(lambda: self.model.generate(text, max_new_tokens=1))[0]
+
+
+class Peer:
+    def __init__(self, model: lm_peer.Model, ours: lm.LanguageModel, threads: int) -> None:
+        self.context = lm_peer.Context(model, threads, max(BATCHES), 4096)
+        self.ours = ours
+
+    def token_seconds(self, texts: list[str]) -> float:
+        self.context.clear()
+        ids = [self.ours.tokenizer.encode(text).ids for text in texts]
+        length = min(len(one) for one in ids)
+        for i, one in enumerate(ids):
+            self.context.prefill(one[:length], i)
+        taken, _ = seconds(
+            lambda: self.context.decode([one[0] for one in ids], length, NEW_TOKENS - 1)
+        )
+        return taken / (len(texts) * (NEW_TOKENS - 1))
+
+    def prefill_seconds(self, text: str) -> float:
+        self.context.clear()
+        ids = self.ours.tokenizer.encode(text).ids
+        return seconds(lambda: self.context.prefill(ids))[0]
+
+
+def ratio(ours: list[float], peer: list[float]) -> str:
+    """Peer's time by ours: median and middle half of the rounds' own ratios."""
+    each = [b / a for a, b in zip(ours, peer, strict=True)]
+    low, middle, high = np.percentile(each, [25, 50, 75])
+    return f"{middle:.2f} ({low:.2f}–{high:.2f})"
+
+
+def bandwidth(threads: int) -> float:
+    """GB/s that so many threads read, numpy's largest of 256 MB each."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    arrays = [np.ones(32 << 20, np.int64) for _ in range(threads)]
+    best = 0.0
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(5):
+            taken, _ = seconds(lambda: list(pool.map(np.max, arrays)))
+            best = max(best, threads * arrays[0].nbytes / taken / 1e9)
+    return best
+
+
+def quoting(model: lm.LanguageModel) -> str:
+    """A prompt whose greedy answer repeats a text of this project."""
+    text = (evidence.ROOT / "README.md").read_text(encoding="utf-8").split("\n\n")[1]
+    return " ".join(text.split())[:400]
+
+
+def rows_of(name: str, path: str, threads: int, rounds: int) -> list[str]:
+    collegium.set_num_threads(threads)
+    model = lm.load(path, compute="fast")
+    ours = Ours(model)
+    peer = Peer(lm_peer.Model(path), model, threads)
+    works: dict[str, Callable[[Any, int], float]] = {
+        "decode, 1 request": lambda e, seed: e.token_seconds(prompts(model, 1, PROMPT, seed)),
+        **{
+            f"decode, {n} requests": lambda e, seed, n=n: e.token_seconds(
+                prompts(model, n, PROMPT, seed)
+            )
+            for n in BATCHES
+        },
+        f"prefill, {PREFILL} tokens": lambda e, seed: e.prefill_seconds(
+            prompts(model, 1, PREFILL, seed)[0]
+        ),
+    }
+    rows = []
+    for work, measure in works.items():
+        times: dict[str, list[float]] = {"ours": [], "peer": []}
+        measure(ours, 0), measure(peer, 0)
+        for i in range(rounds):
+            order = [("ours", ours), ("peer", peer)]
+            for label, engine in order if i % 2 == 0 else reversed(order):
+                times[label].append(measure(engine, 1 + i))
+                time.sleep(0.02)  # the peer's threads may still spin
+        bar = BARS["decode"] if "1 request" in work else BARS["batch"]
+        if "prefill" in work:
+            bar = BARS["prefill"].get(collegium.isa(), 2.0)
+        rows.append(
+            f"| {name} | {threads} | {work} | {ratio(times['ours'], times['peer'])} | {bar} |"
+        )
+        if work == "decode, 1 request":
+            read = model.packed_bytes / statistics.median(times["ours"]) / 1e9
+            share = read / bandwidth(threads)
+            rows[-1] += f" weights read at {read:.1f} GB/s, {share:.0%} of the bandwidth |"
+        else:
+            rows[-1] += " |"
+        print(rows[-1], flush=True)
+
+    # Against ourselves: what is shared, and what is guessed.
+    passage = prompts(model, 1, PASSAGE, 7)[0]
+    asked = [f"{passage}\nQuestion {i}:" for i in range(QUESTIONS)]
+    shared, alone = [], []
+    for _ in range(max(1, rounds // 3)):
+        taken, made = seconds(lambda: model.generate_batch(asked, max_new_tokens=16))
+        shared.append(taken)
+        alone.append(
+            sum(seconds(lambda t=t: model.generate(t, max_new_tokens=16))[0] for t in asked)
+        )
+    rows.append(
+        f"| {name} | {threads} | {QUESTIONS} questions over one passage of {PASSAGE} tokens, beside "
+        f"{QUESTIONS} runs of ours | {ratio(shared, alone)} | {BARS['shared']} | "
+        f"{made[-1].shared_tokens} of {made[-1].prompt_tokens} tokens shared |"
+    )
+    print(rows[-1], flush=True)
+    text = quoting(model)
+    # A base model goes on with a text that it has begun to repeat.
+    prompt = f"{text}\n\n{text}\n\n{text[:60]}"
+    plain, quick = [], []
+    for _ in range(rounds):
+        taken, slow = seconds(lambda: model.generate(prompt, max_new_tokens=NEW_TOKENS))
+        plain.append(taken)
+        taken, fast = seconds(
+            lambda: model.generate(prompt, max_new_tokens=NEW_TOKENS, prompt_lookup=16)
+        )
+        quick.append(taken)
+        assert slow.ids == fast.ids
+    rows.append(
+        f"| {name} | {threads} | a quotation of {NEW_TOKENS} tokens with prompt_lookup=16, its prompt's "
+        f"reading too, beside plain | {ratio(quick, plain)} | {BARS['lookup']} | "
+        f"{fast.accepted_tokens} of {fast.guessed_tokens} guesses right |"
+    )
+    print(rows[-1], flush=True)
+    peer.context.close()
+    return rows
+
+
+def loads(name: str, path: str) -> str:
+    loading, model = seconds(lambda: lm.load(path, compute="fast"))
+    first, _ = seconds(lambda: model.generate("The", max_new_tokens=1))
+    return (
+        f"| {name} | {loading * 1e3:.0f} | {first * 1e3:.0f} | {Path(path).stat().st_size / 1e6:.0f} "
+        f"| {model.packed_bytes / 1e6:.0f} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    present = {name: os.environ[key] for name, key in MODELS.items() if key in os.environ}
+    if not present:
+        raise SystemExit("no model: source tools/models.sh")
+    collegium.set_num_threads(2)
+    loaded = [loads(name, path) for name, path in present.items()]
+    rows = [
+        row
+        for name, path in present.items()
+        for threads in (1, 2)
+        for row in rows_of(name, path, threads, rounds)
+    ]
+    page = [
+        evidence.header(
+            "Speed of language models", "make evidence ONLY=lm-speed", "1 to the round's number"
+        ),
+        f'`compute="fast"` beside llama.cpp (llama-cpp-python {lm_peer.llama.__version__}, compiled '
+        "for this machine, see benchmarks/lm_peer.py) on the same GGUF file, in one process, in "
+        f"turn, {rounds} rounds. A ratio above 1: ours takes less time; in brackets the middle half "
+        "of the rounds. Prompts are random words; decoding is greedy, "
+        f"{NEW_TOKENS} tokens behind a prompt of about {PROMPT}. The peer's figures are of its C "
+        "functions and numpy's argmax alone, ours of the whole call: tokenizer, sampler, text.",
+        "",
+        "| model | threads | work | ratio | bar | |",
+        "|---|--:|---|--:|--:|---|",
+        *rows,
+        "",
+        "Loading with weights laid out anew, the file in the page cache, 2 threads:",
+        "",
+        "| model | load, ms | first token then, ms | file, MB | packed, MB |",
+        "|---|--:|--:|--:|--:|",
+        *loaded,
+        "",
+    ]
+    evidence.write(f"lm-speed-{collegium.isa()}", "\n".join(page))
+
+
+if __name__ == "__main__":
+    main()
