@@ -42,7 +42,6 @@ inline void multiply_bytes() {
 }
 
 #include "lm/packed_kernels_amx.inc"
-#include "lm/packed_kernels_body.inc"
 
 inline void configure(const TileConfig& config) { __asm__ volatile("ldtilecfg %0" ::"m"(config)); }
 
