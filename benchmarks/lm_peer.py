@@ -4,12 +4,16 @@
 
 compiles it for this machine (GGML_NATIVE is its default), with the header only where GCC compiles
 it for AMX. Nothing but llama_decode and the choice of the largest logit is timed.
+
+It runs in a thread of its own: llama.cpp configures AMX's tiles once a thread and takes it that
+nobody else does, and ours are released after every product.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import llama_cpp as llama
 import numpy as np
@@ -22,6 +26,7 @@ def _silent(*_: object) -> None:
 
 llama.llama_log_set(_silent, ctypes.c_void_p(0))
 llama.llama_backend_init()
+_thread = ThreadPoolExecutor(1)
 
 
 class Model:
@@ -34,6 +39,9 @@ class Model:
         if not self.model:
             raise SystemExit(f"llama.cpp does not load {path}")
         self.vocab = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self.model))
+
+    def close(self) -> None:
+        llama.llama_model_free(self.model)
 
 
 class Context:
@@ -78,7 +86,8 @@ class Context:
             raise SystemExit(f"llama_decode: {code}")
 
     def prefill(self, ids: Sequence[int], sequence: int = 0) -> None:
-        self.read(ids, range(len(ids)), [sequence] * len(ids), last=True)
+        places = range(len(ids)), [sequence] * len(ids)
+        _thread.submit(self.read, ids, *places, last=True).result()
 
     def largest(self, row: int) -> int:
         logits = llama.llama_get_logits_ith(self.context, row)
@@ -86,6 +95,9 @@ class Context:
 
     def decode(self, first: Sequence[int], begin: int, steps: int) -> None:
         """Greedy tokens of as many sequences as `first` has, `steps` of each."""
+        _thread.submit(self._decode, first, begin, steps).result()
+
+    def _decode(self, first: Sequence[int], begin: int, steps: int) -> None:
         ids = list(first)
         rows = range(len(ids))
         for step in range(steps):

@@ -21,6 +21,7 @@ import numpy as np
 
 import collegium
 import evidence
+import lm_moe_model
 import lm_peer
 from collegium import lm
 
@@ -30,6 +31,8 @@ PROMPT = 16  # tokens, about
 PREFILL = 512
 BATCHES = (8, 32)
 PASSAGE, QUESTIONS = 1000, 16
+# Decode and prefill of mixtures, by level.
+MOE_BARS = {"avx2": (1.5, 2.0), "vnni": (2.3, 2.0), "amx": (2.3, 4.5)}
 BARS = {"decode": 1.0, "batch": 1.3, "prefill": {"avx2": 1.2}, "shared": 3.0, "lookup": 1.5}
 
 
@@ -69,8 +72,13 @@ class Ours:
 
 class Peer:
     def __init__(self, model: lm_peer.Model, ours: lm.LanguageModel, threads: int) -> None:
+        self.model = model
         self.context = lm_peer.Context(model, threads, max(BATCHES), 4096)
         self.ours = ours
+
+    def close(self) -> None:
+        self.context.close()
+        self.model.close()
 
     def token_seconds(self, texts: list[str]) -> float:
         self.context.clear()
@@ -94,6 +102,20 @@ def ratio(ours: list[float], peer: list[float]) -> str:
     each = [b / a for a, b in zip(ours, peer, strict=True)]
     low, middle, high = np.percentile(each, [25, 50, 75])
     return f"{middle:.2f} ({low:.2f}–{high:.2f})"
+
+
+def compared(
+    measure: Callable[[Any, int], float], ours: Ours, peer: Peer, rounds: int
+) -> tuple[str, float]:
+    """The ratio, and our median seconds."""
+    times: dict[str, list[float]] = {"ours": [], "peer": []}
+    measure(ours, 0), measure(peer, 0)
+    for i in range(rounds):
+        order = [("ours", ours), ("peer", peer)]
+        for label, engine in order if i % 2 == 0 else reversed(order):
+            times[label].append(measure(engine, 1 + i))
+            time.sleep(0.02)  # the peer's threads may still spin
+    return ratio(times["ours"], times["peer"]), statistics.median(times["ours"])
 
 
 def bandwidth(threads: int) -> float:
@@ -134,21 +156,13 @@ def rows_of(name: str, path: str, threads: int, rounds: int) -> list[str]:
     }
     rows = []
     for work, measure in works.items():
-        times: dict[str, list[float]] = {"ours": [], "peer": []}
-        measure(ours, 0), measure(peer, 0)
-        for i in range(rounds):
-            order = [("ours", ours), ("peer", peer)]
-            for label, engine in order if i % 2 == 0 else reversed(order):
-                times[label].append(measure(engine, 1 + i))
-                time.sleep(0.02)  # the peer's threads may still spin
+        shown, median = compared(measure, ours, peer, rounds)
         bar = BARS["decode"] if "1 request" in work else BARS["batch"]
         if "prefill" in work:
             bar = BARS["prefill"].get(collegium.isa(), 2.0)
-        rows.append(
-            f"| {name} | {threads} | {work} | {ratio(times['ours'], times['peer'])} | {bar} |"
-        )
+        rows.append(f"| {name} | {threads} | {work} | {shown} | {bar} |")
         if work == "decode, 1 request":
-            read = model.packed_bytes / statistics.median(times["ours"]) / 1e9
+            read = model.packed_bytes / median / 1e9
             share = read / bandwidth(threads)
             rows[-1] += f" weights read at {read:.1f} GB/s, {share:.0%} of the bandwidth |"
         else:
@@ -189,7 +203,33 @@ def rows_of(name: str, path: str, threads: int, rounds: int) -> list[str]:
         f"{fast.accepted_tokens} of {fast.guessed_tokens} guesses right |"
     )
     print(rows[-1], flush=True)
-    peer.context.close()
+    peer.close()
+    return rows
+
+
+def moe_rows_of(name: str, threads: int, rounds: int) -> list[str]:
+    collegium.set_num_threads(threads)
+    path = str(lm_moe_model.cached(name))
+    model = lm.load(path, compute="fast")
+    ours = Ours(model)
+    peer = Peer(lm_peer.Model(path), model, threads)
+    works: dict[str, tuple[Callable[[Any, int], float], float]] = {
+        "decode, 1 request": (
+            lambda e, seed: e.token_seconds(prompts(model, 1, PROMPT, seed)),
+            MOE_BARS.get(collegium.isa(), (2.3, 2.3))[0],
+        )
+    }
+    for tokens in (64, 256):
+        works[f"prefill, {tokens} tokens"] = (
+            lambda e, seed, n=tokens: e.prefill_seconds(prompts(model, 1, n, seed)[0]),
+            MOE_BARS.get(collegium.isa(), (2.3, 2.3))[1],
+        )
+    rows = [
+        f"| {name} | {threads} | {work} | {compared(measure, ours, peer, rounds)[0]} | {bar} | |"
+        for work, (measure, bar) in works.items()
+    ]
+    print("\n".join(rows), flush=True)
+    peer.close()
     return rows
 
 
@@ -217,6 +257,9 @@ def main() -> None:
         for threads in (1, 2)
         for row in rows_of(name, path, threads, rounds)
     ]
+    for name in lm_moe_model.MODELS:
+        for threads in (1, 2):
+            rows += moe_rows_of(name, threads, rounds)
     page = [
         evidence.header(
             "Speed of language models", "make evidence ONLY=lm-speed", "1 to the round's number"
@@ -226,7 +269,8 @@ def main() -> None:
         f"turn, {rounds} rounds. A ratio above 1: ours takes less time; in brackets the middle half "
         "of the rounds. Prompts are random words; decoding is greedy, "
         f"{NEW_TOKENS} tokens behind a prompt of about {PROMPT}. The peer's figures are of its C "
-        "functions and numpy's argmax alone, ours of the whole call: tokenizer, sampler, text.",
+        "functions and numpy's argmax alone, ours of the whole call: tokenizer, sampler, text. Mixtures "
+        "have random Q4_K weights and the widths of real models (benchmarks/lm_moe_model.py).",
         "",
         "| model | threads | work | ratio | bar | |",
         "|---|--:|---|--:|--:|---|",
