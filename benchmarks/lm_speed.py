@@ -24,8 +24,8 @@ import evidence
 import lm_moe_model
 import lm_peer
 from collegium import lm
+from lm_perplexity import MODELS
 
-MODELS = {"SmolLM2-135M Q4_1": "COLLEGIUM_SMOLLM2", "Gemma-3-270M Q4_K_M": "COLLEGIUM_GEMMA3"}
 NEW_TOKENS = 48
 PROMPT = 16  # tokens, about
 PREFILL = 512

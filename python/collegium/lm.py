@@ -166,7 +166,7 @@ def load(path: str | os.PathLike[str], *, compute: Compute = "exact") -> Languag
 
     Args:
         compute: "exact": the reference's numbers, of fp32 on the dequantised weights; the file
-            stays mapped and nothing is copied. "fast": several times as fast; weights are laid out
+            stays mapped and nothing is copied. "fast": weights are laid out
             anew in memory (``packed_bytes``), activations are rounded to 8 bits in blocks of 32
             (F32, F16 and BF16 weights: both in bf16). Either is the same to the last bit alone and
             in any batch.

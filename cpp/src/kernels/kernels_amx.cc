@@ -1,6 +1,4 @@
-// Run only where the machine has AMX and Linux lets this process use it (isa.cc). The instructions
-// by hand: GCC 12's intrinsics want a literal for a tile, and its _tile_loadconfig says to the
-// compiler that it reads 8 bytes of the 64.
+// Run only where the machine has AMX and Linux lets this process use it (isa.cc).
 #include <immintrin.h>
 
 #include <cstddef>
@@ -12,21 +10,8 @@
 namespace collegium::core {
 namespace {
 
-struct TileConfig;
-inline void configure(const TileConfig& config);
-inline void release() { __asm__ volatile("tilerelease"); }
-template <int kTile>
-inline void clear_tile() {
-  __asm__ volatile("tilezero %%tmm%c0" ::"i"(kTile));
-}
-template <int kTile>
-inline void load_tile(const void* p, std::size_t stride) {
-  __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(p), "r"(stride), "i"(kTile) : "memory");
-}
-template <int kTile>
-inline void store_tile(void* p, std::size_t stride) {
-  __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(p), "r"(stride), "i"(kTile) : "memory");
-}
+#include "kernels/amx_instructions.inc"
+
 // Unsigned bytes by signed ones.
 template <int kSums, int kRows, int kWeights>
 inline void multiply_bytes() {
@@ -41,8 +26,6 @@ inline void multiply_bf16() {
 #include "kernels/kernels_amx.inc"
 #include "kernels/kernels_amx_attention.inc"
 #include "kernels/kernels_bf16.inc"
-
-inline void configure(const TileConfig& config) { __asm__ volatile("ldtilecfg %0" ::"m"(config)); }
 
 }  // namespace
 

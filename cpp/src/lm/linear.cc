@@ -56,8 +56,6 @@ class QuantizedLinear::RoundedRows {
                                       floats_.data() + floats_.size() / 2 + block,
                                       starts_.data() + begin * inputs_ / shape_.inputs);
   }
-  std::size_t rows() const noexcept { return rows_; }
-  std::size_t inputs() const noexcept { return inputs_; }
   Bf16Rows bf16() const { return {floats_.data()}; }
   PackedRows bytes() const {
     return {values_.data(), floats_.data(), floats_.data() + floats_.size() / 2, starts_.data()};
@@ -203,12 +201,19 @@ void QuantizedLinear::apply_panels(const float* x, const RoundedRows* rounded, s
                                    std::size_t begin, std::size_t end, float* y) const {
   const std::size_t first_output = begin * kPanelWidth;
   const std::size_t last_output = std::min(outputs_, end * kPanelWidth);
-  if (rounded != nullptr) {
+  if (rounded != nullptr)
     apply_packed(*rounded, rows, begin, end, y);
-    begin = end;
-  }
+  else
+    apply_mapped(x, rows, begin, end, y);
+  if (bias_.empty()) return;
+  for (std::size_t r = 0; r < rows; ++r)
+    for (std::size_t j = first_output; j < last_output; ++j) y[r * outputs_ + j] += bias_[j];
+}
+
+void QuantizedLinear::apply_mapped(const float* x, std::size_t rows, std::size_t begin,
+                                   std::size_t end, float* y) const {
   const std::size_t full = panel_kernels_ != nullptr ? outputs_ / kPanelWidth : 0;
-  if (rows == 1 && begin != end && begin < full) {
+  if (rows == 1 && begin < full) {
     const std::size_t count = std::min(end, full) - begin;
     const std::size_t first = begin * kPanelWidth;
     panel_kernels_->multiply(bytes_ + first * row_bytes_, row_bytes_, count, inputs_, x, y + first);
@@ -218,9 +223,6 @@ void QuantizedLinear::apply_panels(const float* x, const RoundedRows* rounded, s
     AlignedBuffer<float> scratch(inputs_ * kPanelWidth);
     for (; begin < end; ++begin) apply_panel(x, rows, begin, scratch.data(), y);
   }
-  if (bias_.empty()) return;
-  for (std::size_t r = 0; r < rows; ++r)
-    for (std::size_t j = first_output; j < last_output; ++j) y[r * outputs_ + j] += bias_[j];
 }
 
 void QuantizedLinear::apply_panel(const float* x, std::size_t rows, std::size_t panel,

@@ -63,6 +63,9 @@ class QuantizedLinear {
   // The panels [begin, end) of y. `rounded`: x, if the weights are packed.
   void apply_panels(const float* x, const RoundedRows* rounded, std::size_t rows, std::size_t begin,
                     std::size_t end, float* y) const;
+  // The same without the bias, from packed weights and from those of the file.
+  void apply_mapped(const float* x, std::size_t rows, std::size_t begin, std::size_t end,
+                    float* y) const;
   void apply_packed(const RoundedRows& rounded, std::size_t rows, std::size_t begin,
                     std::size_t end, float* y) const;
   // Widens the panel into scratch (inputs, 16) and multiplies all rows by it.

@@ -140,23 +140,7 @@ inline void round_block(const float* x, float inverse, std::int8_t* values, std:
   }
 }
 
-template <typename F>
-inline Bytes opened_bytes(const Bytes& bytes) {
-  return bytes;
-}
-struct Opened;
-template <typename F>
-void multiply_opened(const Opened& opened, const PackedRows& x, std::size_t k, std::size_t first,
-                     std::size_t rows, float* totals);
-
-#include "lm/packed_kernels_body.inc"
-
-template <typename F>
-void multiply_opened(const Opened& opened, const PackedRows& x, std::size_t k, std::size_t first,
-                     std::size_t rows, float* totals) {
-  multiply_tiles<F>(opened, rows_in_work<F>(x, k, 0, first), rows, totals,
-                    std::make_index_sequence<kTileRows>());
-}
+#include "lm/packed_kernels_rows.inc"
 
 }  // namespace
 

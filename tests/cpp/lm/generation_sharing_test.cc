@@ -9,6 +9,7 @@
 
 #include "collegium/core/lm/generation.h"
 #include "collegium/core/lm/language_model.h"
+#include "lm/same_answer.h"
 #include "lm/tiny_models.h"
 
 namespace collegium::core {
@@ -21,16 +22,6 @@ std::shared_ptr<const LanguageModel> tiny(LmCompute compute = LmCompute::kExact)
   static const auto fast =
       *LanguageModel::load(test_data("tiny_llama.gguf"), {.compute = LmCompute::kFast});
   return compute == LmCompute::kFast ? fast : exact;
-}
-
-void expect_same_answer(const Generation& a, const Generation& b) {
-  EXPECT_EQ(a.ids, b.ids);
-  EXPECT_EQ(a.text, b.text);
-  EXPECT_EQ(a.finish_reason, b.finish_reason);
-  EXPECT_EQ(a.stop, b.stop);
-  EXPECT_EQ(a.prompt_tokens, b.prompt_tokens);
-  EXPECT_EQ(a.log_probabilities, b.log_probabilities);
-  EXPECT_EQ(a.alternatives, b.alternatives);
 }
 
 // Prompts that repeat themselves, and options under which a random model does so too or not.

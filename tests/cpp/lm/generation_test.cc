@@ -11,6 +11,7 @@
 #include <stdexcept>
 
 #include "collegium/core/lm/language_model.h"
+#include "lm/same_answer.h"
 #include "lm/tiny_models.h"
 
 namespace collegium::core {
@@ -38,13 +39,7 @@ Generation generate(const std::string& prompt, const GenerateOptions& options) {
 }
 
 void expect_equal(const Generation& a, const Generation& b) {
-  EXPECT_EQ(a.ids, b.ids);
-  EXPECT_EQ(a.text, b.text);
-  EXPECT_EQ(a.finish_reason, b.finish_reason);
-  EXPECT_EQ(a.stop, b.stop);
-  EXPECT_EQ(a.prompt_tokens, b.prompt_tokens);
-  EXPECT_EQ(a.log_probabilities, b.log_probabilities);
-  EXPECT_EQ(a.alternatives, b.alternatives);
+  expect_same_answer(a, b);
   EXPECT_EQ(a.flops, b.flops);
 }
 

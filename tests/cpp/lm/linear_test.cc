@@ -7,18 +7,10 @@
 #include <vector>
 
 #include "collegium/core/thread_pool.h"
+#include "lm/quantized_blocks.h"
 
 namespace collegium::core {
 namespace {
-
-std::vector<float> random_numbers(std::size_t n, std::uint32_t seed) {
-  std::vector<float> numbers(n);
-  for (auto& x : numbers) {
-    seed = seed * 1664525u + 1013904223u;
-    x = static_cast<float>(static_cast<std::int32_t>(seed)) * 0x1p-31f;
-  }
-  return numbers;
-}
 
 // A matrix with any bits for its numbers but the exponents of the scales, which are kept below 2.
 struct Matrix {
