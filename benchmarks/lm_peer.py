@@ -5,15 +5,18 @@
 compiles it for this machine (GGML_NATIVE is its default), with the header only where GCC compiles
 it for AMX. Nothing but llama_decode and the choice of the largest logit is timed.
 
-It runs in a thread of its own: llama.cpp configures AMX's tiles once a thread and takes it that
-nobody else does, and ours are released after every product.
+`Peer` has it in a process of its own, which imports nothing of ours: beside our thread pool in one
+process two of its threads were as slow as one, and it takes it that nobody else configures AMX's
+tiles in its threads.
 """
 
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
+import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 
 import llama_cpp as llama
 import numpy as np
@@ -26,29 +29,16 @@ def _silent(*_: object) -> None:
 
 llama.llama_log_set(_silent, ctypes.c_void_p(0))
 llama.llama_backend_init()
-_thread = ThreadPoolExecutor(1)
-
-
-class Model:
-    """Weights, which contexts of several thread counts share."""
-
-    def __init__(self, path: str) -> None:
-        self.model = llama.llama_model_load_from_file(
-            path.encode(), llama.llama_model_default_params()
-        )
-        if not self.model:
-            raise SystemExit(f"llama.cpp does not load {path}")
-        self.vocab = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self.model))
-
-    def close(self) -> None:
-        llama.llama_model_free(self.model)
 
 
 class Context:
-    """Keys and values of up to `sequences`, together `tokens` of them."""
+    """A model with keys and values of up to `sequences`, together `tokens` of them."""
 
-    def __init__(self, model: Model, threads: int, sequences: int, tokens: int) -> None:
-        self.model = model
+    def __init__(self, path: str, threads: int, sequences: int, tokens: int) -> None:
+        model = llama.llama_model_load_from_file(path.encode(), llama.llama_model_default_params())
+        if not model:
+            raise SystemExit(f"llama.cpp does not load {path}")
+        self.vocab = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(model))
         settings = llama.llama_context_default_params()
         settings.n_ctx = tokens
         settings.n_batch = 2048
@@ -56,12 +46,9 @@ class Context:
         settings.n_threads = settings.n_threads_batch = threads
         settings.n_seq_max = sequences
         settings.kv_unified = True
-        self.context = llama.llama_init_from_model(model.model, settings)
+        self.context = llama.llama_init_from_model(model, settings)
         if not self.context:
             raise SystemExit("llama.cpp makes no context")
-
-    def close(self) -> None:
-        llama.llama_free(self.context)
 
     def clear(self) -> None:
         llama.llama_memory_clear(llama.llama_get_memory(self.context), True)
@@ -86,20 +73,61 @@ class Context:
             raise SystemExit(f"llama_decode: {code}")
 
     def prefill(self, ids: Sequence[int], sequence: int = 0) -> None:
-        places = range(len(ids)), [sequence] * len(ids)
-        _thread.submit(self.read, ids, *places, last=True).result()
+        self.read(ids, range(len(ids)), [sequence] * len(ids), last=True)
 
     def largest(self, row: int) -> int:
         logits = llama.llama_get_logits_ith(self.context, row)
-        return int(np.ctypeslib.as_array(logits, shape=(self.model.vocab,)).argmax())
+        return int(np.ctypeslib.as_array(logits, shape=(self.vocab,)).argmax())
 
     def decode(self, first: Sequence[int], begin: int, steps: int) -> None:
         """Greedy tokens of as many sequences as `first` has, `steps` of each."""
-        _thread.submit(self._decode, first, begin, steps).result()
-
-    def _decode(self, first: Sequence[int], begin: int, steps: int) -> None:
         ids = list(first)
         rows = range(len(ids))
         for step in range(steps):
             self.read(ids, [begin + step] * len(ids), rows, last=False)
             ids = [self.largest(row) for row in rows]
+
+
+_context: Context | None = None  # of the peer's process
+
+
+def _start(path: str, threads: int, sequences: int, tokens: int) -> None:
+    global _context
+    _context = Context(path, threads, sequences, tokens)
+
+
+def _prefill_seconds(ids: list[int]) -> float:
+    assert _context is not None
+    _context.clear()
+    begin = time.perf_counter()
+    _context.prefill(ids)
+    return time.perf_counter() - begin
+
+
+def _decode_seconds(prompts: list[list[int]], steps: int) -> float:
+    assert _context is not None
+    _context.clear()
+    length = min(len(ids) for ids in prompts)
+    for i, ids in enumerate(prompts):
+        _context.prefill(ids[:length], i)
+    begin = time.perf_counter()
+    _context.decode([ids[0] for ids in prompts], length, steps)
+    return time.perf_counter() - begin
+
+
+class Peer:
+    """Times, taken in the peer's own process."""
+
+    def __init__(self, path: str, threads: int, sequences: int, tokens: int) -> None:
+        self._process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        self._process.submit(_start, path, threads, sequences, tokens).result()
+
+    def prefill_seconds(self, ids: list[int]) -> float:
+        return self._process.submit(_prefill_seconds, ids).result()
+
+    def decode_seconds(self, prompts: list[list[int]], steps: int) -> float:
+        """`steps` greedy tokens behind each prompt, cut to the shortest one's length."""
+        return self._process.submit(_decode_seconds, prompts, steps).result()
+
+    def close(self) -> None:
+        self._process.shutdown()

@@ -2,8 +2,8 @@
 
     python benchmarks/lm_speed.py [--rounds 5]
 
-Both engines read the same GGUF file, in one process, in turn, with the same threads; see lm_peer.py
-for how the peer is compiled. Prompts are random words. What a token costs is the time of an answer
+Both engines read the same GGUF file, each in a process of its own, in turn, with the same threads;
+see lm_peer.py for how the peer is compiled. Prompts are random words. What a token costs is the time of an answer
 less that of its first token, by tokens.
 """
 
@@ -71,30 +71,20 @@ class Ours:
 
 
 class Peer:
-    def __init__(self, model: lm_peer.Model, ours: lm.LanguageModel, threads: int) -> None:
-        self.model = model
-        self.context = lm_peer.Context(model, threads, max(BATCHES), 4096)
-        self.ours = ours
+    def __init__(self, path: str, model: lm.LanguageModel, threads: int) -> None:
+        self.peer = lm_peer.Peer(path, threads, max(BATCHES), 4096)
+        self.tokenizer = model.tokenizer
 
     def close(self) -> None:
-        self.context.close()
-        self.model.close()
+        self.peer.close()
 
     def token_seconds(self, texts: list[str]) -> float:
-        self.context.clear()
-        ids = [self.ours.tokenizer.encode(text).ids for text in texts]
-        length = min(len(one) for one in ids)
-        for i, one in enumerate(ids):
-            self.context.prefill(one[:length], i)
-        taken, _ = seconds(
-            lambda: self.context.decode([one[0] for one in ids], length, NEW_TOKENS - 1)
-        )
-        return taken / (len(texts) * (NEW_TOKENS - 1))
+        ids = [self.tokenizer.encode(text).ids for text in texts]
+        steps = NEW_TOKENS - 1
+        return self.peer.decode_seconds(ids, steps) / (len(texts) * steps)
 
     def prefill_seconds(self, text: str) -> float:
-        self.context.clear()
-        ids = self.ours.tokenizer.encode(text).ids
-        return seconds(lambda: self.context.prefill(ids))[0]
+        return self.peer.prefill_seconds(self.tokenizer.encode(text).ids)
 
 
 def ratio(ours: list[float], peer: list[float]) -> str:
@@ -141,7 +131,7 @@ def rows_of(name: str, path: str, threads: int, rounds: int) -> list[str]:
     collegium.set_num_threads(threads)
     model = lm.load(path, compute="fast")
     ours = Ours(model)
-    peer = Peer(lm_peer.Model(path), model, threads)
+    peer = Peer(path, model, threads)
     works: dict[str, Callable[[Any, int], float]] = {
         "decode, 1 request": lambda e, seed: e.token_seconds(prompts(model, 1, PROMPT, seed)),
         **{
@@ -212,7 +202,7 @@ def moe_rows_of(name: str, threads: int, rounds: int) -> list[str]:
     path = str(lm_moe_model.cached(name))
     model = lm.load(path, compute="fast")
     ours = Ours(model)
-    peer = Peer(lm_peer.Model(path), model, threads)
+    peer = Peer(path, model, threads)
     works: dict[str, tuple[Callable[[Any, int], float], float]] = {
         "decode, 1 request": (
             lambda e, seed: e.token_seconds(prompts(model, 1, PROMPT, seed)),
@@ -265,8 +255,8 @@ def main() -> None:
             "Speed of language models", "make evidence ONLY=lm-speed", "1 to the round's number"
         ),
         f'`compute="fast"` beside llama.cpp (llama-cpp-python {lm_peer.llama.__version__}, compiled '
-        "for this machine, see benchmarks/lm_peer.py) on the same GGUF file, in one process, in "
-        f"turn, {rounds} rounds. A ratio above 1: ours takes less time; in brackets the middle half "
+        "for this machine, see benchmarks/lm_peer.py) on the same GGUF file, each in a process "
+        f"of its own, in turn, {rounds} rounds. A ratio above 1: ours takes less time; in brackets the middle half "
         "of the rounds. Prompts are random words; decoding is greedy, "
         f"{NEW_TOKENS} tokens behind a prompt of about {PROMPT}. The peer's figures are of its C "
         "functions and numpy's argmax alone, ours of the whole call: tokenizer, sampler, text. Mixtures "
