@@ -118,7 +118,7 @@ def _print_generation(
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-    model = lm.load(arguments.model, compute=arguments.compute)
+    model = lm.load(arguments.model, compute=arguments.compute, kv_cache=arguments.kv_cache)
     made = model.generate(
         _prompt_of(arguments.prompt),
         on_token=_to_stderr if arguments.stream else None,
@@ -128,7 +128,7 @@ def _generate(arguments: argparse.Namespace) -> None:
 
 
 def _chat(arguments: argparse.Namespace) -> None:
-    model = lm.load(arguments.model, compute=arguments.compute)
+    model = lm.load(arguments.model, compute=arguments.compute, kv_cache=arguments.kv_cache)
     messages: list[dict[str, str]] = []
     if arguments.system is not None:
         messages.append({"role": "system", "content": arguments.system})
@@ -182,7 +182,7 @@ def _perplexity(arguments: argparse.Namespace) -> None:
             path, name = given, Path(given).name.removesuffix(".gz").rsplit(".", 1)[0]
         texts = _texts_of(Path(path), arguments.lines, arguments.max_bytes)
         domains.setdefault(name, []).extend(texts)
-    model = lm.load(arguments.model, compute=arguments.compute)
+    model = lm.load(arguments.model, compute=arguments.compute, kv_cache=arguments.kv_cache)
     scores = model.perplexity(
         domains,
         window=arguments.window,
@@ -209,7 +209,7 @@ def _perplexity(arguments: argparse.Namespace) -> None:
 
 
 def _trace(arguments: argparse.Namespace) -> None:
-    model = lm.load(arguments.model, compute=arguments.compute)
+    model = lm.load(arguments.model, compute=arguments.compute, kv_cache=arguments.kv_cache)
     options = _options_of(arguments)
     options["trace"] = True
     made = model.generate(_prompt_of(arguments.prompt), **options)
@@ -248,6 +248,12 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         choices=["exact", "fast"],
         default="exact",
         help="fast rounds activations to 8 bits and has a copy of the weights in memory (exact)",
+    )
+    parser.add_argument(
+        "--kv-cache",
+        choices=["fp32", "bf16", "int8"],
+        default="fp32",
+        help="in what keys and values are kept (fp32)",
     )
 
 

@@ -584,9 +584,11 @@ class TokenTrace:
 
 class LanguageModel:
     @staticmethod
-    def load(path: _Path, compute: str = "exact") -> LanguageModel: ...
+    def load(path: _Path, compute: str = "exact", kv_cache: str = "fp32") -> LanguageModel: ...
     @property
     def compute(self) -> str: ...
+    @property
+    def kv_cache(self) -> str: ...
     @property
     def packed_bytes(self) -> int: ...
     @property
@@ -625,6 +627,79 @@ class LanguageModel:
         progress: _Progress = None,
     ) -> list[Score]: ...
     def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]: ...
+
+class SchedulerStats:
+    """What a scheduler has to do, and has done so far."""
+
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def running(self) -> int: ...
+    @property
+    def finished(self) -> int:
+        """Requests that have a result."""
+    @property
+    def cancelled(self) -> int: ...
+    @property
+    def failed(self) -> int: ...
+    @property
+    def reserved_bytes(self) -> int:
+        """The most that the requests that run can take."""
+    @property
+    def kept_bytes(self) -> int:
+        """Of requests that are done."""
+    @property
+    def most_bytes(self) -> int:
+        """That the two came to together."""
+    @property
+    def passes(self) -> int:
+        """Through the layers."""
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def shared_tokens(self) -> int:
+        """Of them, those taken over from other requests."""
+    @property
+    def generated_tokens(self) -> int: ...
+
+class Submission:
+    """A request that was submitted to a :class:`Scheduler`. Any thread may use it."""
+
+    def cancel(self) -> None:
+        """Ends it soon, unless it has ended; does not wait."""
+    def done(self) -> bool: ...
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until it is done, at most so many seconds; whether it is."""
+    def result(self, timeout: float | None = None) -> Generation:
+        """Waits for the result.
+
+        Raises:
+            CancelledError: it was cancelled.
+            TimeoutError: the seconds are over.
+        """
+
+class GenerationScheduler:
+    def __init__(
+        self,
+        model: LanguageModel,
+        *,
+        max_memory_bytes: int = 0,
+        max_running: int = 64,
+        max_waiting: int = 1024,
+        max_kept_bytes: int = ...,
+    ) -> None: ...
+    def submit(
+        self,
+        prompt: str,
+        *,
+        options: GenerateOptions,
+        on_token: _OnToken = None,
+        on_done: Callable[[], object] | None = None,
+        timeout: float | None = None,
+    ) -> Submission: ...
+    def close(self) -> None: ...
+    @property
+    def stats(self) -> SchedulerStats: ...
 
 # router: parts of an answer
 

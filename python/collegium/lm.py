@@ -15,14 +15,14 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _core, models
-from ._arguments import text_of
-from ._core import GenerateOptions, Generation, LmLora, Score, sum_scores
+from ._core import GenerateOptions, Generation, LmLora, Score, SchedulerStats, Submission, sum_scores
+from ._lm_options import Message, Options, messages_of, options_of
 from ._lm_routing import (
     ExpertBias,
     ExpertMask,
@@ -43,6 +43,7 @@ from ._lm_routing import (
     top_p_router,
     width_router,
 )
+from ._lm_scheduler import Scheduler
 from ._text_stream import Flag, TextStream, TokenCallable
 from .display import ProgressOption, progress_for
 from .errors import Error, InvalidArgumentError
@@ -60,7 +61,10 @@ __all__ = [
     "Options",
     "Request",
     "RoutingOptions",
+    "Scheduler",
+    "SchedulerStats",
     "Score",
+    "Submission",
     "TextStream",
     "TokenCallable",
     "TokenRouter",
@@ -82,71 +86,6 @@ __all__ = [
     "width_router",
 ]
 
-Message = Mapping[str, str]
-
-
-class Options(TypedDict, total=False):
-    """What :class:`GenerateOptions` takes, for the keywords of every call that generates.
-
-    Formulas and order are those of transformers' logits processors: the penalties, which a greedy
-    choice feels too, then temperature, top_k, top_p, min_p, typical_p.
-    """
-
-    max_new_tokens: int  # 128; at least 1
-    add_special_tokens: bool  # <s> and the like, where the model has them; a chat's template does
-    temperature: float  # 0: greedy
-    top_k: int  # keep the k most likely; 0 keeps all
-    top_p: float  # the fewest whose probabilities reach this; in (0, 1]
-    min_p: float  # those at least so many times as likely as the best (arXiv 2407.01082)
-    typical_p: float  # those nearest to the entropy (arXiv 2202.00666); in (0, 1]
-    repetition_penalty: float  # of tokens in prompt and answer (arXiv 1909.05858); 1: none
-    presence_penalty: float  # taken from the logit of a token of the answer
-    frequency_penalty: float  # the same, once for each time it came
-    seed: int  # of the sampling; the same seed gives the same tokens
-    stop: Sequence[str]  # the text ends before the first of these
-    stop_ids: Sequence[int]  # tokens that end it beside the model's own
-    log_probabilities: bool  # keep log P of each token, of the model itself
-    alternatives: int  # and of so many most likely ones in its place, at most 1000
-    prompt_lookup: int  # guess up to so many tokens that stood before; same result, sooner; 0: none
-    lora: LmLora | None  # of load_lora() of the same model
-    routing: RoutingOptions | None  # of a mixture of experts: masks, biases, top_k, a router
-    trace: bool  # keep the routing of every token
-    max_memory_bytes: int  # refuse what could take more; 0: no limit
-
-
-_OPTION_NAMES = tuple(Options.__annotations__)
-
-
-def _options_of(options: GenerateOptions | None, changes: Mapping[str, Any]) -> GenerateOptions:
-    """``options`` (the defaults) with ``changes``."""
-    unknown = sorted(set(changes) - set(_OPTION_NAMES))
-    if unknown:
-        raise TypeError(f"unknown options {unknown}; there are {', '.join(_OPTION_NAMES)}")
-    if isinstance(changes.get("stop"), str):
-        raise InvalidArgumentError(f"stop is one str, expected a list: [{changes['stop']!r}]")
-    if options is None:
-        return GenerateOptions(**changes)
-    if not changes:
-        return options
-    return GenerateOptions(
-        **{name: getattr(options, name) for name in _OPTION_NAMES} | dict(changes)
-    )
-
-
-def _messages(messages: Sequence[Message]) -> list[tuple[str, str]]:
-    pairs = []
-    for i, message in enumerate(messages):
-        if set(message) != {"role", "content"}:
-            raise InvalidArgumentError(
-                f"messages[{i}] has fields {sorted(message)}, expected role and content"
-            )
-        role, content = (
-            text_of(message[key], f"messages[{i}][{key!r}]") for key in ("role", "content")
-        )
-        pairs.append((role, content))
-    return pairs
-
-
 @dataclass(frozen=True)
 class Request:
     """One of the generations of :meth:`LanguageModel.generate_batch`."""
@@ -160,8 +99,14 @@ class Request:
 #: "fast", quantised weights as they are times activations of 8 bits, others in bf16.
 Compute = Literal["exact", "fast"]
 
+#: In what a sequence's keys and values are kept: as they are, or in half or little more than a
+#: quarter of the memory, rounded to bf16 or to bytes with a scale a position and head.
+KvCacheType = Literal["fp32", "bf16", "int8"]
 
-def load(path: str | os.PathLike[str], *, compute: Compute = "exact") -> LanguageModel:
+
+def load(
+    path: str | os.PathLike[str], *, compute: Compute = "exact", kv_cache: KvCacheType = "fp32"
+) -> LanguageModel:
     """Reads a model's file or folder, or that of an installed weight package.
 
     Args:
@@ -170,14 +115,16 @@ def load(path: str | os.PathLike[str], *, compute: Compute = "exact") -> Languag
             anew in memory (``packed_bytes``), activations are rounded to 8 bits in blocks of 32
             (F32, F16 and BF16 weights: both in bf16). Either is the same to the last bit alone and
             in any batch.
+        kv_cache: "fp32", "bf16" or "int8": in what keys and values are kept; products with them are
+            in fp32.
 
     Raises:
-        InvalidArgumentError: another ``compute``.
+        InvalidArgumentError: another ``compute`` or ``kv_cache``.
         NotFoundError: there is neither.
         CorruptionError: the file is damaged.
         NotSupportedError: architecture, tensor type or tokenizer is not run here.
     """
-    return LanguageModel.load(path, compute=compute)
+    return LanguageModel.load(path, compute=compute, kv_cache=kv_cache)
 
 
 class LanguageModel:
@@ -192,9 +139,15 @@ class LanguageModel:
         self._core = core
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, compute: Compute = "exact") -> LanguageModel:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        compute: Compute = "exact",
+        kv_cache: KvCacheType = "fp32",
+    ) -> LanguageModel:
         """As :func:`load`."""
-        return cls(_core.LanguageModel.load(_found(path), compute))
+        return cls(_core.LanguageModel.load(_found(path), compute, kv_cache))
 
     @property
     def tokenizer(self) -> _core.Tokenizer:
@@ -214,6 +167,11 @@ class LanguageModel:
     def compute(self) -> str:
         """ "exact" or "fast"."""
         return self._core.compute
+
+    @property
+    def kv_cache(self) -> str:
+        """ "fp32", "bf16" or "int8"."""
+        return self._core.kv_cache
 
     @property
     def packed_bytes(self) -> int:
@@ -238,7 +196,7 @@ class LanguageModel:
 
     def apply_chat_template(self, messages: Sequence[Message]) -> str:
         """The prompt for ``messages`` ({"role", "content"}), ending where the assistant speaks."""
-        return self._core.apply_chat_template(_messages(messages))
+        return self._core.apply_chat_template(messages_of(messages))
 
     def generate(
         self,
@@ -259,7 +217,7 @@ class LanguageModel:
             InvalidArgumentError: an option is out of range, or the prompt does not fit.
             ResourceExhaustedError: it could take more than ``max_memory_bytes``.
         """
-        return self._core.generate(prompt, options=_options_of(options, changes), on_token=on_token)
+        return self._core.generate(prompt, options=options_of(options, changes), on_token=on_token)
 
     def chat(
         self,
@@ -277,7 +235,7 @@ class LanguageModel:
         """
         changes["add_special_tokens"] = False  # the template has put in its own
         prompt = self.apply_chat_template(messages)
-        return self._core.generate(prompt, options=_options_of(options, changes), on_token=on_token)
+        return self._core.generate(prompt, options=options_of(options, changes), on_token=on_token)
 
     def stream(
         self, prompt: str, *, options: GenerateOptions | None = None, **changes: Unpack[Options]
@@ -291,7 +249,7 @@ class LanguageModel:
                     print(piece, end="", flush=True)
         """
         return TextStream(
-            partial(self._core.generate, prompt, options=_options_of(options, changes))
+            partial(self._core.generate, prompt, options=options_of(options, changes))
         )
 
     async def agenerate(
@@ -302,7 +260,7 @@ class LanguageModel:
         run = partial(
             self._core.generate,
             prompt,
-            options=_options_of(options, changes),
+            options=options_of(options, changes),
             progress=cancelled.go_on,
         )
         try:
@@ -373,7 +331,7 @@ class LanguageModel:
             raise InvalidArgumentError(
                 f"requests is one {type(requests).__name__}, expected a list of them"
             )
-        shared = _options_of(options, changes)
+        shared = options_of(options, changes)
         triples: list[tuple[str, GenerateOptions, TokenCallable | None]] = []
         for request in requests:
             if isinstance(request, Request):

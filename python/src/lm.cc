@@ -291,13 +291,18 @@ void bind_lm(py::module_& m) {
   py::class_<LanguageModel, std::shared_ptr<LanguageModel>>(m, "LanguageModel")
       .def_static(
           "load",
-          [](const std::filesystem::path& path, Utf8 compute) {
+          [](const std::filesystem::path& path, Utf8 compute, Utf8 kv_cache) {
             core::LanguageModelOptions options;
             options.compute = unwrap(core::parse_lm_compute(compute.view));
+            options.kv_cache = unwrap(core::parse_kv_cache_type(kv_cache.view));
             return std::const_pointer_cast<LanguageModel>(
                 run_released([&] { return LanguageModel::load(path.string(), options); }));
           },
-          py::arg("path"), py::arg("compute") = "exact")
+          py::arg("path"), py::arg("compute") = "exact", py::arg("kv_cache") = "fp32")
+      .def_property_readonly("kv_cache",
+                             [](const LanguageModel& self) {
+                               return std::string(core::kv_cache_type_name(self.kv_cache()));
+                             })
       .def_property_readonly("compute",
                              [](const LanguageModel& self) {
                                return std::string(core::lm_compute_name(self.compute()));

@@ -11,6 +11,7 @@ PYBIND11_MODULE(_core, module) {
   collegium::python::bind_expert_set(module);
   collegium::python::bind_lm_routing(module);
   collegium::python::bind_lm(module);
+  collegium::python::bind_lm_scheduler(module);
   collegium::python::bind_routing(module);
   collegium::python::bind_evaluation(module);
   collegium::python::bind_library(module);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "errors.h"
+#include "held.h"
 
 namespace py = pybind11;
 
@@ -20,26 +21,6 @@ namespace {
 using core::RouterInput;
 using core::Routing;
 using core::TokenRouter;
-
-// A Python object that may be let go of by a thread without the GIL.
-class Held {
- public:
-  explicit Held(py::object object) : object_(std::move(object)) {}
-  Held(const Held&) = delete;
-  Held& operator=(const Held&) = delete;
-  ~Held() {
-    if (Py_IsInitialized() == 0) {
-      object_.release();  // the interpreter is gone, and the object with it
-      return;
-    }
-    const py::gil_scoped_acquire acquire;
-    object_ = py::object();
-  }
-  const py::object& get() const noexcept { return object_; }
-
- private:
-  py::object object_;
-};
 
 // "ValueError: bad shape (router.py:12)". With the GIL.
 std::string told(const py::error_already_set& error) {

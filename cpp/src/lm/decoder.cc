@@ -135,13 +135,15 @@ Status Decoder::forward(std::span<const Step> steps, float* hidden) const {
       return {};
     };
     for (const Step& step : steps) {
+      const std::size_t unwanted = step.ids.size() - step.num_wanted();
       for (std::size_t done = 0; done < step.ids.size();) {
         const std::size_t count = std::min(step.ids.size() - done, chunk - rows);
         const auto ids = step.ids.subspan(done, count);
         const std::size_t position = step.cache->length();
         step.cache->reserve(position + count);
         pieces.push_back({step.cache, step.routing != nullptr ? step.routing : &own_plan_,
-                          step.trace, step.lora, rows, count, position});
+                          step.trace, step.lora, rows, count,
+                          done + count - std::clamp(unwanted, done, done + count), position});
         if (step.trace != nullptr) step.trace->begin_tokens(position, ids);
         for (std::size_t t = 0; t < count; ++t) {
           float* x = out + (rows + t) * config_.width;
@@ -179,41 +181,46 @@ void Decoder::logits(const float* hidden, std::size_t rows, float* out) const {
       out[i] = std::tanh(out[i] / config_.logit_cap) * config_.logit_cap;
 }
 
-double Decoder::forward_flops(std::size_t begin, std::size_t tokens) const noexcept {
+double Decoder::forward_flops(std::size_t begin, std::size_t tokens,
+                              std::size_t wanted) const noexcept {
   const auto numbers = [](const QuantizedLinear& linear) {
     return static_cast<double>(linear.inputs()) * static_cast<double>(linear.outputs());
   };
   const auto numbers_of = [&](const GatedWeights& weights) {
     return numbers(weights.gate) + numbers(weights.up) + numbers(weights.down);
   };
-  const double count = static_cast<double>(tokens);
   double flops = 0.0;
   for (std::size_t l = 0; l < config_.layers.size(); ++l) {
     const DecoderLayerWeights& layer = weights_.layers[l];
-    double weights = numbers(layer.attention_output);
+    double projections = 0.0;  // of every token
     for (const auto* linear :
          {&layer.q, &layer.k, &layer.v, &layer.q_down, &layer.q_up, &layer.kv_down, &layer.kv_up})
-      weights += numbers(*linear);
+      projections += numbers(*linear);
+    double rest = numbers(layer.attention_output);
     if (config_.layers[l].moe) {
       double experts = 0.0;
       for (const GatedWeights& expert : layer.moe.experts) experts += numbers_of(expert);
-      weights += experts * static_cast<double>(config_.moe.top_k) /
-                     static_cast<double>(config_.moe.experts) +
-                 numbers(layer.moe.router) + numbers_of(layer.moe.shared) +
-                 numbers(layer.moe.shared_gate);
+      rest += experts * static_cast<double>(config_.moe.top_k) /
+                  static_cast<double>(config_.moe.experts) +
+              numbers(layer.moe.router) + numbers_of(layer.moe.shared) +
+              numbers(layer.moe.shared_gate);
     } else {
-      weights += numbers_of(layer.mlp);
+      rest += numbers_of(layer.mlp);
     }
-    // Positions looked at: begin + 1, begin + 2, ..., begin + tokens, or the window of each.
-    double seen = count * static_cast<double>(begin) + count * (count + 1) / 2;
+    // In the last layer those that are not wanted leave their keys and values alone.
+    const std::size_t further = l + 1 == config_.layers.size() ? wanted : tokens;
+    const std::size_t first = begin + tokens - further;
+    const double count = static_cast<double>(further);
+    // Positions looked at: first + 1, first + 2, ..., or the window of each.
+    double seen = count * static_cast<double>(first) + count * (count + 1) / 2;
     const std::size_t window = config_.layers[l].window;
-    if (window != 0 && begin + tokens > window) {
-      const std::size_t short_of = window > begin ? window - begin : 0;  // tokens that see all
-      seen = static_cast<double>(short_of) * static_cast<double>(begin) +
+    if (window != 0 && first + further > window) {
+      const std::size_t short_of = window > first ? window - first : 0;  // tokens that see all
+      seen = static_cast<double>(short_of) * static_cast<double>(first) +
              static_cast<double>(short_of) * static_cast<double>(short_of + 1) / 2 +
-             static_cast<double>(tokens - short_of) * static_cast<double>(window);
+             static_cast<double>(further - short_of) * static_cast<double>(window);
     }
-    flops += 2 * weights * count +
+    flops += 2 * projections * static_cast<double>(tokens) + 2 * rest * count +
              2 * static_cast<double>(config_.heads * (config_.head_dim + config_.value_dim)) * seen;
   }
   return flops;

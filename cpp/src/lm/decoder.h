@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -28,6 +29,12 @@ struct Step {
   TokenTrace* trace = nullptr;           // null: nothing is recorded
   const DecoderLora* lora = nullptr;     // of this decoder; null: the base alone
   bool more_to_come = false;             // ids are not the last piece of a prompt
+  // Of how many of ids, the last ones, the output is of use; more than there are: of all. A trace
+  // or a routing of its own takes all.
+  std::size_t wanted = SIZE_MAX;
+  std::size_t num_wanted() const noexcept {
+    return routing != nullptr || trace != nullptr ? ids.size() : std::min(wanted, ids.size());
+  }
 };
 
 // A decoder-only transformer as DecoderConfig describes it, dense or a mixture of experts, in fp32
@@ -54,7 +61,8 @@ class Decoder {
   Result<RoutingPlan> plan(const RoutingOptions& options) const;
 
   // Appends each step's ids to what its cache holds. hidden (all ids, width), in the order of
-  // `steps`: the last layer's output, normalised, of each. Pre: ids within the vocabulary; each
+  // `steps`: the last layer's output, normalised, of those that are wanted, and anything in the
+  // others' rows. Pre: ids within the vocabulary; each
   // cache is of this config, comes once, and has room for its ids; plans are this decoder's.
   // Fails only as RoutingPlan::route() and check_piece() do. After that, or std::bad_alloc, each
   // cache is as before; but one whose router keeps a state that cannot be copied is empty.
@@ -64,9 +72,10 @@ class Decoder {
   // out (rows, vocab) from hidden (rows, width). Throws std::bad_alloc.
   void logits(const float* hidden, std::size_t rows, float* out) const;
 
-  // Multiplications and additions of forward() for `tokens` from position `begin` on, with top_k
-  // experts a token in the layers that have experts, and of logits() for `rows`.
-  double forward_flops(std::size_t begin, std::size_t tokens) const noexcept;
+  // Multiplications and additions of forward() for `tokens` from position `begin` on of which the
+  // last `wanted` are, with top_k experts a token in the layers that have experts, and of logits()
+  // for `rows`. Pre: wanted <= tokens.
+  double forward_flops(std::size_t begin, std::size_t tokens, std::size_t wanted) const noexcept;
   double logits_flops(std::size_t rows) const noexcept;
 
  private:

@@ -18,12 +18,15 @@ constexpr std::size_t kNumbersPerTask = std::size_t{1} << 16;
 
 }  // namespace
 
-void DecoderRun::attend(std::size_t layer, const float* in, float* out) {
+void DecoderRun::look_up(std::size_t layer, const float* in) {
   if (config_.latent.kv_rank != 0)
     project_latent(layer, in);
   else
     project(layer, in);
   store_keys_and_values(layer);
+}
+
+void DecoderRun::attend(std::size_t layer, float* out) {
   mix_values(layer);
   decoder_.weights_.layers[layer].attention_output.apply(attended_.data(), rows_, out);
   add_lora(layer, LoraTarget::kAttentionOutput, attended_.data(), out);
@@ -186,15 +189,18 @@ void DecoderRun::mix_values_of(std::size_t layer, const Piece& piece, std::size_
   const std::size_t high = (piece.position + end + kPage - 1) / kPage * kPage;
   const std::size_t rows = (end - begin) * heads;
   const std::size_t seen = high - low;
-  AlignedBuffer<float> scratch(rows * (dim + seen + value_dim));
-  float* queries = scratch.data();  // (rows, dim): token by token
+  const std::size_t opened_size = piece.cache->opened_size();
+  AlignedBuffer<float> scratch(opened_size + rows * (dim + seen + value_dim));
+  float* opened = scratch.data();
+  float* queries = opened + opened_size;  // (rows, dim): token by token
   float* scores = queries + rows * dim;
   float* mixed = scores + rows * seen;
   for (std::size_t t = begin; t < end; ++t)
     std::copy_n(q_.data() + (piece.row + t) * config_.q_width() + first_head * dim, heads * dim,
                 queries + (t - begin) * heads * dim);
   for (std::size_t p = low; p < high; p += kPage)
-    kernels_.gemm_panels(queries, dim, rows, piece.cache->keys(p / kPage, layer, kv_head), kPage,
+    kernels_.gemm_panels(queries, dim, rows,
+                         piece.cache->keys(p / kPage, layer, kv_head, kv_kernels_, opened), kPage,
                          dim, nullptr, scores + (p - low), seen);
   for (std::size_t r = 0; r < rows; ++r) {
     const std::size_t position = piece.position + begin + r / heads;
@@ -209,8 +215,8 @@ void DecoderRun::mix_values_of(std::size_t layer, const Piece& piece, std::size_
   }
   for (std::size_t p = low; p < high; p += kPage)
     kernels_.gemm_panels_add(scores + (p - low), seen, rows,
-                             piece.cache->values(p / kPage, layer, kv_head), value_dim, kPage,
-                             mixed, value_dim);
+                             piece.cache->values(p / kPage, layer, kv_head, kv_kernels_, opened),
+                             value_dim, kPage, mixed, value_dim);
   for (std::size_t t = begin; t < end; ++t)
     std::copy_n(mixed + (t - begin) * heads * value_dim, heads * value_dim,
                 attended_.data() + ((piece.row + t) * config_.heads + first_head) * value_dim);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "collegium/core/thread_pool.h"
 
@@ -18,6 +19,7 @@ DecoderRun::DecoderRun(const Decoder& decoder, std::size_t rows)
     : decoder_(decoder),
       config_(decoder.config_),
       kernels_(*decoder.kernels_),
+      kv_kernels_(kv_kernels_for(decoder.isa())),
       normed_(rows * config_.width),
       delta_(rows * config_.width),
       q_(rows * config_.q_width()),
@@ -83,7 +85,10 @@ Status DecoderRun::run(std::span<const Piece> pieces, float* x) {
   };
   for (std::size_t l = 0; l < config_.layers.size(); ++l) {
     const DecoderLayerWeights& layer = decoder_.weights_.layers[l];
-    attend(l, norm_rows(layer.attention_norm), delta_.data());
+    look_up(l, norm_rows(layer.attention_norm));
+    if (l + 1 == config_.layers.size()) keep_wanted(x);
+    if (rows_ == 0) return {};
+    attend(l, delta_.data());
     add_delta(layer.attention_post_norm);
     const float* in = norm_rows(layer.hidden_norm);
     if (config_.layers[l].moe)
@@ -94,7 +99,35 @@ Status DecoderRun::run(std::span<const Piece> pieces, float* x) {
   }
   for (std::size_t r = 0; r < rows_; ++r)
     norm_row(decoder_.weights_.output_norm, x + r * width, x + r * width);
+
+  // Back to where the wanted rows were; they only go up.
+  for (std::size_t k = pieces.size(), end = rows_; k-- > 0;) {
+    const Piece& piece = pieces[k];
+    end -= piece.wanted;
+    std::memmove(x + (piece.row + piece.rows - piece.wanted) * width, x + end * width,
+                 piece.wanted * width * sizeof(float));
+  }
   return {};
+}
+
+void DecoderRun::keep_wanted(float* x) {
+  const std::size_t width = config_.width, q_width = config_.q_width();
+  wanted_pieces_.clear();
+  rows_ = 0;
+  for (const Piece& piece : pieces_) {
+    if (piece.wanted == 0) continue;
+    const std::size_t skipped = piece.rows - piece.wanted;
+    Piece& wanted = wanted_pieces_.emplace_back(piece);
+    wanted.row = rows_;
+    wanted.rows = piece.wanted;
+    wanted.position += skipped;
+    std::memmove(q_.data() + rows_ * q_width, q_.data() + (piece.row + skipped) * q_width,
+                 piece.wanted * q_width * sizeof(float));
+    std::memmove(x + rows_ * width, x + (piece.row + skipped) * width,
+                 piece.wanted * width * sizeof(float));
+    rows_ += piece.wanted;
+  }
+  pieces_ = wanted_pieces_;
 }
 
 void DecoderRun::norm_row(const NormWeights& norm, const float* in, float* out) const noexcept {

@@ -22,6 +22,7 @@ struct DecoderRun {
     const DecoderLora* lora;
     std::size_t row;       // first
     std::size_t rows;      // at least 1
+    std::size_t wanted;    // the last ones, which are of use behind the last layer
     std::size_t position;  // of the first row: what the cache holds before
   };
   // Cosines and sines of each row's angles, (rows, pairs).
@@ -36,14 +37,18 @@ struct DecoderRun {
 
   // Takes rows `x` (rows, width) of the embeddings to the layers' output, normalised, and appends
   // their keys and values behind each cache's length, which stays. `pieces` cover the rows in
-  // order.
+  // order. Rows that are not wanted may hold anything then.
   Status run(std::span<const Piece> pieces, float* x);
 
  private:
   void make_rotations();
-  // out = the layer's attention of `in`, both (rows, width).
-  void attend(std::size_t layer, const float* in, float* out);
-  // Queries to q_, keys and values to the caches.
+  // Queries of `in` (rows, width) to q_, keys and values to the caches.
+  void look_up(std::size_t layer, const float* in);
+  // out (rows, width) = the layer's attention of those.
+  void attend(std::size_t layer, float* out);
+  // Leaves the wanted rows alone in q_ and x and makes pieces_ theirs.
+  void keep_wanted(float* x);
+  // Queries to q_, keys and values to keys_ and values_.
   void project(std::size_t layer, const float* in);
   void project_latent(std::size_t layer, const float* in);
   void store_keys_and_values(std::size_t layer);
@@ -73,7 +78,9 @@ struct DecoderRun {
   const Decoder& decoder_;
   const DecoderConfig& config_;
   const Kernels& kernels_;
+  const KvKernels& kv_kernels_;
   std::span<const Piece> pieces_;
+  std::vector<Piece> wanted_pieces_;
   std::size_t rows_ = 0;
   std::vector<Rotation> rotations_;  // by rope
 

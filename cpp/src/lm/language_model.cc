@@ -82,6 +82,25 @@ Result<LmCompute> parse_lm_compute(std::string_view name) {
                                   "\", expected \"exact\" or \"fast\"");
 }
 
+std::string_view kv_cache_type_name(KvCacheType type) noexcept {
+  switch (type) {
+    case KvCacheType::kFp32:
+      return "fp32";
+    case KvCacheType::kBf16:
+      return "bf16";
+    case KvCacheType::kInt8:
+      return "int8";
+  }
+  return "unknown";
+}
+
+Result<KvCacheType> parse_kv_cache_type(std::string_view name) {
+  for (const KvCacheType type : {KvCacheType::kFp32, KvCacheType::kBf16, KvCacheType::kInt8})
+    if (name == kv_cache_type_name(type)) return type;
+  return Status::invalid_argument("kv_cache is \"" + std::string(name) +
+                                  "\", expected \"fp32\", \"bf16\" or \"int8\"");
+}
+
 Result<std::shared_ptr<const LanguageModel>> LanguageModel::load(
     const std::string& path, const LanguageModelOptions& options) {
   using Loaded = Result<std::shared_ptr<const LanguageModel>>;
@@ -92,6 +111,7 @@ Result<std::shared_ptr<const LanguageModel>> LanguageModel::load(
                                               ? load_folder(path, isa)
                                               : load_gguf(path, isa));
     if (options.compute == LmCompute::kFast) impl->model.pack();
+    impl->kv_cache = options.kv_cache;
     return std::shared_ptr<const LanguageModel>(new LanguageModel(std::move(impl)));
   });
 }
@@ -102,6 +122,7 @@ const std::string& LanguageModel::digest() const noexcept { return impl_->digest
 LmCompute LanguageModel::compute() const noexcept {
   return packed_bytes() != 0 ? LmCompute::kFast : LmCompute::kExact;
 }
+KvCacheType LanguageModel::kv_cache() const noexcept { return impl_->kv_cache; }
 std::size_t LanguageModel::packed_bytes() const noexcept {
   return impl_->model.weights().packed_bytes;
 }
@@ -142,7 +163,7 @@ Result<std::vector<float>> LanguageModel::logits(std::span<const std::int32_t> i
                                       " is outside the vocabulary of " +
                                       std::to_string(config.vocab));
   return guarded("logits", [&]() -> Result<std::vector<float>> {
-    KvCache cache(config);
+    KvCache cache = impl_->new_cache();
     std::vector<float> hidden(std::min(ids.size(), impl_->prompt_step()) * config.width);
     std::vector<float> logits(ids.size() * config.vocab);
     for (std::size_t begin = 0, rows = 0; begin < ids.size(); begin += rows) {

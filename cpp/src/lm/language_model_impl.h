@@ -49,6 +49,9 @@ struct LanguageModelImpl {
   std::shared_ptr<const LmTokenizer> tokenizer;
   ChatTemplate chat_template = ChatTemplate::kNone;
   std::string digest;
+  KvCacheType kv_cache = KvCacheType::kFp32;
+
+  KvCache new_cache() const { return KvCache(model.config(), kv_cache); }
 
   // The decoder's side of a request's LoRA, null for none. invalid_argument if it is not of this
   // model.

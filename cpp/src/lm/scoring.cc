@@ -77,7 +77,7 @@ class Scorer {
       while (number < windows.size() && (whole ? steps.empty() : rows < kBatchRows)) {
         const Window& window = windows[number];
         const std::size_t size = window.end - window.begin;
-        if (read == 0) caches.push_back(std::make_unique<KvCache>(impl_.model.config()));
+        if (read == 0) caches.push_back(std::make_unique<KvCache>(impl_.new_cache()));
         const std::size_t begin = window.begin + read;
         const std::size_t count = whole ? size : std::min(kBatchRows - rows, window.end - begin);
         const bool ends = begin + count == window.end;

@@ -43,7 +43,7 @@ class Case {
   void run_alone() {
     set_num_threads(1);
     for (Sequence& sequence : sequences_) {
-      KvCache cache(decoder_.config());
+      KvCache cache(decoder_.config(), KvCacheType::kFp32);
       sequence.expected.resize(sequence.ids.size() * decoder_.config().width);
       const Step step{.cache = &cache, .ids = sequence.ids, .routing = sequence.plan};
       ASSERT_TRUE(decoder_.forward({&step, 1}, sequence.expected.data()).ok());
@@ -54,7 +54,7 @@ class Case {
     set_num_threads(1 + random_() % 4);
     const std::size_t width = decoder_.config().width;
     for (Sequence& sequence : sequences_)
-      sequence.cache = std::make_unique<KvCache>(decoder_.config());
+      sequence.cache = std::make_unique<KvCache>(decoder_.config(), KvCacheType::kFp32);
     while (true) {
       std::vector<Step> steps;
       std::vector<Sequence*> stepping;
@@ -166,12 +166,12 @@ TEST(DecoderBatch, AFloodOfOneExpertChangesNoOtherRow) {
   ASSERT_TRUE(flood.ok());
   const std::vector<std::int32_t> victim = {5, 9, 13, 6, 7, 31, 8, 40, 41, 42};
   const std::vector<std::int32_t> same(90, 17);
-  KvCache alone(decoder.config());
+  KvCache alone(decoder.config(), KvCacheType::kFp32);
   std::vector<float> expected(victim.size() * width);
   ASSERT_TRUE(decoder.forward(victim, alone, expected.data()).ok());
 
   std::vector<KvCache> caches;
-  for (std::size_t i = 0; i < 8; ++i) caches.emplace_back(decoder.config());
+  for (std::size_t i = 0; i < 8; ++i) caches.emplace_back(decoder.config(), KvCacheType::kFp32);
   std::vector<Step> steps;
   for (std::size_t i = 0; i < 7; ++i)
     steps.push_back({.cache = &caches[i], .ids = same, .routing = &*flood});
@@ -191,7 +191,7 @@ TEST(DecoderBatch, ExpertChoiceTakesAWholePromptAloneOnly) {
   ASSERT_TRUE(plan.ok()) << plan.status().to_string();
   const std::vector<std::int32_t> ids = {5, 9, 13, 6, 7, 31, 8, 40, 41, 42};
   std::vector<float> hidden(2 * ids.size() * decoder.config().width);
-  KvCache cache(decoder.config()), other(decoder.config());
+  KvCache cache(decoder.config(), KvCacheType::kFp32), other(decoder.config(), KvCacheType::kFp32);
   const Step whole{.cache = &cache, .ids = ids, .routing = &*plan};
   Step part = whole;
   part.more_to_come = true;

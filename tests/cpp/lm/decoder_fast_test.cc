@@ -91,10 +91,10 @@ TEST(DecoderFast, ForksOfACacheShareItsBeginningAndNothingElse) {
       EXPECT_TRUE(decoder.forward(some, cache, hidden.data()).ok());
       return hidden;
     };
-    KvCache whole(decoder.config());
+    KvCache whole(decoder.config(), KvCacheType::kFp32);
     const auto expected = read(whole, ids);
     for (const std::size_t at : {1u, 31u, 32u, 33u, 64u, 70u}) {
-      KvCache first(decoder.config());
+      KvCache first(decoder.config(), KvCacheType::kFp32);
       read(first, std::span(ids).first(70));
       KvCache second = first.fork(at), third = first.fork(at);
       EXPECT_EQ(second.length(), at);

@@ -56,7 +56,7 @@ class HostileDecoder : public testing::Test {
     const auto decoder = read_decoder_hf(folder_.path(), active_isa());
     if (!decoder.ok()) return decoder.status().code();
     const std::vector<std::int32_t> ids(std::min<std::size_t>(3, decoder->config().context), 0);
-    KvCache cache(decoder->config());
+    KvCache cache(decoder->config(), KvCacheType::kFp32);
     std::vector<float> hidden(ids.size() * decoder->config().width);
     const Status status = decoder->forward(ids, cache, hidden.data());
     if (!status.ok()) return status.code();

@@ -39,7 +39,7 @@ std::shared_ptr<const DecoderLora> load_lora(const std::string& name, const Deco
 
 std::vector<float> hidden_of(const Decoder& decoder, std::span<const std::int32_t> ids,
                              const DecoderLora* lora, std::size_t step) {
-  KvCache cache(decoder.config());
+  KvCache cache(decoder.config(), KvCacheType::kFp32);
   std::vector<float> hidden(ids.size() * decoder.config().width);
   for (std::size_t at = 0; at < ids.size(); at += step) {
     const Step piece{
@@ -88,7 +88,7 @@ TEST(DecoderLora, EverySequenceOfABatchHasItsOwn) {
   const std::vector<const DecoderLora*> loras = {all.get(), nullptr, late.get(), all.get()};
   std::vector<KvCache> caches;
   std::vector<Step> steps;
-  for (std::size_t i = 0; i < loras.size(); ++i) caches.emplace_back(decoder.config());
+  for (std::size_t i = 0; i < loras.size(); ++i) caches.emplace_back(decoder.config(), KvCacheType::kFp32);
   for (std::size_t i = 0; i < loras.size(); ++i)
     steps.push_back(
         {.cache = &caches[i], .ids = std::span(ids).first(4 + 2 * i), .lora = loras[i]});

@@ -70,7 +70,7 @@ inline std::vector<std::int32_t> greedy_tokens(const Decoder& decoder,
                                                std::vector<std::int32_t> prompt, std::size_t count,
                                                std::size_t step = 256, bool cached = true) {
   const DecoderConfig& config = decoder.config();
-  KvCache cache(config);
+  KvCache cache(config, KvCacheType::kFp32);
   std::vector<std::int32_t> tokens, next = prompt;
   std::vector<float> hidden(step * config.width), logits(config.vocab);
   while (tokens.size() < count) {
@@ -95,7 +95,7 @@ inline std::vector<float> decoder_logits(const Decoder& decoder, std::span<const
                                          std::size_t step, const RoutingPlan* plan = nullptr,
                                          TokenTrace* trace = nullptr) {
   const DecoderConfig& config = decoder.config();
-  KvCache cache(config);
+  KvCache cache(config, KvCacheType::kFp32);
   std::vector<float> logits(ids.size() * config.vocab);
   std::vector<float> hidden(ids.size() * config.width);
   for (std::size_t at = 0; at < ids.size(); at += step) {

@@ -103,7 +103,7 @@ TEST(Decoder, TruncatingACacheForgetsTheRest) {
   const Decoder decoder = load_decoder("mixtral");
   const std::vector<std::int32_t> ids = {5, 9, 13, 6, 7, 31, 8, 40, 41, 42, 43, 44};
   const std::size_t width = decoder.config().width;
-  KvCache cache(decoder.config());
+  KvCache cache(decoder.config(), KvCacheType::kFp32);
   std::vector<float> once(ids.size() * width), again(ids.size() * width);
   ASSERT_TRUE(decoder.forward(ids, cache, once.data()).ok());
   cache.truncate(4);
@@ -130,7 +130,7 @@ TEST(Decoder, AFailingRouterIsToldAndLeavesTheCachesAsTheyWere) {
   ASSERT_TRUE(plan.ok()) << plan.status().to_string();
   const std::vector<std::int32_t> first = {4, 5, 6}, second = {7, 8};
   const std::size_t width = decoder.config().width;
-  KvCache own(decoder.config()), other(decoder.config());
+  KvCache own(decoder.config(), KvCacheType::kFp32), other(decoder.config(), KvCacheType::kFp32);
   std::vector<float> hidden(5 * width);
   ASSERT_TRUE(decoder.forward(first, own, hidden.data()).ok());
   const Step steps[] = {{.cache = &own, .ids = second},
@@ -142,7 +142,7 @@ TEST(Decoder, AFailingRouterIsToldAndLeavesTheCachesAsTheyWere) {
   EXPECT_EQ(other.length(), 0u);
   fail = false;
   ASSERT_TRUE(decoder.forward(steps, hidden.data()).ok());
-  KvCache alone(decoder.config());
+  KvCache alone(decoder.config(), KvCacheType::kFp32);
   std::vector<float> expected(5 * width);
   ASSERT_TRUE(decoder.forward(first, alone, expected.data()).ok());
   ASSERT_TRUE(decoder.forward(second, alone, expected.data() + 3 * width).ok());
@@ -174,20 +174,63 @@ TEST(Decoder, AMaskedExpertIsNeverChosenAndARouterMayLeaveATokenWithoutExperts) 
     EXPECT_TRUE(std::isfinite(logit));
 }
 
+// Of the last layer only what is asked for is made; what is asked for, and all that follows, is the
+// same to the last bit.
+TEST(Decoder, RowsThatAreWantedAreThoseOfAll) {
+  const std::vector<std::int32_t> first = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5};
+  const std::vector<std::int32_t> second = {2, 7, 1, 8, 2, 8};
+  const std::vector<std::int32_t> next = {7};
+  DecoderGoldens goldens;
+  for (const std::string& name : goldens.names()) {
+    for (const bool fast : {false, true}) {
+      Decoder decoder = load_decoder(name);
+      if (fast) decoder.pack();
+      const std::size_t width = decoder.config().width;
+      const auto run = [&](std::size_t of_first, std::size_t of_second) {
+        KvCache a(decoder.config(), KvCacheType::kFp32), b(decoder.config(), KvCacheType::kFp32);
+        const Step steps[] = {{.cache = &a, .ids = first, .wanted = of_first},
+                              {.cache = &b, .ids = second, .wanted = of_second}};
+        std::vector<float> hidden((first.size() + second.size() + 2) * width);
+        EXPECT_TRUE(decoder.forward(steps, hidden.data()).ok()) << name;
+        float* behind = hidden.data() + (first.size() + second.size()) * width;
+        EXPECT_TRUE(decoder.forward(next, a, behind).ok()) << name;
+        EXPECT_TRUE(decoder.forward(next, b, behind + width).ok()) << name;
+        return hidden;
+      };
+      const std::vector<float> all = run(SIZE_MAX, SIZE_MAX);
+      const std::pair<std::size_t, std::size_t> cases[] = {{0, 0}, {1, 1}, {0, 3}, {11, 0}, {4, 6}};
+      for (const auto& [of_first, of_second] : cases) {
+        const std::vector<float> some = run(of_first, of_second);
+        const auto expect_same = [&](std::size_t begin, std::size_t end) {
+          EXPECT_TRUE(std::equal(some.begin() + static_cast<std::ptrdiff_t>(begin * width),
+                                 some.begin() + static_cast<std::ptrdiff_t>(end * width),
+                                 all.begin() + static_cast<std::ptrdiff_t>(begin * width)))
+              << name << " fast " << fast << " wanted " << of_first << " and " << of_second;
+        };
+        expect_same(first.size() - of_first, first.size());
+        expect_same(first.size() + second.size() - of_second, first.size() + second.size() + 2);
+      }
+    }
+  }
+}
+
 TEST(Decoder, FlopsAddUpHoweverTheTokensCome) {
   for (const char* name : {"mistral", "qwen2_moe", "deepseek_v3", "gemma3"}) {
     const Decoder decoder = load_decoder(name);
     double one_by_one = 0;
-    for (std::size_t t = 0; t < 30; ++t) one_by_one += decoder.forward_flops(t, 1);
-    EXPECT_NEAR(decoder.forward_flops(0, 30), one_by_one, 1e-6 * one_by_one) << name;
-    EXPECT_NEAR(decoder.forward_flops(0, 13) + decoder.forward_flops(13, 17), one_by_one,
+    for (std::size_t t = 0; t < 30; ++t) one_by_one += decoder.forward_flops(t, 1, 1);
+    EXPECT_NEAR(decoder.forward_flops(0, 30, 30), one_by_one, 1e-6 * one_by_one) << name;
+    EXPECT_DOUBLE_EQ(decoder.forward_flops(0, 13, 0) + decoder.forward_flops(13, 17, 1),
+                     decoder.forward_flops(0, 30, 1));
+    EXPECT_LT(decoder.forward_flops(0, 30, 1), one_by_one);
+    EXPECT_NEAR(decoder.forward_flops(0, 13, 13) + decoder.forward_flops(13, 17, 17), one_by_one,
                 1e-6 * one_by_one);
   }
   // mixtral, one token: 2 for each weight a token meets, 4 a number of the one position seen.
   const Decoder decoder = load_decoder("mixtral");
   const double attention = 32 * 32 * 2 + 32 * 16 * 2;
   const double experts = 2 * 3 * 32 * 32 + 32 * 5;
-  EXPECT_DOUBLE_EQ(decoder.forward_flops(0, 1), 2 * (2 * (attention + experts) + 4 * 32));
+  EXPECT_DOUBLE_EQ(decoder.forward_flops(0, 1, 1), 2 * (2 * (attention + experts) + 4 * 32));
 }
 
 }  // namespace

@@ -98,11 +98,11 @@ TEST(Llama, AnyNumberOfThreadsGivesTheSameBits) {
 TEST(Llama, FlopsAddUpHoweverTheTokensCome) {
   const auto loaded = load_gguf_decoder("tiny_llama", Isa::kScalar);
   double one_by_one = 0;
-  for (std::size_t t = 0; t < 20; ++t) one_by_one += loaded.model.forward_flops(t, 1);
-  EXPECT_DOUBLE_EQ(loaded.model.forward_flops(0, 20), one_by_one);
+  for (std::size_t t = 0; t < 20; ++t) one_by_one += loaded.model.forward_flops(t, 1, 1);
+  EXPECT_DOUBLE_EQ(loaded.model.forward_flops(0, 20, 20), one_by_one);
   // One token alone: 2 for each weight of the two layers, 4 * 64 for the one position seen.
   const double weights = 64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 96;
-  EXPECT_DOUBLE_EQ(loaded.model.forward_flops(0, 1), 2 * (2 * weights + 4 * 64));
+  EXPECT_DOUBLE_EQ(loaded.model.forward_flops(0, 1, 1), 2 * (2 * weights + 4 * 64));
   EXPECT_DOUBLE_EQ(loaded.model.logits_flops(3), 2.0 * 3 * 304 * 64);
 }
 

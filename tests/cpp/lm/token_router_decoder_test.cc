@@ -53,7 +53,7 @@ Status forward(const Decoder& decoder, const std::vector<Request>& requests,
   std::vector<KvCache> caches;
   std::vector<Step> steps;
   std::size_t total = 0;
-  for (std::size_t i = 0; i < requests.size(); ++i) caches.emplace_back(decoder.config());
+  for (std::size_t i = 0; i < requests.size(); ++i) caches.emplace_back(decoder.config(), KvCacheType::kFp32);
   for (std::size_t i = 0; i < requests.size(); ++i) {
     Step step;
     step.cache = &caches[i];
@@ -110,7 +110,7 @@ TEST(TokenRouterInDecoder, SameBitsAloneInABatchAndInPieces) {
     const Request& one = batch[looked_at];
     ASSERT_EQ(forward_one(decoder, one), together[looked_at]) << round;
 
-    KvCache cache(decoder.config());
+    KvCache cache(decoder.config(), KvCacheType::kFp32);
     Hidden pieces(one.ids.size() * TinyMoe::kWidth);
     for (std::size_t done = 0; done < one.ids.size();) {
       const std::size_t size = 1 + random.below(one.ids.size() - done);
@@ -331,7 +331,7 @@ TEST(TokenRouterInDecoder, ExpertChoiceRunsAWholePromptAndNothingElse) {
   std::vector<Hidden> out;
   expect_refused(forward(decoder, {{ids, &plan}, {ids, &plan}}, out), "2 sequences in one batch",
                  StatusCode::kNotSupported);
-  KvCache cache(decoder.config());
+  KvCache cache(decoder.config(), KvCacheType::kFp32);
   Hidden hidden(300 * TinyMoe::kWidth);
   Step step;
   step.cache = &cache;
@@ -360,7 +360,7 @@ TEST(TokenRouterInDecoder, ARouterThatFailsEndsItsRequestAndTheDecoderGoesOn) {
   const auto ids = random_ids(12, 20);
   const Hidden before = forward_one(decoder, {ids});
 
-  KvCache cache(decoder.config());
+  KvCache cache(decoder.config(), KvCacheType::kFp32);
   Hidden hidden(ids.size() * TinyMoe::kWidth);
   ASSERT_TRUE(decoder.forward(std::span(ids).first(4), cache, hidden.data()).ok());
   Step step;

@@ -57,8 +57,18 @@ COLLEGIUM_API std::string_view lm_compute_name(LmCompute compute) noexcept;  // 
 // invalid_argument for any other text; the message lists the names.
 COLLEGIUM_API Result<LmCompute> parse_lm_compute(std::string_view name);
 
+// In what a sequence's keys and values are kept; products with them are in fp32.
+//   kFp32  as they are
+//   kBf16  half the memory: each rounded to 8 bits of precision
+//   kInt8  little more than a quarter: those of a position and head as bytes with one scale
+enum class KvCacheType : std::uint8_t { kFp32 = 0, kBf16 = 1, kInt8 = 2 };
+COLLEGIUM_API std::string_view kv_cache_type_name(KvCacheType type) noexcept;  // "fp32", ...
+// invalid_argument for any other text; the message lists the names.
+COLLEGIUM_API Result<KvCacheType> parse_kv_cache_type(std::string_view name);
+
 struct LanguageModelOptions {
   LmCompute compute = LmCompute::kExact;
+  KvCacheType kv_cache = KvCacheType::kFp32;
   Isa isa = active_isa();  // Of a level above the machine's, the machine's.
 };
 
@@ -71,7 +81,8 @@ class COLLEGIUM_API LanguageModel {
   // (architecture, rotary scaling, tensor or its type, tokenizer that is not run here, by name).
   // Keeps the files mapped; beside them the memory is that of the vocabulary, about 20 MB for
   // 50,000 tokens, and with kFast packed_bytes(). A call takes 8 * layers * kv_width bytes of KV
-  // cache a token (46 KB for SmolLM2-135M).
+  // cache a token (46 KB for SmolLM2-135M), half of that in bf16, little more than a quarter in
+  // int8.
   static Result<std::shared_ptr<const LanguageModel>> load(
       const std::string& path, const LanguageModelOptions& options = {});
   ~LanguageModel();
@@ -80,6 +91,7 @@ class COLLEGIUM_API LanguageModel {
   std::size_t context_length() const noexcept;
   const std::string& digest() const noexcept;  // of the files, whatever the compute
   LmCompute compute() const noexcept;
+  KvCacheType kv_cache() const noexcept;
   std::size_t packed_bytes() const noexcept;  // of kFast's own weights; 0 with kExact
 
   // The model's own template applied to `messages`, ending where the assistant speaks. A template
@@ -133,6 +145,7 @@ class COLLEGIUM_API LanguageModel {
                                     const ProgressCallback& progress = {}) const;
 
  private:
+  friend class GenerationScheduler;
   explicit LanguageModel(std::unique_ptr<LanguageModelImpl> impl);
   std::unique_ptr<LanguageModelImpl> impl_;
 };
