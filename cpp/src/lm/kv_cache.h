@@ -15,9 +15,10 @@ namespace collegium::core {
 
 // The keys and values of the positions seen so far, and what token routers remember of the sequence.
 // Of bf16 each number is rounded by itself, to nearest even; of int8 those of a position and head
-// share a scale, their largest over 127: so a position is the same bits however it came. They lie in pages of 32 positions, all layers of a page together, laid out as attention
-// multiplies by them; a cache forked from another shares its pages (as in arXiv 2309.06180).
-// One thread at a time; caches that share pages may be in different threads.
+// share a scale, their largest over 127: so a position is the same bits however it came. They lie in
+// pages of 32 positions, all layers of a page together, laid out as attention multiplies by them; a
+// cache forked from another shares its pages (as in arXiv 2309.06180). One thread at a time; caches
+// that share pages may be in different threads.
 class KvCache {
  public:
   static constexpr std::size_t kPagePositions = 32;
@@ -36,6 +37,21 @@ class KvCache {
   // Of caches with so many positions. 0 for 0.
   static std::size_t bytes(const DecoderConfig& config, KvCacheType type,
                            std::size_t positions) noexcept;
+
+  // For who runs the layers.
+  // Floats that keys() and values() want to widen into; 0 of fp32.
+  std::size_t opened_size() const noexcept;
+  // A head's panels of a page: (positions / 16, head_dim, 16), and (value_dim / 16, positions, 16).
+  const float* keys(std::size_t page, std::size_t layer, std::size_t head, const KvKernels& kernels,
+                    float* opened) const noexcept;
+  const float* values(std::size_t page, std::size_t layer, std::size_t head,
+                      const KvKernels& kernels, float* opened) const noexcept;
+  // Pages for so many positions; those from length() on are this cache's own.
+  void reserve(std::size_t positions);
+  // Puts the keys (rows, kv_heads * head_dim) and values (rows, kv_heads * value_dim) of a layer
+  // behind the positions there are. Pre: reserved.
+  void store(std::size_t layer, std::size_t position, std::size_t rows, const float* keys,
+             const float* values) noexcept;
 
  private:
   friend class Decoder;
@@ -67,19 +83,6 @@ class KvCache {
 
   explicit KvCache(const Layout& layout) : layout_(layout) {}
 
-  // Floats that keys() and values() want to widen into; 0 of fp32.
-  std::size_t opened_size() const noexcept;
-  // A head's panels of a page: (positions / 16, head_dim, 16), and (value_dim / 16, positions, 16).
-  const float* keys(std::size_t page, std::size_t layer, std::size_t head, const KvKernels& kernels,
-                    float* opened) const noexcept;
-  const float* values(std::size_t page, std::size_t layer, std::size_t head,
-                      const KvKernels& kernels, float* opened) const noexcept;
-  // Pages for so many positions; those from length() on are this cache's own.
-  void reserve(std::size_t positions);
-  // Puts the keys (rows, kv_heads * head_dim) and values (rows, kv_heads * value_dim) of a layer
-  // behind the positions there are. Pre: reserved.
-  void store(std::size_t layer, std::size_t position, std::size_t rows, const float* keys,
-             const float* values) noexcept;
   template <typename Number, typename Round>
   void store_as(std::size_t layer, std::size_t position, std::size_t rows, const float* keys,
                 const float* values, Round round) noexcept;

@@ -93,9 +93,10 @@ inline std::vector<std::int32_t> greedy_tokens(const Decoder& decoder,
 // Logits (ids, vocab), the ids given in pieces of `step`.
 inline std::vector<float> decoder_logits(const Decoder& decoder, std::span<const std::int32_t> ids,
                                          std::size_t step, const RoutingPlan* plan = nullptr,
-                                         TokenTrace* trace = nullptr) {
+                                         TokenTrace* trace = nullptr,
+                                         KvCacheType kept = KvCacheType::kFp32) {
   const DecoderConfig& config = decoder.config();
-  KvCache cache(config, KvCacheType::kFp32);
+  KvCache cache(config, kept);
   std::vector<float> logits(ids.size() * config.vocab);
   std::vector<float> hidden(ids.size() * config.width);
   for (std::size_t at = 0; at < ids.size(); at += step) {
