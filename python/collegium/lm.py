@@ -105,7 +105,11 @@ KvCacheType = Literal["fp32", "bf16", "int8"]
 
 
 def load(
-    path: str | os.PathLike[str], *, compute: Compute = "exact", kv_cache: KvCacheType = "fp32"
+    path: str | os.PathLike[str],
+    *,
+    compute: Compute = "exact",
+    kv_cache: KvCacheType = "fp32",
+    packed: str | os.PathLike[str] | None = None,
 ) -> LanguageModel:
     """Reads a model's file or folder, or that of an installed weight package.
 
@@ -117,14 +121,16 @@ def load(
             in any batch.
         kv_cache: "fp32", "bf16" or "int8": in what keys and values are kept; products with them are
             in fp32.
+        packed: with "fast", a file of :meth:`LanguageModel.save_packed`, whose weights are mapped
+            instead of laid out at load, and shared by the processes that map it.
 
     Raises:
-        InvalidArgumentError: another ``compute`` or ``kv_cache``.
+        InvalidArgumentError: another ``compute`` or ``kv_cache``, or ``packed`` of another model.
         NotFoundError: there is neither.
         CorruptionError: the file is damaged.
         NotSupportedError: architecture, tensor type or tokenizer is not run here.
     """
-    return LanguageModel.load(path, compute=compute, kv_cache=kv_cache)
+    return LanguageModel.load(path, compute=compute, kv_cache=kv_cache, packed=packed)
 
 
 class LanguageModel:
@@ -145,9 +151,10 @@ class LanguageModel:
         *,
         compute: Compute = "exact",
         kv_cache: KvCacheType = "fp32",
+        packed: str | os.PathLike[str] | None = None,
     ) -> LanguageModel:
         """As :func:`load`."""
-        return cls(_core.LanguageModel.load(_found(path), compute, kv_cache))
+        return cls(_core.LanguageModel.load(_found(path), compute, kv_cache, packed))
 
     @property
     def tokenizer(self) -> _core.Tokenizer:
@@ -177,6 +184,14 @@ class LanguageModel:
     def packed_bytes(self) -> int:
         """Memory of weights laid out for "fast"; 0 with "exact"."""
         return self._core.packed_bytes
+
+    def save_packed(self, path: str | os.PathLike[str]) -> None:
+        """Writes the weights of "fast" for ``load(..., packed=path)``.
+
+        Raises:
+            FailedPreconditionError: this one computes "exact".
+        """
+        self._core.save_packed(path)
 
     def generation_bytes(self, tokens: int) -> int:
         """The most memory that a generation of so many tokens, prompt and answer, takes beside the

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -291,14 +292,23 @@ void bind_lm(py::module_& m) {
   py::class_<LanguageModel, std::shared_ptr<LanguageModel>>(m, "LanguageModel")
       .def_static(
           "load",
-          [](const std::filesystem::path& path, Utf8 compute, Utf8 kv_cache) {
+          [](const std::filesystem::path& path, Utf8 compute, Utf8 kv_cache,
+             const std::optional<std::filesystem::path>& packed) {
             core::LanguageModelOptions options;
             options.compute = unwrap(core::parse_lm_compute(compute.view));
             options.kv_cache = unwrap(core::parse_kv_cache_type(kv_cache.view));
+            if (packed) options.packed = packed->string();
             return std::const_pointer_cast<LanguageModel>(
                 run_released([&] { return LanguageModel::load(path.string(), options); }));
           },
-          py::arg("path"), py::arg("compute") = "exact", py::arg("kv_cache") = "fp32")
+          py::arg("path"), py::arg("compute") = "exact", py::arg("kv_cache") = "fp32",
+          py::arg("packed") = py::none())
+      .def(
+          "save_packed",
+          [](const LanguageModel& self, const std::filesystem::path& path) {
+            run_released([&] { return self.save_packed(path.string()); });
+          },
+          py::arg("path"))
       .def_property_readonly("kv_cache",
                              [](const LanguageModel& self) {
                                return std::string(core::kv_cache_type_name(self.kv_cache()));

@@ -16,6 +16,7 @@
 #include "lm/decoder_config.h"
 #include "lm/decoder_weights.h"
 #include "lm/kv_cache.h"
+#include "lm/packed_model.h"
 
 namespace collegium::core {
 
@@ -49,6 +50,10 @@ class Decoder {
 
   // Lays the weights out for compute="fast", before any thread uses this. Throws std::bad_alloc.
   void pack() { weights_.pack(); }
+  // The same from a file that write_packed_model() made of this model: its errors.
+  Status use_packed(const std::string& path, const std::string& digest) {
+    return use_packed_model(path, digest, weights_);
+  }
 
   const DecoderConfig& config() const noexcept { return config_; }
   const DecoderWeights& weights() const noexcept { return weights_; }

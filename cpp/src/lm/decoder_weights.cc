@@ -121,26 +121,33 @@ void check_moe(const DecoderConfig& c, const MoeWeights& moe, Checker& check) {
 
 }  // namespace
 
-void DecoderWeights::pack() {
-  packed_bytes = 0;
-  const auto pack_one = [this](QuantizedLinear& linear) {
-    linear.pack();
-    packed_bytes += linear.packed_bytes();
-  };
-  const auto pack_gated = [&](GatedWeights& gated) {
-    pack_one(gated.gate);
-    pack_one(gated.up);
-    pack_one(gated.down);
+std::vector<QuantizedLinear*> DecoderWeights::packed_linears() {
+  std::vector<QuantizedLinear*> linears;
+  const auto add_gated = [&](GatedWeights& gated) {
+    linears.insert(linears.end(), {&gated.gate, &gated.up, &gated.down});
   };
   for (DecoderLayerWeights& layer : layers) {
-    for (auto* linear : {&layer.q, &layer.k, &layer.v, &layer.attention_output, &layer.q_down,
-                         &layer.q_up, &layer.kv_down, &layer.kv_up})
-      pack_one(*linear);
-    pack_gated(layer.mlp);
-    pack_gated(layer.moe.shared);
-    for (GatedWeights& expert : layer.moe.experts) pack_gated(expert);
+    linears.insert(linears.end(), {&layer.q, &layer.k, &layer.v, &layer.attention_output,
+                                   &layer.q_down, &layer.q_up, &layer.kv_down, &layer.kv_up});
+    add_gated(layer.mlp);
+    add_gated(layer.moe.shared);
+    for (GatedWeights& expert : layer.moe.experts) add_gated(expert);
   }
-  pack_one(output);
+  linears.push_back(&output);
+  return linears;
+}
+
+std::vector<const QuantizedLinear*> DecoderWeights::packed_linears() const {
+  const auto linears = const_cast<DecoderWeights*>(this)->packed_linears();
+  return {linears.begin(), linears.end()};
+}
+
+void DecoderWeights::pack() {
+  packed_bytes = 0;
+  for (QuantizedLinear* linear : packed_linears()) {
+    linear->pack();
+    packed_bytes += linear->packed().size();
+  }
 }
 
 Status check_decoder_weights(const DecoderConfig& config, const DecoderWeights& weights,

@@ -64,9 +64,12 @@ struct DecoderWeights {
   NormWeights output_norm;
   QuantizedLinear output;  // (vocab, width); the embeddings where they are tied
 
-  // QuantizedLinear::pack() of all but the mixtures' routers and gates.
+  // All but the mixtures' routers and gates, each once, in one order; empty ones too.
+  std::vector<QuantizedLinear*> packed_linears();
+  std::vector<const QuantizedLinear*> packed_linears() const;
+  // QuantizedLinear::pack() of those.
   void pack();
-  std::size_t packed_bytes = 0;  // of what pack() made
+  std::size_t packed_bytes = 0;  // of what is packed
 };
 
 // Every weight that `config` needs is there, with its shape, and none that it has no place for.

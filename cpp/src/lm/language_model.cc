@@ -110,7 +110,15 @@ Result<std::shared_ptr<const LanguageModel>> LanguageModel::load(
     COLLEGIUM_ASSIGN_OR_RETURN(auto impl, std::filesystem::is_directory(path, ignored)
                                               ? load_folder(path, isa)
                                               : load_gguf(path, isa));
-    if (options.compute == LmCompute::kFast) impl->model.pack();
+    if (!options.packed.empty()) {
+      if (options.compute != LmCompute::kFast)
+        return Status::invalid_argument("packed: " + options.packed +
+                                        " is for compute \"fast\", not \"" +
+                                        std::string(lm_compute_name(options.compute)) + "\"");
+      COLLEGIUM_RETURN_IF_ERROR(impl->model.use_packed(options.packed, impl->digest));
+    } else if (options.compute == LmCompute::kFast) {
+      impl->model.pack();
+    }
     impl->kv_cache = options.kv_cache;
     return std::shared_ptr<const LanguageModel>(new LanguageModel(std::move(impl)));
   });
@@ -125,6 +133,14 @@ LmCompute LanguageModel::compute() const noexcept {
 KvCacheType LanguageModel::kv_cache() const noexcept { return impl_->kv_cache; }
 std::size_t LanguageModel::packed_bytes() const noexcept {
   return impl_->model.weights().packed_bytes;
+}
+
+Status LanguageModel::save_packed(const std::string& path) const {
+  if (compute() != LmCompute::kFast)
+    return Status::failed_precondition(impl_->path +
+                                       ": computes \"exact\" and has no packed weights");
+  return guarded(path,
+                 [&] { return write_packed_model(path, impl_->digest, impl_->model.weights()); });
 }
 
 std::string LanguageModel::without_control_tokens(std::string_view text) const {

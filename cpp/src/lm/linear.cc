@@ -84,11 +84,10 @@ QuantizedLinear::QuantizedLinear(const GgufTensor& weight, Isa isa, std::vector<
       packed_kernels_(&packed_kernels_for(isa)) {}
 
 void QuantizedLinear::pack() {
-  if (empty() || packed_ != nullptr) return;
+  if (empty() || !packed_.empty()) return;
   const std::size_t panels = num_panels(outputs_);
   const bool bf16 = !can_pack(type_);
-  const std::size_t panel_bytes = bf16 ? bf16_panel_size(1, inputs_) * sizeof(std::uint16_t)
-                                       : packed_panel_bytes(type_, inputs_);
+  const std::size_t panel_bytes = this->panel_bytes();
   AlignedBuffer<std::byte> packed(panels * panel_bytes);
   const auto pack_one = [&](std::size_t p) {
     const std::size_t first = p * kPanelWidth;
@@ -104,11 +103,23 @@ void QuantizedLinear::pack() {
     pack_panels_bf16(wide.data(), inputs_, width, inputs_, reinterpret_cast<std::uint16_t*>(panel));
   };
   default_pool().parallel_for(panels, pack_one);
-  packed_ = std::make_shared<const AlignedBuffer<std::byte>>(std::move(packed));
+  const auto owner = std::make_shared<const AlignedBuffer<std::byte>>(std::move(packed));
+  use_packed({owner->data(), owner->size()}, owner);
 }
 
-std::size_t QuantizedLinear::packed_bytes() const noexcept {
-  return packed_ != nullptr ? packed_->size() : 0;
+void QuantizedLinear::use_packed(std::span<const std::byte> bytes,
+                                 std::shared_ptr<const void> owner) {
+  packed_ = bytes;
+  packed_owner_ = std::move(owner);
+}
+
+std::size_t QuantizedLinear::panel_bytes() const noexcept {
+  return can_pack(type_) ? packed_panel_bytes(type_, inputs_)
+                         : bf16_panel_size(1, inputs_) * sizeof(std::uint16_t);
+}
+
+std::size_t QuantizedLinear::packed_size() const noexcept {
+  return num_panels(outputs_) * panel_bytes();
 }
 
 void QuantizedLinear::apply(const float* x, std::size_t rows, float* y) const {
@@ -139,7 +150,7 @@ void QuantizedLinear::apply_all(std::span<const Product> products) {
   std::size_t numbers = 0;
   const auto rounded_for = [&](const Product& product) -> const RoundedRows* {
     const QuantizedLinear& layer = *product.layer;
-    if (layer.packed_ == nullptr) return nullptr;
+    if (layer.packed_.empty()) return nullptr;
     for (const auto& one : rounded)
       if (one->serves(layer, product.x, product.rows)) return one.get();
     rounded.push_back(std::make_unique<RoundedRows>(layer, product.x, product.rows));
@@ -185,8 +196,7 @@ void QuantizedLinear::apply_packed(const RoundedRows& rounded, std::size_t rows,
                                    std::size_t end, float* y) const {
   const std::size_t first = begin * kPanelWidth;
   const std::size_t n = std::min(outputs_, end * kPanelWidth) - first;
-  const std::size_t panel_bytes = packed_->size() / num_panels(outputs_);
-  const std::byte* panels = packed_->data() + begin * panel_bytes;
+  const std::byte* panels = packed_.data() + begin * panel_bytes();
   if (!can_pack(type_)) {
     kernels_->gemm_panels_bf16(rounded.bf16(), rows, reinterpret_cast<const std::uint16_t*>(panels),
                                n, inputs_, nullptr, y + first, outputs_);

@@ -34,8 +34,12 @@ class QuantizedLinear {
 
   // Lays the weights out for compute="fast". In default_pool(). Throws std::bad_alloc.
   void pack();
-  // Bytes of packed weights; 0: they are the file's.
-  std::size_t packed_bytes() const noexcept;
+  // Packed weights; none: they are the file's. All levels have the same.
+  std::span<const std::byte> packed() const noexcept { return packed_; }
+  // What pack() would make, from elsewhere: `bytes` of packed_size(), 64-byte aligned, of `owner`.
+  void use_packed(std::span<const std::byte> bytes, std::shared_ptr<const void> owner);
+  std::size_t packed_size() const noexcept;
+  GgmlType type() const noexcept { return type_; }
 
   // y[r, j] = sum_k x[r, k] * W[j, k], then + b[j]. x (rows, inputs) and y (rows, outputs), both
   // dense. Splits the outputs over default_pool(). Throws std::bad_alloc.
@@ -81,7 +85,10 @@ class QuantizedLinear {
   const Kernels* kernels_ = nullptr;
   const PanelKernels* panel_kernels_ = nullptr;
   const PackedKernels* packed_kernels_ = nullptr;
-  std::shared_ptr<const AlignedBuffer<std::byte>> packed_;  // panels; null: as in the file
+  std::size_t panel_bytes() const noexcept;  // of a packed panel
+
+  std::span<const std::byte> packed_;  // panels; none: as in the file
+  std::shared_ptr<const void> packed_owner_;
 };
 
 }  // namespace collegium::core

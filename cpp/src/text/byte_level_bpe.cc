@@ -67,9 +67,10 @@ Status ByteLevelBpe::build(const std::string& where) {
     if (!check_utf8(token, "token").ok())
       return damage("token " + std::to_string(i) + " is not UTF-8");
     if (token.empty()) return damage("token " + std::to_string(i) + " is empty");
-    if (const auto [other, inserted] = ids_.emplace(token, id); !inserted)
-      return damage("token " + in_quotes(token) + " is there twice, as " +
-                    std::to_string(other->second) + " and " + std::to_string(i));
+    if (const std::int32_t other = ids_.find(token); other >= 0)
+      return damage("token " + in_quotes(token) + " is there twice, as " + std::to_string(other) +
+                    " and " + std::to_string(i));
+    ids_.add(token, id);
     const BpeTokenType type = source_.types[i];
     if (type < BpeTokenType::kNormal || type > BpeTokenType::kByte)
       return damage("token " + std::to_string(i) + " has the unknown type " +
@@ -288,8 +289,7 @@ Result<std::string> ByteLevelBpe::decode(std::span<const std::int32_t> ids,
 }
 
 std::int32_t ByteLevelBpe::token_id(std::string_view token) const {
-  const auto position = ids_.find(token);
-  return position == ids_.end() ? -1 : position->second;
+  return ids_.find(token);
 }
 
 std::string_view ByteLevelBpe::token(std::int32_t id) const {

@@ -7,13 +7,13 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "collegium/core/text/tokenizer.h"
 #include "text/bpe_merges.h"
 #include "text/bpe_pretokenizer.h"
 #include "text/control_text.h"
+#include "text/token_table.h"
 
 namespace collegium::core {
 
@@ -92,7 +92,7 @@ class ByteLevelBpe final : public Tokenizer {
   BpeSource source_;
   BpePattern pattern_ = BpePattern::kGpt2;
   std::vector<std::string> bytes_;  // by id
-  std::unordered_map<std::string_view, std::int32_t> ids_;
+  TokenTable ids_;
   BpeMerges merges_;
   std::array<std::int32_t, 256> byte_ids_{};  // -1: no token
   // Sorted by text: control tokens, which are looked for first, then user-defined ones.

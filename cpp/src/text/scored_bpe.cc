@@ -8,6 +8,7 @@
 
 #include "collegium/core/file_envelope.h"
 #include "collegium/core/gguf.h"
+#include "collegium/core/thread_pool.h"
 #include "io/in_quotes.h"
 #include "text/gguf_vocabulary.h"
 #include "text/special_tokens.h"
@@ -79,9 +80,10 @@ Status ScoredBpe::build(const std::string& where) {
       return bad("has " + std::to_string(token.size()) + " bytes, at most " +
                  std::to_string(kMaxTokenBytes) + " are allowed");
     if (!std::isfinite(source_.scores[i])) return bad("has a score that is not finite");
-    if (const auto [other, inserted] = ids_.emplace(token, id); !inserted)
-      return damage("token " + in_quotes(token) + " is there twice, as " +
-                    std::to_string(other->second) + " and " + std::to_string(i));
+    if (const std::int32_t other = ids_.find(token); other >= 0)
+      return damage("token " + in_quotes(token) + " is there twice, as " + std::to_string(other) +
+                    " and " + std::to_string(i));
+    ids_.add(token, id);
     const BpeTokenType type = source_.types[i];
     if (type < BpeTokenType::kNormal || type > BpeTokenType::kByte)
       return bad("has the unknown type " + std::to_string(static_cast<unsigned>(type)));
@@ -132,7 +134,7 @@ Status ScoredBpe::build_merges(const std::string& where) {
     const BpeTokenType type = source_.types[i];
     if (type != BpeTokenType::kNormal && type != BpeTokenType::kUserDefined) continue;
     const auto id = static_cast<std::int32_t>(i);
-    symbols_.emplace(source_.tokens[i], id);
+    symbols_.add(source_.tokens[i], id);
     if (type == BpeTokenType::kNormal &&
         source_.tokens[i].size() > utf8_length(source_.tokens[i][0]))
       order.push_back(id);
@@ -147,40 +149,55 @@ Status ScoredBpe::build_merges(const std::string& where) {
   auto next = static_cast<std::int32_t>(source_.tokens.size());
   for (const std::int32_t id : order) {
     const std::string_view token = source_.tokens[static_cast<std::size_t>(id)];
-    for (std::size_t at = 0; at < token.size(); at += utf8_length(token[at]))
-      if (symbols_.emplace(token.substr(at, utf8_length(token[at])), next).second) ++next;
+    for (std::size_t at = 0; at < token.size(); at += utf8_length(token[at])) {
+      const std::string_view character = token.substr(at, utf8_length(token[at]));
+      if (symbols_.find(character) < 0) symbols_.add(character, next++);
+    }
   }
   struct Pair {
     std::int32_t left, right, rank, id;
   };
-  std::vector<Pair> pairs;
-  std::int32_t last = -1;  // the last token that a merge makes
-  for (std::size_t rank = 0; rank < order.size(); ++rank) {
-    const std::int32_t id = order[rank];
-    const std::string_view token = source_.tokens[static_cast<std::size_t>(id)];
-    const std::size_t before = pairs.size();
-    for (std::size_t at = utf8_length(token[0]); at < token.size(); at += utf8_length(token[at])) {
-      const std::int32_t left = symbol_id(token.substr(0, at));
-      const std::int32_t right = left < 0 ? -1 : symbol_id(token.substr(at));
-      if (right >= 0) pairs.push_back({left, right, static_cast<std::int32_t>(rank), id});
+  // The looking up takes nearly all of the time there is.
+  constexpr std::size_t kPart = 4096;
+  std::vector<std::vector<Pair>> parts((order.size() + kPart - 1) / kPart);
+  default_pool().parallel_for(parts.size(), [&](std::size_t part) {
+    const std::size_t end = std::min(order.size(), (part + 1) * kPart);
+    for (std::size_t rank = part * kPart; rank < end; ++rank) {
+      const std::int32_t id = order[rank];
+      const std::string_view token = source_.tokens[static_cast<std::size_t>(id)];
+      for (std::size_t at = utf8_length(token[0]); at < token.size();
+           at += utf8_length(token[at])) {
+        const std::int32_t left = symbol_id(token.substr(0, at));
+        const std::int32_t right = left < 0 ? -1 : symbol_id(token.substr(at));
+        if (right >= 0) parts[part].push_back({left, right, static_cast<std::int32_t>(rank), id});
+      }
     }
-    if (pairs.size() == before) continue;
-    if (last >= 0 && score(last) == score(id))
-      return Status::not_supported(where + ": tokens " +
-                                   in_quotes(source_.tokens[static_cast<std::size_t>(last)]) +
-                                   " and " + in_quotes(token) + " have the same score " +
-                                   std::to_string(score(id)) + "; such ties are not run here");
-    last = id;
+  });
+  std::int32_t last = -1;  // the last token that a merge makes
+  std::size_t count = 0;
+  for (const std::vector<Pair>& part : parts) {
+    count += part.size();
+    for (const Pair& pair : part) {
+      if (pair.id == last) continue;
+      if (last >= 0 && score(last) == score(pair.id))
+        return Status::not_supported(where + ": tokens " +
+                                     in_quotes(source_.tokens[static_cast<std::size_t>(last)]) +
+                                     " and " +
+                                     in_quotes(source_.tokens[static_cast<std::size_t>(pair.id)]) +
+                                     " have the same score " + std::to_string(score(last)) +
+                                     "; such ties are not run here");
+      last = pair.id;
+    }
   }
-  merges_ = BpeMerges(pairs.size());
-  for (const Pair& pair : pairs)
-    merges_.set(pair.left, pair.right, static_cast<std::uint32_t>(pair.rank), pair.id);
+  merges_ = BpeMerges(count);
+  for (const std::vector<Pair>& part : parts)
+    for (const Pair& pair : part)
+      merges_.set(pair.left, pair.right, static_cast<std::uint32_t>(pair.rank), pair.id);
   return {};
 }
 
 std::int32_t ScoredBpe::symbol_id(std::string_view symbol) const {
-  const auto position = symbols_.find(symbol);
-  return position == symbols_.end() ? -1 : position->second;
+  return symbols_.find(symbol);
 }
 
 Result<std::shared_ptr<const ScoredBpe>> ScoredBpe::from_gguf(const GgufFile& file) {
@@ -311,8 +328,7 @@ Result<std::string> ScoredBpe::decode(std::span<const std::int32_t> ids,
 }
 
 std::int32_t ScoredBpe::token_id(std::string_view token) const {
-  const auto position = ids_.find(token);
-  return position == ids_.end() ? -1 : position->second;
+  return ids_.find(token);
 }
 
 std::string_view ScoredBpe::token(std::int32_t id) const {

@@ -5,13 +5,13 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "collegium/core/text/tokenizer.h"
 #include "text/added_tokens.h"
 #include "text/bpe_merges.h"
 #include "text/byte_level_bpe.h"
+#include "text/token_table.h"
 
 namespace collegium::core {
 
@@ -72,10 +72,9 @@ class ScoredBpe final : public Tokenizer {
 
   ScoredBpeSource source_;
   std::vector<std::string> bytes_;  // by id
-  std::unordered_map<std::string_view, std::int32_t> ids_;
+  TokenTable ids_;
   // Of what merges may join: normal and user-defined tokens, then characters that are no tokens.
-  // Like ids_ it looks into the tokens.
-  std::unordered_map<std::string_view, std::int32_t> symbols_;
+  TokenTable symbols_;
   BpeMerges merges_;
   std::vector<std::int32_t> byte_ids_;
   AddedTokenFinder control_;

@@ -1,21 +1,43 @@
 #include "text/token_table.h"
 
-#include <functional>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <bit>
 
 namespace collegium::core {
+namespace {
 
-std::size_t TokenTable::slot_of(std::string_view token) const noexcept {
+std::uint64_t hash_of(std::string_view token) noexcept {
+  return XXH3_64bits(token.data(), token.size());
+}
+std::uint32_t tag_of(std::uint64_t hash) noexcept { return static_cast<std::uint32_t>(hash >> 32); }
+
+}  // namespace
+
+std::size_t TokenTable::slot_of(std::string_view token, std::uint64_t hash) const noexcept {
   const std::size_t mask = slots_.size() - 1;
-  std::size_t slot = std::hash<std::string_view>()(token) & mask;
-  while (slots_[slot] >= 0 && this->token(slots_[slot]) != token) slot = (slot + 1) & mask;
-  return slot;
+  std::size_t at = hash & mask;
+  while (slots_[at].id >= 0 &&
+         (slots_[at].tag != tag_of(hash) || this->token(slots_[at].id) != token))
+    at = (at + 1) & mask;
+  return at;
 }
 
-void TokenTable::grow() {
-  std::vector<std::int32_t> old(slots_.empty() ? 64 : slots_.size() * 2, -1);
+void TokenTable::resize(std::size_t slots) {
+  std::vector<Slot> old(slots);
   old.swap(slots_);
-  for (const std::int32_t id : old)
-    if (id >= 0) slots_[slot_of(token(id))] = id;
+  for (const Slot& slot : old) {
+    if (slot.id < 0) continue;
+    const std::uint64_t hash = hash_of(token(slot.id));
+    slots_[slot_of(token(slot.id), hash)] = slot;
+  }
+}
+
+void TokenTable::reserve(std::size_t tokens) {
+  entries_.reserve(tokens);
+  const std::size_t slots = std::bit_ceil(2 * tokens);
+  if (slots > slots_.size()) resize(slots);
 }
 
 bool TokenTable::add(std::string_view token, std::int32_t id) {
@@ -25,14 +47,15 @@ bool TokenTable::add(std::string_view token, std::int32_t id) {
   entries_[at] = {static_cast<std::uint32_t>(bytes_.size()),
                   static_cast<std::uint32_t>(token.size())};
   bytes_ += token;
-  if (slots_.size() < 2 * (count_ + 1)) grow();
-  slots_[slot_of(token)] = id;
+  if (slots_.size() < 2 * (count_ + 1)) resize(std::max<std::size_t>(64, 2 * slots_.size()));
+  const std::uint64_t hash = hash_of(token);
+  slots_[slot_of(token, hash)] = {tag_of(hash), id};
   ++count_;
   return true;
 }
 
 std::int32_t TokenTable::find(std::string_view token) const noexcept {
-  return slots_.empty() ? -1 : slots_[slot_of(token)];
+  return slots_.empty() ? -1 : slots_[slot_of(token, hash_of(token))].id;
 }
 
 std::string_view TokenTable::token(std::int32_t id) const noexcept {

@@ -9,8 +9,12 @@
 namespace collegium::core {
 
 // Tokens by id and ids by token, in little room: tokens lie one behind another. Ids may have gaps.
+// While merges are built a vocabulary is looked up millions of times, mostly in vain: the table has
+// 32 bits of each hash, so that a text that is not there costs one cache miss.
 class TokenTable {
  public:
+  // Room for so many tokens without growing.
+  void reserve(std::size_t tokens);
   // False if the id is taken. An equal token of another id loses its id to this one.
   bool add(std::string_view token, std::int32_t id);
   // -1 if there is none.
@@ -38,13 +42,17 @@ class TokenTable {
     std::uint32_t begin = 0;
     std::uint32_t size = kGap;
   };
-  std::size_t slot_of(std::string_view token) const noexcept;
-  void grow();
+  struct Slot {
+    std::uint32_t tag = 0;
+    std::int32_t id = -1;  // -1: empty
+  };
+  std::size_t slot_of(std::string_view token, std::uint64_t hash) const noexcept;
+  void resize(std::size_t slots);
 
   std::string bytes_;
   std::size_t model_bytes_ = ~std::size_t{0};
   std::vector<Entry> entries_;
-  std::vector<std::int32_t> slots_;  // ids; -1: empty. At most half are used.
+  std::vector<Slot> slots_;  // a power of two; at most half are used
   std::size_t count_ = 0;
 };
 

@@ -70,6 +70,9 @@ struct LanguageModelOptions {
   LmCompute compute = LmCompute::kExact;
   KvCacheType kv_cache = KvCacheType::kFp32;
   Isa isa = active_isa();  // Of a level above the machine's, the machine's.
+  // With kFast a file of save_packed(), whose weights are mapped instead of laid out at load. The
+  // model's own file is needed all the same. "": none
+  std::string packed = {};
 };
 
 // A decoder, dense or a mixture of experts, read from a GGUF file or a Hugging Face folder
@@ -78,7 +81,8 @@ struct LanguageModelOptions {
 class COLLEGIUM_API LanguageModel {
  public:
   // `path` is a GGUF file, or a folder of Hugging Face's. not_found, corruption, not_supported
-  // (architecture, rotary scaling, tensor or its type, tokenizer that is not run here, by name).
+  // (architecture, rotary scaling, tensor or its type, tokenizer that is not run here, by name);
+  // invalid_argument for `packed` of another model or with kExact.
   // Keeps the files mapped; beside them the memory is that of the vocabulary, about 20 MB for
   // 50,000 tokens, and with kFast packed_bytes(). A call takes 8 * layers * kv_width bytes of KV
   // cache a token (46 KB for SmolLM2-135M), half of that in bf16, little more than a quarter in
@@ -93,6 +97,9 @@ class COLLEGIUM_API LanguageModel {
   LmCompute compute() const noexcept;
   KvCacheType kv_cache() const noexcept;
   std::size_t packed_bytes() const noexcept;  // of kFast's own weights; 0 with kExact
+  // Writes those (docs/formats.md) for LanguageModelOptions::packed, at every instruction set.
+  // failed_precondition with kExact; not_found for a missing folder, resource_exhausted, io_error.
+  Status save_packed(const std::string& path) const;
 
   // The model's own template applied to `messages`, ending where the assistant speaks. A template
   // is recognised by its exact text, never guessed: failed_precondition if the model has none,
