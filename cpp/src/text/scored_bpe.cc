@@ -129,12 +129,10 @@ Status ScoredBpe::build(const std::string& where) {
 // by score, so that of two merges the better token comes first and of one token's the leftmost.
 Status ScoredBpe::build_merges(const std::string& where) {
   std::vector<std::int32_t> order;
-  symbols_.reserve(source_.tokens.size());
   for (std::size_t i = 0; i < source_.tokens.size(); ++i) {
     const BpeTokenType type = source_.types[i];
     if (type != BpeTokenType::kNormal && type != BpeTokenType::kUserDefined) continue;
     const auto id = static_cast<std::int32_t>(i);
-    symbols_.add(source_.tokens[i], id);
     if (type == BpeTokenType::kNormal &&
         source_.tokens[i].size() > utf8_length(source_.tokens[i][0]))
       order.push_back(id);
@@ -151,24 +149,36 @@ Status ScoredBpe::build_merges(const std::string& where) {
     const std::string_view token = source_.tokens[static_cast<std::size_t>(id)];
     for (std::size_t at = 0; at < token.size(); at += utf8_length(token[at])) {
       const std::string_view character = token.substr(at, utf8_length(token[at]));
-      if (symbols_.find(character) < 0) symbols_.add(character, next++);
+      if (symbol_id(character, TokenTable::hash(character)) < 0) characters_.add(character, next++);
     }
   }
   struct Pair {
     std::int32_t left, right, rank, id;
   };
   // The looking up takes nearly all of the time there is.
+  struct Cut {
+    std::size_t at;
+    std::uint64_t left, right;  // hashes
+  };
   constexpr std::size_t kPart = 4096;
   std::vector<std::vector<Pair>> parts((order.size() + kPart - 1) / kPart);
   default_pool().parallel_for(parts.size(), [&](std::size_t part) {
     const std::size_t end = std::min(order.size(), (part + 1) * kPart);
+    std::vector<Cut> cuts;
     for (std::size_t rank = part * kPart; rank < end; ++rank) {
       const std::int32_t id = order[rank];
       const std::string_view token = source_.tokens[static_cast<std::size_t>(id)];
+      cuts.clear();
       for (std::size_t at = utf8_length(token[0]); at < token.size();
            at += utf8_length(token[at])) {
-        const std::int32_t left = symbol_id(token.substr(0, at));
-        const std::int32_t right = left < 0 ? -1 : symbol_id(token.substr(at));
+        cuts.push_back({at, TokenTable::hash(token.substr(0, at)),
+                        TokenTable::hash(token.substr(at))});
+        ids_.prefetch(cuts.back().left);
+        ids_.prefetch(cuts.back().right);
+      }
+      for (const Cut& cut : cuts) {
+        const std::int32_t left = symbol_id(token.substr(0, cut.at), cut.left);
+        const std::int32_t right = left < 0 ? -1 : symbol_id(token.substr(cut.at), cut.right);
         if (right >= 0) parts[part].push_back({left, right, static_cast<std::int32_t>(rank), id});
       }
     }
@@ -196,8 +206,13 @@ Status ScoredBpe::build_merges(const std::string& where) {
   return {};
 }
 
-std::int32_t ScoredBpe::symbol_id(std::string_view symbol) const {
-  return symbols_.find(symbol);
+std::int32_t ScoredBpe::symbol_id(std::string_view symbol, std::uint64_t hash) const {
+  const std::int32_t id = ids_.find(symbol, hash);
+  if (id >= 0) {
+    const BpeTokenType type = source_.types[static_cast<std::size_t>(id)];
+    if (type == BpeTokenType::kNormal || type == BpeTokenType::kUserDefined) return id;
+  }
+  return symbol.size() == utf8_length(symbol[0]) ? characters_.find(symbol, hash) : -1;
 }
 
 Result<std::shared_ptr<const ScoredBpe>> ScoredBpe::from_gguf(const GgufFile& file) {
@@ -277,7 +292,7 @@ void ScoredBpe::encode_plain(std::string_view text, std::size_t begin, std::size
   // Symbols' places are bytes of the text. One that is in no table stays alone.
   constexpr std::int32_t kNowhere = std::numeric_limits<std::int32_t>::max();
   const auto add = [&](std::string_view symbol, std::size_t from, std::size_t to) {
-    const std::int32_t id = symbol_id(symbol);
+    const std::int32_t id = symbol_id(symbol, TokenTable::hash(symbol));
     scratch.add(id < 0 ? kNowhere : id, from, to);
   };
   if (source_.add_space_prefix) add(kMark, begin, begin);

@@ -64,17 +64,16 @@ class ScoredBpe final : public Tokenizer {
   ScoredBpe() = default;
   Status build(const std::string& where);
   Status build_merges(const std::string& where);
-  // The id of a character or a token, also of characters that are only part of tokens: from
-  // vocab_size() on. -1: none.
-  std::int32_t symbol_id(std::string_view symbol) const;
+  // Of what merges may join: normal and user-defined tokens, and characters that are only part of
+  // tokens, which have ids from vocab_size() on. -1: none. Pre: not empty.
+  std::int32_t symbol_id(std::string_view symbol, std::uint64_t hash) const;
   void encode_plain(std::string_view text, std::size_t begin, std::size_t end,
                     BpeMerges::Scratch& scratch, Encoding& out) const;
 
   ScoredBpeSource source_;
   std::vector<std::string> bytes_;  // by id
   TokenTable ids_;
-  // Of what merges may join: normal and user-defined tokens, then characters that are no tokens.
-  TokenTable symbols_;
+  TokenTable characters_;  // that are no such tokens
   BpeMerges merges_;
   std::vector<std::int32_t> byte_ids_;
   AddedTokenFinder control_;

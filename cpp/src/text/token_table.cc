@@ -4,33 +4,35 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 namespace collegium::core {
 namespace {
 
-std::uint64_t hash_of(std::string_view token) noexcept {
-  return XXH3_64bits(token.data(), token.size());
-}
 std::uint32_t tag_of(std::uint64_t hash) noexcept { return static_cast<std::uint32_t>(hash >> 32); }
 
 }  // namespace
 
+std::uint64_t TokenTable::hash(std::string_view token) noexcept {
+  return XXH3_64bits(token.data(), token.size());
+}
+
 std::size_t TokenTable::slot_of(std::string_view token, std::uint64_t hash) const noexcept {
   const std::size_t mask = slots_.size() - 1;
   std::size_t at = hash & mask;
-  while (slots_[at].id >= 0 &&
-         (slots_[at].tag != tag_of(hash) || this->token(slots_[at].id) != token))
+  while (slots_[at].next_id != 0 &&
+         (slots_[at].tag != tag_of(hash) || this->token(slots_[at].next_id - 1) != token))
     at = (at + 1) & mask;
   return at;
 }
 
 void TokenTable::resize(std::size_t slots) {
-  std::vector<Slot> old(slots);
-  old.swap(slots_);
+  AlignedBuffer<Slot> old(slots);
+  std::swap(old, slots_);
   for (const Slot& slot : old) {
-    if (slot.id < 0) continue;
-    const std::uint64_t hash = hash_of(token(slot.id));
-    slots_[slot_of(token(slot.id), hash)] = slot;
+    if (slot.next_id == 0) continue;
+    const std::string_view text = token(slot.next_id - 1);
+    slots_[slot_of(text, hash(text))] = slot;
   }
 }
 
@@ -48,14 +50,10 @@ bool TokenTable::add(std::string_view token, std::int32_t id) {
                   static_cast<std::uint32_t>(token.size())};
   bytes_ += token;
   if (slots_.size() < 2 * (count_ + 1)) resize(std::max<std::size_t>(64, 2 * slots_.size()));
-  const std::uint64_t hash = hash_of(token);
-  slots_[slot_of(token, hash)] = {tag_of(hash), id};
+  const std::uint64_t hashed = hash(token);
+  slots_[slot_of(token, hashed)] = {tag_of(hashed), id + 1};
   ++count_;
   return true;
-}
-
-std::int32_t TokenTable::find(std::string_view token) const noexcept {
-  return slots_.empty() ? -1 : slots_[slot_of(token, hash_of(token))].id;
 }
 
 std::string_view TokenTable::token(std::int32_t id) const noexcept {

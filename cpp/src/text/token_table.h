@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "collegium/core/aligned_buffer.h"
+
 namespace collegium::core {
 
 // Tokens by id and ids by token, in little room: tokens lie one behind another. Ids may have gaps.
@@ -18,7 +20,17 @@ class TokenTable {
   // False if the id is taken. An equal token of another id loses its id to this one.
   bool add(std::string_view token, std::int32_t id);
   // -1 if there is none.
-  std::int32_t find(std::string_view token) const noexcept;
+  std::int32_t find(std::string_view token) const noexcept {
+    return find(token, hash(token));
+  }
+  // The same in two steps, for many at once: while one waits for memory others are hashed.
+  static std::uint64_t hash(std::string_view token) noexcept;
+  void prefetch(std::uint64_t hash) const noexcept {
+    if (!slots_.empty()) __builtin_prefetch(&slots_[hash & (slots_.size() - 1)]);
+  }
+  std::int32_t find(std::string_view token, std::uint64_t hash) const noexcept {
+    return slots_.empty() ? -1 : slots_[slot_of(token, hash)].next_id - 1;
+  }
   // "" for a gap and beyond.
   std::string_view token(std::int32_t id) const noexcept;
   bool has(std::int32_t id) const noexcept {
@@ -43,8 +55,8 @@ class TokenTable {
     std::uint32_t size = kGap;
   };
   struct Slot {
-    std::uint32_t tag = 0;
-    std::int32_t id = -1;  // -1: empty
+    std::uint32_t tag;
+    std::int32_t next_id;  // one more than the id; 0: empty
   };
   std::size_t slot_of(std::string_view token, std::uint64_t hash) const noexcept;
   void resize(std::size_t slots);
@@ -52,7 +64,7 @@ class TokenTable {
   std::string bytes_;
   std::size_t model_bytes_ = ~std::size_t{0};
   std::vector<Entry> entries_;
-  std::vector<Slot> slots_;  // a power of two; at most half are used
+  AlignedBuffer<Slot> slots_;  // a power of two; at most half are used
   std::size_t count_ = 0;
 };
 
