@@ -30,8 +30,8 @@ class Widths(NamedTuple):
 
 
 MODELS = {
-    "64 experts, top 8 (widths of OLMoE), 4 layers": Widths("olmoe", 4, 2048, 16, 16, 64, 8, 1024),
-    "8 experts, top 2 (widths of Mixtral), 1 layer": Widths("llama", 1, 4096, 32, 8, 8, 2, 14336),
+    "64 experts, top 8 (widths of OLMoE), 8 layers": Widths("olmoe", 8, 2048, 16, 16, 64, 8, 1024),
+    "8 experts, top 2 (widths of Mixtral), 2 layers": Widths("llama", 2, 4096, 32, 8, 8, 2, 14336),
 }
 
 

@@ -56,9 +56,7 @@ def options_of(options: GenerateOptions | None, changes: Mapping[str, Any]) -> G
         return GenerateOptions(**changes)
     if not changes:
         return options
-    return GenerateOptions(
-        **{name: getattr(options, name) for name in _NAMES} | dict(changes)
-    )
+    return GenerateOptions(**{name: getattr(options, name) for name in _NAMES} | dict(changes))
 
 
 def messages_of(messages: Sequence[Message]) -> list[tuple[str, str]]:

@@ -21,7 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, models
-from ._core import GenerateOptions, Generation, LmLora, Score, SchedulerStats, Submission, sum_scores
+from ._core import (
+    GenerateOptions,
+    Generation,
+    LmLora,
+    SchedulerStats,
+    Score,
+    Submission,
+    sum_scores,
+)
 from ._lm_options import Message, Options, messages_of, options_of
 from ._lm_routing import (
     ExpertBias,
@@ -85,6 +93,7 @@ __all__ = [
     "top_p_router",
     "width_router",
 ]
+
 
 @dataclass(frozen=True)
 class Request:

@@ -140,8 +140,7 @@ class PyScheduler {
                                        const std::optional<double>& timeout) {
     auto callables = std::make_shared<Callables>(on_token, on_done);
     GenerationScheduler::DoneCallback done;
-    if (!on_done.is_none())
-      done = [callables](const Result<Generation>&) { callables->done(); };
+    if (!on_done.is_none()) done = [callables](const Result<Generation>&) { callables->done(); };
     core::GenerateRequest request;
     request.prompt = std::string(prompt);
     request.options = options;
@@ -189,8 +188,7 @@ void bind_lm_scheduler(py::module_& m) {
   py::class_<PyScheduler>(m, "GenerationScheduler")
       .def(py::init<const std::shared_ptr<LanguageModel>&, const WholeNumber&, const WholeNumber&,
                     const WholeNumber&, const WholeNumber&>(),
-           py::arg("model"), py::kw_only(),
-           py::arg("max_memory_bytes") = defaults.max_memory_bytes,
+           py::arg("model"), py::kw_only(), py::arg("max_memory_bytes") = defaults.max_memory_bytes,
            py::arg("max_running") = defaults.max_running,
            py::arg("max_waiting") = defaults.max_waiting,
            py::arg("max_kept_bytes") = defaults.max_kept_bytes)

@@ -229,5 +229,5 @@ def test_keys_and_values_are_kept_in_fewer_bits() -> None:
         assert model.generate(TEXT, max_new_tokens=8).ids
     assert sizes["bf16"] * 2 == sizes["fp32"]
     assert sizes["int8"] < sizes["bf16"]
-    with pytest.raises(collegium.InvalidArgumentError, match="kv_cache is \"int4\""):
+    with pytest.raises(collegium.InvalidArgumentError, match='kv_cache is "int4"'):
         lm.load(path, kv_cache="int4")  # type: ignore[arg-type]

@@ -33,10 +33,9 @@ Result<std::vector<Result<Generation>>> run_requests(const LanguageModelImpl& im
     }
   }
   if (options.max_memory_bytes != 0 && most_bytes > options.max_memory_bytes)
-    return Status::resource_exhausted("max_memory_bytes: " +
-                                      std::to_string(options.max_memory_bytes) + ", the batch of " +
-                                      std::to_string(count) + " could take " +
-                                      std::to_string(most_bytes));
+    return Status::resource_exhausted(
+        "max_memory_bytes: " + std::to_string(options.max_memory_bytes) + ", the batch of " +
+        std::to_string(count) + " could take " + std::to_string(most_bytes));
 
   GenerationBatch batch(impl, 0);
   const Status status = guarded("generate", [&]() -> Status {

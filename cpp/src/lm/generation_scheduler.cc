@@ -40,7 +40,7 @@ struct Submission::Impl {
 
   GenerateRequest request;
   GenerationScheduler::DoneCallback on_done;
-  ProgressCallback progress;           // the request's own, and whether it was cancelled
+  ProgressCallback progress;  // the request's own, and whether it was cancelled
   std::atomic<bool> cancelled = false;
   std::unique_ptr<GenerationRun> run;  // until it is done
   std::weak_ptr<Shared> shared;
@@ -144,8 +144,8 @@ void Submission::Shared::cancel(const Submission& submission) {
   Item item;
   {
     const std::lock_guard lock(mutex);
-    const auto found = std::ranges::find_if(
-        waiting, [&](const Item& one) { return one.get() == &submission; });
+    const auto found =
+        std::ranges::find_if(waiting, [&](const Item& one) { return one.get() == &submission; });
     if (found == waiting.end()) return;
     item = std::move(*found);
     waiting.erase(found);

@@ -78,8 +78,8 @@ void KvCache::reserve(std::size_t positions) {
 // `round` makes Number of the `size` of `in`, each `step` from the next in `out`, and returns what
 // they are multiplied by.
 template <typename Number, typename Round>
-void KvCache::store_as(std::size_t layer, std::size_t position, std::size_t rows,
-                       const float* keys, const float* values, Round round) noexcept {
+void KvCache::store_as(std::size_t layer, std::size_t position, std::size_t rows, const float* keys,
+                       const float* values, Round round) noexcept {
   const std::size_t head_dim = layout_.head_dim, value_dim = layout_.value_dim;
   const std::size_t key_width = layout_.kv_heads * head_dim;
   const std::size_t value_width = layout_.kv_heads * value_dim;
@@ -129,22 +129,21 @@ void KvCache::store(std::size_t layer, std::size_t position, std::size_t rows, c
                               });
       return;
     case KvCacheType::kInt8:
-      store_as<std::int8_t>(layer, position, rows, keys, values,
-                            [](const float* in, std::size_t size, auto put) {
-                              float largest = 0.0f;
-                              bool finite = true;
-                              for (std::size_t i = 0; i < size; ++i) {
-                                finite = finite && std::isfinite(in[i]);
-                                largest = std::max(largest, std::abs(in[i]));
-                              }
-                              const bool zero = !finite || largest < kInt8Smallest;
-                              const float to_bytes = zero ? 0.0f : 127.0f / largest;
-                              for (std::size_t i = 0; i < size; ++i)
-                                put(i, static_cast<std::int8_t>(
-                                           zero ? 0.0f : std::nearbyint(in[i] * to_bytes)));
-                              if (!finite) return std::numeric_limits<float>::quiet_NaN();
-                              return zero ? 0.0f : largest / 127.0f;
-                            });
+      store_as<std::int8_t>(
+          layer, position, rows, keys, values, [](const float* in, std::size_t size, auto put) {
+            float largest = 0.0f;
+            bool finite = true;
+            for (std::size_t i = 0; i < size; ++i) {
+              finite = finite && std::isfinite(in[i]);
+              largest = std::max(largest, std::abs(in[i]));
+            }
+            const bool zero = !finite || largest < kInt8Smallest;
+            const float to_bytes = zero ? 0.0f : 127.0f / largest;
+            for (std::size_t i = 0; i < size; ++i)
+              put(i, static_cast<std::int8_t>(zero ? 0.0f : std::nearbyint(in[i] * to_bytes)));
+            if (!finite) return std::numeric_limits<float>::quiet_NaN();
+            return zero ? 0.0f : largest / 127.0f;
+          });
       return;
   }
 }

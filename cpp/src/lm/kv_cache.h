@@ -13,12 +13,12 @@
 
 namespace collegium::core {
 
-// The keys and values of the positions seen so far, and what token routers remember of the sequence.
-// Of bf16 each number is rounded by itself, to nearest even; of int8 those of a position and head
-// share a scale, their largest over 127: so a position is the same bits however it came. They lie in
-// pages of 32 positions, all layers of a page together, laid out as attention multiplies by them; a
-// cache forked from another shares its pages (as in arXiv 2309.06180). One thread at a time; caches
-// that share pages may be in different threads.
+// The keys and values of the positions seen so far, and what token routers remember of the
+// sequence. Of bf16 each number is rounded by itself, to nearest even; of int8 those of a position
+// and head share a scale, their largest over 127: so a position is the same bits however it came.
+// They lie in pages of 32 positions, all layers of a page together, laid out as attention
+// multiplies by them; a cache forked from another shares its pages (as in arXiv 2309.06180). One
+// thread at a time; caches that share pages may be in different threads.
 class KvCache {
  public:
   static constexpr std::size_t kPagePositions = 32;

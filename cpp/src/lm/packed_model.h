@@ -16,8 +16,8 @@ namespace collegium::core {
 //   their panels (packed_kernels.h, kernels_bf16.h), each at a multiple of 64 bytes from the file's
 //   first; zeros between
 
-// Pre: `weights` are packed. The errors of write_file_envelope(). Throws std::bad_alloc: the file is
-// made in memory.
+// Pre: `weights` are packed. The errors of write_file_envelope(). Throws std::bad_alloc: the file
+// is made in memory.
 Status write_packed_model(const std::string& path, const std::string& digest,
                           const DecoderWeights& weights);
 

@@ -288,9 +288,7 @@ Result<std::string> ByteLevelBpe::decode(std::span<const std::int32_t> ids,
   return repair_utf8(bytes);
 }
 
-std::int32_t ByteLevelBpe::token_id(std::string_view token) const {
-  return ids_.find(token);
-}
+std::int32_t ByteLevelBpe::token_id(std::string_view token) const { return ids_.find(token); }
 
 std::string_view ByteLevelBpe::token(std::int32_t id) const {
   if (id < 0 || static_cast<std::size_t>(id) >= vocab_size()) return {};

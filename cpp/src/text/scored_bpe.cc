@@ -171,8 +171,8 @@ Status ScoredBpe::build_merges(const std::string& where) {
       cuts.clear();
       for (std::size_t at = utf8_length(token[0]); at < token.size();
            at += utf8_length(token[at])) {
-        cuts.push_back({at, TokenTable::hash(token.substr(0, at)),
-                        TokenTable::hash(token.substr(at))});
+        cuts.push_back(
+            {at, TokenTable::hash(token.substr(0, at)), TokenTable::hash(token.substr(at))});
         ids_.prefetch(cuts.back().left);
         ids_.prefetch(cuts.back().right);
       }
@@ -190,12 +190,10 @@ Status ScoredBpe::build_merges(const std::string& where) {
     for (const Pair& pair : part) {
       if (pair.id == last) continue;
       if (last >= 0 && score(last) == score(pair.id))
-        return Status::not_supported(where + ": tokens " +
-                                     in_quotes(source_.tokens[static_cast<std::size_t>(last)]) +
-                                     " and " +
-                                     in_quotes(source_.tokens[static_cast<std::size_t>(pair.id)]) +
-                                     " have the same score " + std::to_string(score(last)) +
-                                     "; such ties are not run here");
+        return Status::not_supported(
+            where + ": tokens " + in_quotes(source_.tokens[static_cast<std::size_t>(last)]) +
+            " and " + in_quotes(source_.tokens[static_cast<std::size_t>(pair.id)]) +
+            " have the same score " + std::to_string(score(last)) + "; such ties are not run here");
       last = pair.id;
     }
   }
@@ -342,9 +340,7 @@ Result<std::string> ScoredBpe::decode(std::span<const std::int32_t> ids,
   return repair_utf8(bytes);
 }
 
-std::int32_t ScoredBpe::token_id(std::string_view token) const {
-  return ids_.find(token);
-}
+std::int32_t ScoredBpe::token_id(std::string_view token) const { return ids_.find(token); }
 
 std::string_view ScoredBpe::token(std::int32_t id) const {
   if (id < 0 || static_cast<std::size_t>(id) >= vocab_size()) return {};

@@ -20,9 +20,7 @@ class TokenTable {
   // False if the id is taken. An equal token of another id loses its id to this one.
   bool add(std::string_view token, std::int32_t id);
   // -1 if there is none.
-  std::int32_t find(std::string_view token) const noexcept {
-    return find(token, hash(token));
-  }
+  std::int32_t find(std::string_view token) const noexcept { return find(token, hash(token)); }
   // The same in two steps, for many at once: while one waits for memory others are hashed.
   static std::uint64_t hash(std::string_view token) noexcept;
   void prefetch(std::uint64_t hash) const noexcept {

@@ -88,7 +88,8 @@ TEST(DecoderLora, EverySequenceOfABatchHasItsOwn) {
   const std::vector<const DecoderLora*> loras = {all.get(), nullptr, late.get(), all.get()};
   std::vector<KvCache> caches;
   std::vector<Step> steps;
-  for (std::size_t i = 0; i < loras.size(); ++i) caches.emplace_back(decoder.config(), KvCacheType::kFp32);
+  for (std::size_t i = 0; i < loras.size(); ++i)
+    caches.emplace_back(decoder.config(), KvCacheType::kFp32);
   for (std::size_t i = 0; i < loras.size(); ++i)
     steps.push_back(
         {.cache = &caches[i], .ids = std::span(ids).first(4 + 2 * i), .lora = loras[i]});

@@ -136,8 +136,9 @@ TEST(GenerationScheduler, KeepsBeginningsForThoseThatComeLater) {
   // The next turn: prompt and answer but for its last token, which was never read.
   const Generation next = run(*scheduler, request_of(passage + " first?" + first.text + "!", 3));
   EXPECT_GE(next.shared_tokens, first.prompt_tokens);
-  EXPECT_EQ(run(*scheduler, request_of("another beginning, long enough to be kept", 3)).shared_tokens,
-            0u);
+  EXPECT_EQ(
+      run(*scheduler, request_of("another beginning, long enough to be kept", 3)).shared_tokens,
+      0u);
 
   const auto nothing_kept = scheduler_of({.max_kept_bytes = 0});
   run(*nothing_kept, request_of(passage + " first?", 9));
@@ -195,8 +196,7 @@ TEST(GenerationScheduler, WhoSubmitsMoreThanMayWaitIsHeldBackOrRefused) {
   const auto third = *scheduler->submit(request_of("third", 2));
   const auto refused = scheduler->submit(request_of("fourth", 2), {}, 1ms);
   EXPECT_EQ(refused.status().code(), StatusCode::kBusy);
-  EXPECT_EQ(scheduler->submit(request_of("fourth", 2), {}, 0ns).status().code(),
-            StatusCode::kBusy);
+  EXPECT_EQ(scheduler->submit(request_of("fourth", 2), {}, 0ns).status().code(), StatusCode::kBusy);
   std::shared_ptr<Submission> fourth;
   std::thread waits([&] { fourth = *scheduler->submit(request_of("fourth", 2)); });
   EXPECT_FALSE(second->wait_for(5ms));
@@ -213,10 +213,11 @@ TEST(GenerationScheduler, CancelsWhatRunsAndWhatWaits) {
   holding.on_token = gate.callback();
   const auto runs = *scheduler->submit(std::move(holding));
   std::atomic<int> told = 0;
-  const auto waits = *scheduler->submit(request_of("waits", 3), [&](const Result<Generation>& result) {
-    EXPECT_EQ(result.status().code(), StatusCode::kCancelled);
-    ++told;
-  });
+  const auto waits =
+      *scheduler->submit(request_of("waits", 3), [&](const Result<Generation>& result) {
+        EXPECT_EQ(result.status().code(), StatusCode::kCancelled);
+        ++told;
+      });
   const auto stays = *scheduler->submit(request_of("stays", 3));
   gate.wait_until_reached();
   waits->cancel();
@@ -315,12 +316,15 @@ TEST(GenerationScheduler, OptionsAreWithinTheirRanges) {
   EXPECT_TRUE(SchedulerOptions{.max_running = 256}.validate().ok());
 }
 
-// Fewer under a sanitizer's fast suite would miss what this looks for, so it is the same everywhere.
+// Fewer under a sanitizer's fast suite would miss what this looks for, so it is the same
+// everywhere.
 TEST(GenerationScheduler, AThousandRequestsFromEightThreadsHalfCancelledAtRandomMoments) {
   constexpr std::size_t kThreads = 8, kEach = 125;
   const std::size_t bytes = tiny()->generation_bytes(96);
-  const SchedulerOptions options{.max_memory_bytes = 12 * bytes, .max_running = 16,
-                                 .max_waiting = 100, .max_kept_bytes = 4 * bytes};
+  const SchedulerOptions options{.max_memory_bytes = 12 * bytes,
+                                 .max_running = 16,
+                                 .max_waiting = 100,
+                                 .max_kept_bytes = 4 * bytes};
   const auto scheduler = scheduler_of(options);
   struct Sent {
     GenerateRequest request;
@@ -343,8 +347,8 @@ TEST(GenerationScheduler, AThousandRequestsFromEightThreadsHalfCancelledAtRandom
         one.streamed += piece;
         return true;
       };
-      auto submission = scheduler->submit(std::move(with_callback),
-                                          [&](const Result<Generation>&) { ++told; });
+      auto submission =
+          scheduler->submit(std::move(with_callback), [&](const Result<Generation>&) { ++told; });
       ASSERT_TRUE(submission.ok()) << submission.status().to_string();
       one.submission = std::move(*submission);
       // Some at once, some later, some from here, some while they run.

@@ -69,7 +69,8 @@ TEST(KvCache, WhatIsStoredComesOutAsItsTypeHasIt) {
           EXPECT_TRUE(is_nearest_bf16(row[i], kept)) << row[i] << " " << kept;
         } else {
           double largest = 0;
-          for (std::size_t k = 0; k < size; ++k) largest = std::max<double>(largest, std::abs(row[k]));
+          for (std::size_t k = 0; k < size; ++k)
+            largest = std::max<double>(largest, std::abs(row[k]));
           EXPECT_LE(std::abs(kept - row[i]), largest / 127 / 2 * (1 + 1e-5));
           if (std::abs(row[i]) == largest) {
             EXPECT_NEAR(kept, row[i], 1e-6 * largest);
@@ -140,8 +141,8 @@ TEST(KvCache, RoundedKeysAndValuesStayNearAndKeepEachTokensBits) {
     const auto exact = decoder_logits(decoder, ids, ids.size());
     double power = 0;
     for (const float x : exact) power += static_cast<double>(x) * x;
-    for (const auto& [type, most] : {std::pair{KvCacheType::kBf16, 0.02},
-                                     std::pair{KvCacheType::kInt8, 0.05}}) {
+    for (const auto& [type, most] :
+         {std::pair{KvCacheType::kBf16, 0.02}, std::pair{KvCacheType::kInt8, 0.05}}) {
       const auto whole = decoder_logits(decoder, ids, ids.size(), nullptr, nullptr, type);
       double error = 0;
       for (std::size_t i = 0; i < exact.size(); ++i)
@@ -153,9 +154,9 @@ TEST(KvCache, RoundedKeysAndValuesStayNearAndKeepEachTokensBits) {
       }
       EXPECT_TRUE(same_numbers(decoder_logits(decoder, ids, 3, nullptr, nullptr, type), whole));
       for (const Isa isa : available_isas())
-        EXPECT_TRUE(same_numbers(decoder_logits(load_decoder(name, isa), ids, ids.size(), nullptr,
-                                                nullptr, type),
-                                 whole))
+        EXPECT_TRUE(same_numbers(
+            decoder_logits(load_decoder(name, isa), ids, ids.size(), nullptr, nullptr, type),
+            whole))
             << name << " " << isa_name(isa);
     }
   }

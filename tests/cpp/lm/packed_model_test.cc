@@ -4,8 +4,8 @@
 #include <string_view>
 #include <vector>
 
-#include "collegium/core/lm/language_model.h"
 #include "collegium/core/file_envelope.h"
+#include "collegium/core/lm/language_model.h"
 #include "hostile.h"
 #include "lm/same_answer.h"
 #include "lm/tiny_models.h"
@@ -41,7 +41,8 @@ TEST(PackedModel, IsTheSameToTheLastBit) {
     GenerateOptions options;
     options.max_new_tokens = 50;
     options.log_probabilities = true;
-    expect_same_answer(*mapped->generate("the thing", options), *made->generate("the thing", options));
+    expect_same_answer(*mapped->generate("the thing", options),
+                       *made->generate("the thing", options));
     // What is mapped can be written again.
     const std::string again = folder / "again";
     ASSERT_TRUE(mapped->save_packed(again).ok());
@@ -79,7 +80,8 @@ TEST(PackedModel, DamageIsToldWhereverItIs) {
       if (read_bytes(bad) != good) expect_told(bad, round);
     });
   }
-  for (const std::size_t size : {good.size() - 1, good.size() / 2, std::size_t{100}, std::size_t{0}}) {
+  for (const std::size_t size :
+       {good.size() - 1, good.size() / 2, std::size_t{100}, std::size_t{0}}) {
     write_bytes(path, std::span(good).first(size));
     expect_told(path, 0);
   }

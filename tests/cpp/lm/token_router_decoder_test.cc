@@ -53,7 +53,8 @@ Status forward(const Decoder& decoder, const std::vector<Request>& requests,
   std::vector<KvCache> caches;
   std::vector<Step> steps;
   std::size_t total = 0;
-  for (std::size_t i = 0; i < requests.size(); ++i) caches.emplace_back(decoder.config(), KvCacheType::kFp32);
+  for (std::size_t i = 0; i < requests.size(); ++i)
+    caches.emplace_back(decoder.config(), KvCacheType::kFp32);
   for (std::size_t i = 0; i < requests.size(); ++i) {
     Step step;
     step.cache = &caches[i];

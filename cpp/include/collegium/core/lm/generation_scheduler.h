@@ -36,15 +36,15 @@ struct COLLEGIUM_API SchedulerOptions {
 struct SchedulerStats {
   std::size_t waiting = 0;
   std::size_t running = 0;
-  std::uint64_t finished = 0;   // with a result
-  std::uint64_t cancelled = 0;  // by cancel(), a progress callback or the scheduler's end
-  std::uint64_t failed = 0;     // otherwise
-  std::size_t reserved_bytes = 0;       // the most that those that run can take
-  std::size_t kept_bytes = 0;           // of those that are done
-  std::size_t most_bytes = 0;           // that the two came to together
-  std::uint64_t passes = 0;             // through the layers
-  std::uint64_t prompt_tokens = 0;      // of those that finished
-  std::uint64_t shared_tokens = 0;      // of them, taken over from others
+  std::uint64_t finished = 0;       // with a result
+  std::uint64_t cancelled = 0;      // by cancel(), a progress callback or the scheduler's end
+  std::uint64_t failed = 0;         // otherwise
+  std::size_t reserved_bytes = 0;   // the most that those that run can take
+  std::size_t kept_bytes = 0;       // of those that are done
+  std::size_t most_bytes = 0;       // that the two came to together
+  std::uint64_t passes = 0;         // through the layers
+  std::uint64_t prompt_tokens = 0;  // of those that finished
+  std::uint64_t shared_tokens = 0;  // of them, taken over from others
   std::uint64_t generated_tokens = 0;
 };
 
