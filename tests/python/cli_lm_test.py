@@ -196,3 +196,25 @@ def test_generate_computes_fast_and_guesses_if_told(run: Any) -> None:
     refused = run("generate", "--model", TINY, "--compute", "int8", "the")
     assert refused.returncode == 2
     assert "exact" in refused.stderr
+
+
+def test_pack_writes_what_generate_maps_and_a_draft_changes_nothing(
+    run: Any, tmp_path: Path
+) -> None:
+    packed = tmp_path / "tiny.packed"
+    done = run("pack", "--model", TINY, str(packed), "--json")
+    assert done.returncode == 0, done.stderr
+    fast = collegium.lm.load(TINY, compute="fast")
+    assert json.loads(done.stdout) == {"digest": fast.digest, "bytes": fast.packed_bytes}
+    options = ("--max-new-tokens", "30", "--json", "the")
+    mapped = run(
+        "generate", "--model", TINY, "--compute", "fast", "--packed", str(packed), *options
+    )
+    assert json.loads(mapped.stdout)["ids"] == fast.generate("the", max_new_tokens=30).ids
+    plain = run("generate", "--model", TINY, "--kv-cache", "int8", *options)
+    drafted = run(*("generate", "--model", TINY, "--kv-cache", "int8", "--draft", TINY, *options))
+    assert json.loads(drafted.stdout)["ids"] == json.loads(plain.stdout)["ids"]
+    assert json.loads(drafted.stdout)["accepted_tokens"] > 0
+    refused = run("generate", "--model", TINY, "--packed", str(packed), "the")
+    assert refused.returncode == 1
+    assert "packed" in refused.stderr

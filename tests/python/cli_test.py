@@ -31,6 +31,7 @@ COMMANDS = [
     "words",
     "generate",
     "chat",
+    "pack",
     "perplexity",
     "trace",
     "convert",

@@ -491,3 +491,39 @@ def test_requests_share_the_beginning_of_their_prompts(tiny: lm.LanguageModel) -
     assert [one.ids for one in made] == [
         tiny.generate(prompt, max_new_tokens=5).ids for prompt in prompts
     ]
+
+
+def test_a_draft_guesses_and_changes_nothing(smollm2: Path, model: lm.LanguageModel) -> None:
+    draft = lm.load(smollm2, compute="fast")
+    plain = model.generate(TEXT, max_new_tokens=24)
+    quick = model.generate(TEXT, max_new_tokens=24, draft=draft, draft_tokens=6)
+    assert quick.ids == plain.ids
+    assert quick.accepted_tokens > quick.guessed_tokens // 2
+    sampled = {"temperature": 0.9, "top_k": 40, "seed": 3, "max_new_tokens": 24}
+    options = lm.GenerateOptions(draft=draft, **sampled)
+    assert options.draft_tokens == 4
+    twin = model.generate(TEXT, options=options)
+    assert twin.ids == model.generate(TEXT, options=lm.GenerateOptions(**sampled)).ids
+    assert twin.accepted_tokens > 0
+    assert model.generate(TEXT, options=options, max_new_tokens=4).ids == twin.ids[:4]
+    with pytest.raises(TypeError, match="draft is str"):
+        model.generate(TEXT, draft="fast")  # type: ignore[arg-type]
+
+
+def test_another_vocabulary_is_no_draft(tiny: lm.LanguageModel, model: lm.LanguageModel) -> None:
+    with pytest.raises(collegium.InvalidArgumentError, match="draft: .* another vocabulary"):
+        model.generate(TEXT, draft=tiny)
+
+
+def test_packed_weights_are_mapped(tiny: lm.LanguageModel, tmp_path: Path) -> None:
+    path = ROOT / "tests/data/tiny_llama.gguf"
+    fast = lm.load(path, compute="fast")
+    fast.save_packed(tmp_path / "tiny.packed")
+    mapped = lm.load(path, compute="fast", packed=tmp_path / "tiny.packed")
+    assert (
+        mapped.generate(TEXT, max_new_tokens=20).ids == fast.generate(TEXT, max_new_tokens=20).ids
+    )
+    with pytest.raises(collegium.FailedPreconditionError, match="exact"):
+        tiny.save_packed(tmp_path / "none")
+    with pytest.raises(collegium.InvalidArgumentError, match="packed"):
+        lm.load(path, packed=tmp_path / "tiny.packed")

@@ -39,6 +39,9 @@ Status GenerateOptions::validate() const {
   if (prompt_lookup > kMaxLookup)
     return Status::invalid_argument("prompt_lookup: " + std::to_string(prompt_lookup) +
                                     ", must be at most " + std::to_string(kMaxLookup));
+  if (draft_tokens == 0 || draft_tokens > kMaxLookup)
+    return Status::invalid_argument("draft_tokens: " + std::to_string(draft_tokens) +
+                                    ", must be in [1, " + std::to_string(kMaxLookup) + "]");
   if (alternatives > kMaxAlternatives)
     return Status::invalid_argument("alternatives: " + std::to_string(alternatives) +
                                     ", must be at most " + std::to_string(kMaxAlternatives));

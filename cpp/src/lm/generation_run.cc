@@ -83,7 +83,15 @@ Result<std::unique_ptr<GenerationRun>> GenerationRun::start(const LanguageModelI
                                    std::to_string(options.max_new_tokens));
   }
   const std::size_t most_tokens = tokens + std::min(options.max_new_tokens, context - tokens);
-  const std::size_t most_bytes = impl.generation_bytes(most_tokens);
+  std::size_t most_bytes = impl.generation_bytes(most_tokens);
+  const LanguageModelImpl* draft = options.draft != nullptr ? options.draft->impl_.get() : nullptr;
+  if (draft != nullptr) {
+    if (draft->tokenizer->tokenizer().digest() != impl.tokenizer->tokenizer().digest() ||
+        draft->model.config().vocab != impl.model.config().vocab)
+      return Status::invalid_argument("draft: " + draft->path + " has another vocabulary than " +
+                                      impl.path);
+    most_bytes += draft->generation_bytes(most_tokens);
+  }
   if (options.max_memory_bytes != 0 && most_bytes > options.max_memory_bytes)
     return Status::resource_exhausted(
         "max_memory_bytes: " + std::to_string(options.max_memory_bytes) + ", a generation of " +
@@ -98,6 +106,7 @@ Result<std::unique_ptr<GenerationRun>> GenerationRun::start(const LanguageModelI
   }
   if (plan) run->whole_prompt_ = plan->needs_whole_prompt();
   run->plan_ = std::move(plan);
+  if (draft != nullptr && !run->alone()) run->draft_.emplace(*draft, options);
   return run;
 }
 
@@ -198,11 +207,13 @@ bool GenerationRun::choose(std::span<const float> logits) {
   }
   generation_.guessed_tokens += guesses_.size();
   generation_.accepted_tokens += right_;
-  if (!done_) read_next(generation_.ids.back());
+  if (done_) return false;
+  const Status read = guarded("generate", [&] { return read_next(generation_.ids.back()); });
+  if (!read.ok()) fail(read);
   return false;
 }
 
-void GenerationRun::read_next(std::int32_t id) {
+Status GenerationRun::read_next(std::int32_t id) {
   const GenerateOptions& options = request_.options;
   if (!guesses_.empty()) {
     // Long guesses are for texts that are being quoted.
@@ -215,13 +226,21 @@ void GenerationRun::read_next(std::int32_t id) {
   right_ = 0;
   next_.assign(1, id);
   read_ = 0;
-  if (options.prompt_lookup == 0 || alone()) return;
+  if (alone()) return {};
   // One token less than the answer may have: the last one is never read.
   const std::size_t room = std::min(options.max_new_tokens - generation_.ids.size(),
                                     impl_.model.config().context - cache_.length()) -
                            1;
-  guesses_ = guess_by_lookup(tokens_, std::min({options.prompt_lookup, most_guesses_, room}));
+  const std::size_t most = std::min(most_guesses_, room);
+  guesses_ = guess_by_lookup(tokens_, std::min(options.prompt_lookup, most));
+  if (guesses_.empty() && draft_) {
+    const double before = draft_->flops();
+    COLLEGIUM_ASSIGN_OR_RETURN(guesses_, draft_->guess(tokens_, generation_.prompt_tokens,
+                                                       std::min(options.draft_tokens, most)));
+    generation_.flops += draft_->flops() - before;
+  }
   next_.insert(next_.end(), guesses_.begin(), guesses_.end());
+  return {};
 }
 
 Status GenerationRun::choose_or_fail(std::span<const float> logits) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "collegium/core/lm/generation.h"
+#include "lm/draft.h"
 #include "lm/generation_text.h"
 #include "lm/kept_beginnings.h"
 #include "lm/language_model_impl.h"
@@ -83,7 +84,7 @@ class GenerationRun {
                 std::vector<std::int32_t> prompt);
   Status choose_or_fail(std::span<const float> logits);
   // Makes `id` what is read next, and what is guessed to follow.
-  void read_next(std::int32_t id);
+  Status read_next(std::int32_t id);
   // Between two steps, positions that were read and stay.
   std::size_t there() const { return done_ ? length() : cache_.length(); }
   // Behind a step, positions that were read, without guesses that were wrong or not looked at.
@@ -111,6 +112,7 @@ class GenerationRun {
   std::vector<std::int32_t> guesses_;  // behind the first of next_
   std::size_t right_ = 0;              // of guesses_, so far
   std::size_t most_guesses_;
+  std::optional<Draft> draft_;
   std::size_t most_bytes_ = 0;
   Generation generation_;
   Status status_;

@@ -104,6 +104,64 @@ TEST(PromptLookup, EndsWhereTheContextDoes) {
   expect_same_answer(quick, plain);
 }
 
+TEST(Draft, ChangesNoBitOfAnyAnswer) {
+  std::mt19937 random(8);
+  std::size_t guessed = 0, accepted = 0;
+  for (int round = 0; round < 40; ++round) {
+    const std::string prompt = random_prompt(random);
+    GenerateOptions options = random_options(random);
+    const auto plain = tiny()->generate(prompt, options);
+    ASSERT_TRUE(plain.ok());
+    for (const std::size_t most : {1u, 4u, 20u}) {
+      options.draft = tiny(LmCompute::kFast);
+      options.draft_tokens = most;
+      options.prompt_lookup = round % 2 == 0 ? 0 : 6;
+      const auto quick = tiny()->generate(prompt, options);
+      ASSERT_TRUE(quick.ok()) << quick.status().to_string();
+      expect_same_answer(*quick, *plain);
+      guessed += quick->guessed_tokens;
+      accepted += quick->accepted_tokens;
+      // Of several requests each has a draft of its own.
+      GenerateRequest request;
+      request.prompt = prompt;
+      request.options = options;
+      const auto batch = tiny()->generate_batch(std::vector<GenerateRequest>(3, request));
+      ASSERT_TRUE(batch.ok());
+      for (const auto& one : *batch) expect_same_answer(*one, *plain);
+    }
+  }
+  // The model and its twin mostly agree, sampled or not, as both draw with the same numbers.
+  EXPECT_GT(accepted, guessed / 2);
+}
+
+TEST(Draft, HasTheSameVocabularyAndIsCounted) {
+  GenerateOptions options;
+  options.max_new_tokens = 20;
+  const double flops = tiny()->generate("the thing", options)->flops;
+  options.draft = *LanguageModel::load(test_data("gguf_models/olmoe.gguf"));
+  EXPECT_EQ(tiny()->generate("the thing", options).status().code(), StatusCode::kInvalidArgument);
+  options.draft = tiny(LmCompute::kFast);
+  EXPECT_GT(tiny()->generate("the thing", options)->flops, flops);
+  for (const std::size_t tokens : {std::size_t{0}, GenerateOptions::kMaxLookup + 1}) {
+    options.draft_tokens = tokens;
+    EXPECT_EQ(tiny()->generate("the thing", options).status().code(), StatusCode::kInvalidArgument);
+  }
+  options.draft_tokens = 4;
+  options.max_memory_bytes = tiny()->generation_bytes(40);
+  EXPECT_EQ(tiny()->generate("the thing", options).status().code(), StatusCode::kResourceExhausted);
+}
+
+TEST(Draft, EndsWhereTheContextDoes) {
+  GenerateOptions options;
+  options.max_new_tokens = 1000;
+  const auto plain = tiny()->generate("the thing", options);
+  options.draft = tiny(LmCompute::kFast);
+  options.draft_tokens = 9;
+  const auto quick = tiny()->generate("the thing", options);
+  ASSERT_TRUE(plain.ok() && quick.ok());
+  expect_same_answer(*quick, *plain);
+}
+
 TEST(SharedBeginnings, AreReadOnceAndChangeNoBit) {
   std::mt19937 random(11);
   for (int i = 0; i < 30; ++i) {

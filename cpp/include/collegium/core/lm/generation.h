@@ -17,7 +17,8 @@
 
 namespace collegium::core {
 
-class LmLora;  // language_model.h
+class LanguageModel;  // language_model.h
+class LmLora;
 
 // How tokens are chosen and when that ends. Formulas and order are those of transformers' logits
 // processors: first the penalties, which a greedy choice feels too, then, when sampling,
@@ -66,6 +67,14 @@ struct COLLEGIUM_API GenerateOptions {
   // with a trace or a routing of the request's own.
   std::size_t prompt_lookup = 0;
 
+  // A quicker model with the same vocabulary, which guesses at most draft_tokens tokens where
+  // prompt_lookup has no guess (speculative decoding, arXiv 2211.17192). Guesses are read and kept
+  // as those of prompt_lookup, so the result is the same to the last bit; one that is refused costs
+  // its row. The same file with LmCompute::kFast is a draft for kExact. draft_tokens: in
+  // [1, kMaxLookup]. Null: none. Without effect with a trace or a routing of the request's own.
+  std::shared_ptr<const LanguageModel> draft;
+  std::size_t draft_tokens = 4;
+
   // Of this model, from LanguageModel::load_lora(). Null: the base alone.
   std::shared_ptr<const LmLora> lora;
   // Of a mixture of experts: what changes in its routing, and whether that is recorded.
@@ -107,7 +116,8 @@ struct COLLEGIUM_API Generation {
   std::size_t prompt_tokens = 0;
   // Of them, those that another request of the batch with the same beginning had read.
   std::size_t shared_tokens = 0;
-  // Tokens that were guessed (GenerateOptions::prompt_lookup), and those of them that were right.
+  // Tokens that were guessed (GenerateOptions::prompt_lookup and draft), and those of them that
+  // were right.
   std::size_t guessed_tokens = 0;
   std::size_t accepted_tokens = 0;
   FinishReason finish_reason = FinishReason::kLength;

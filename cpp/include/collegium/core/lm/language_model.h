@@ -23,6 +23,7 @@ struct ChatMessage {
 };
 
 struct DecoderLora;
+class GenerationRun;
 struct LanguageModelImpl;
 
 // A LoRA (arXiv 2106.09685) on one language model, which requests choose one by one, in one batch
@@ -152,6 +153,7 @@ class COLLEGIUM_API LanguageModel {
                                     const ProgressCallback& progress = {}) const;
 
  private:
+  friend class GenerationRun;
   friend class GenerationScheduler;
   explicit LanguageModel(std::unique_ptr<LanguageModelImpl> impl);
   std::unique_ptr<LanguageModelImpl> impl_;
