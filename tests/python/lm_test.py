@@ -511,7 +511,7 @@ def test_a_draft_guesses_and_changes_nothing(smollm2: Path, model: lm.LanguageMo
 
 
 def test_another_vocabulary_is_no_draft(tiny: lm.LanguageModel, model: lm.LanguageModel) -> None:
-    with pytest.raises(collegium.InvalidArgumentError, match="draft: .* another vocabulary"):
+    with pytest.raises(collegium.InvalidArgumentError, match=r"draft: .* another vocabulary"):
         model.generate(TEXT, draft=tiny)
 
 

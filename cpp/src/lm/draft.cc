@@ -45,9 +45,8 @@ Result<std::vector<std::int32_t>> Draft::guess(std::span<const std::int32_t> tok
   cache_.truncate(seen_.size());
   COLLEGIUM_RETURN_IF_ERROR(read(tokens.subspan(seen_.size())));
   while (true) {
-    COLLEGIUM_ASSIGN_OR_RETURN(
-        const std::int32_t id,
-        sampler_.choose(logits_, tokens.size() - prompt + guesses.size()));
+    COLLEGIUM_ASSIGN_OR_RETURN(const std::int32_t id,
+                               sampler_.choose(logits_, tokens.size() - prompt + guesses.size()));
     if (impl_.is_end(id)) return guesses;
     guesses.push_back(id);
     if (guesses.size() == most) return guesses;
