@@ -193,6 +193,24 @@ def rows_of(name: str, path: str, threads: int, rounds: int) -> list[str]:
         f"{fast.accepted_tokens} of {fast.guessed_tokens} guesses right |"
     )
     print(rows[-1], flush=True)
+    exact = lm.load(path)
+    plain, quick = [], []
+    guessed = accepted = 0
+    for i in range(rounds):
+        prompt = prompts(model, 1, PROMPT, 100 + i)[0]
+        taken, slow = seconds(lambda p=prompt: exact.generate(p, max_new_tokens=NEW_TOKENS))
+        plain.append(taken)
+        taken, fast = seconds(
+            lambda p=prompt: exact.generate(p, max_new_tokens=NEW_TOKENS, draft=model)
+        )
+        quick.append(taken)
+        assert slow.ids == fast.ids
+        guessed, accepted = guessed + fast.guessed_tokens, accepted + fast.accepted_tokens
+    rows.append(
+        f'| {name} | {threads} | compute="exact" with its fast twin as draft, {NEW_TOKENS} tokens, beside '
+        f"plain exact | {ratio(quick, plain)} | | {accepted} of {guessed} guesses right |"
+    )
+    print(rows[-1], flush=True)
     peer.close()
     return rows
 
