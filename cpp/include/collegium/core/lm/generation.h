@@ -70,8 +70,8 @@ struct COLLEGIUM_API GenerateOptions {
   // A quicker model with the same vocabulary, which guesses at most draft_tokens tokens where
   // prompt_lookup has no guess (speculative decoding, arXiv 2211.17192). Guesses are read and kept
   // as those of prompt_lookup, so the result is the same to the last bit; one that is refused costs
-  // its row. The same file with LmCompute::kFast is a draft for kExact. draft_tokens: in
-  // [1, kMaxLookup]. Null: none. Without effect with a trace or a routing of the request's own.
+  // its row. draft_tokens: in [1, kMaxLookup]. Null: none. Without effect with a trace or a routing
+  // of the request's own.
   std::shared_ptr<const LanguageModel> draft;
   std::size_t draft_tokens = 4;
 
