@@ -40,7 +40,7 @@ case "$1" in
   tsan)
     export TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp halt_on_error=1"
     run() { "build/tsan/tests/${1/core/cpp}/collegium_$1_tests" --gtest_brief=1 --gtest_filter="$2"; }
-    run core 'ThreadPool.*:ExpertSet.*:FileEnvelope.Readers*:LanguageModel.Threads*'
+    run core 'ThreadPool.*:ExpertSet.*:FileEnvelope.Readers*:LanguageModel.Threads*:GenerationScheduler.*'
     run index 'Corpus.Readers*:CorpusBackup.Equals*:CorpusDurability.*:CorpusReview.*BeforeItsSync:CorpusReview.*WaitsForItsSync:CorpusReplay.*:FilteredGraph.*Threads:LexicalStore.Readers*'
     COLLEGIUM_FAULT_ROUNDS=${THREAD_SECONDS:-60} run index '*SlowEightThreads*'
     run router 'LibraryThreads.*' ;;
