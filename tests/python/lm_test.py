@@ -499,7 +499,12 @@ def test_a_draft_guesses_and_changes_nothing(smollm2: Path, model: lm.LanguageMo
     quick = model.generate(TEXT, max_new_tokens=24, draft=draft, draft_tokens=6)
     assert quick.ids == plain.ids
     assert quick.accepted_tokens > quick.guessed_tokens // 2
-    sampled = {"temperature": 0.9, "top_k": 40, "seed": 3, "max_new_tokens": 24}
+    sampled: dict[str, Any] = {
+        "temperature": 0.9,
+        "top_k": 40,
+        "seed": 3,
+        "max_new_tokens": 24,
+    }
     options = lm.GenerateOptions(draft=draft, **sampled)
     assert options.draft_tokens == 4
     twin = model.generate(TEXT, options=options)
