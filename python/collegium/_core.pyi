@@ -695,7 +695,7 @@ class GenerationScheduler:
         max_memory_bytes: int = 0,
         max_running: int = 64,
         max_waiting: int = 1024,
-        max_kept_bytes: int = ...,
+        max_kept_bytes: int = 268435456,
     ) -> None: ...
     def submit(
         self,
