@@ -366,7 +366,7 @@ class Generation:
     def prompt_tokens(self) -> int: ...
     @property
     def shared_tokens(self) -> int:
-        """Of the prompt, those that another request of the batch had read."""
+        """Of the prompt, those that another request with the same beginning had read."""
     @property
     def guessed_tokens(self) -> int:
         """Tokens that ``prompt_lookup`` and ``draft`` guessed."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from . import _core
 from ._core import GenerateOptions, Generation, SchedulerStats, Submission
-from ._lm_options import Message, Options, messages_of, options_of
+from ._lm_options import Message, Options, options_of
 from ._text_stream import TextStream, TokenCallable
 from .errors import BusyError
 
@@ -111,12 +111,8 @@ class Scheduler:
     ) -> Submission:
         """:meth:`submit` of what :meth:`LanguageModel.chat` would answer."""
         changes["add_special_tokens"] = False  # the template has put in its own
-        return self._core.submit(
-            self.model._core.apply_chat_template(messages_of(messages)),
-            options=options_of(options, changes),
-            on_token=on_token,
-            timeout=timeout,
-        )
+        prompt = self.model.apply_chat_template(messages)
+        return self.submit(prompt, options=options, on_token=on_token, timeout=timeout, **changes)
 
     def stream(
         self, prompt: str, *, options: GenerateOptions | None = None, **changes: Unpack[Options]

@@ -81,18 +81,24 @@ bool Watch::report(const core::Progress& progress) {
   }
 }
 
+bool give_piece(const py::object& on_token, std::string_view piece, std::exception_ptr& error) {
+  try {
+    const py::object go_on = on_token(py::str(piece.data(), piece.size()));
+    return go_on.is_none() || py::bool_(go_on);
+  } catch (...) {
+    error = std::current_exception();
+    return false;
+  }
+}
+
 bool Watch::on_token(const py::object& callable, std::string_view piece) {
   if (error_) return false;
   py::gil_scoped_acquire acquire;
-  try {
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    if (callable.is_none()) return true;
-    const py::object go_on = callable(py::str(piece.data(), piece.size()));
-    return go_on.is_none() || py::bool_(go_on);
-  } catch (...) {
-    error_ = std::current_exception();
+  if (PyErr_CheckSignals() != 0) {
+    error_ = std::make_exception_ptr(py::error_already_set());
     return false;
   }
+  return callable.is_none() || give_piece(callable, piece, error_);
 }
 
 void Watch::rethrow() {

@@ -54,6 +54,10 @@ class TextList {
   std::vector<std::string_view> views_;
 };
 
+// With the GIL: gives `piece` to `on_token`; whether to go on. What it raises goes to `error`.
+bool give_piece(const pybind11::object& on_token, std::string_view piece,
+                std::exception_ptr& error);
+
 // Carries Python's wishes into a long call that runs without the GIL: Ctrl-C, a progress callable
 // and whatever it raises. Make and destroy it with the GIL held.
 class Watch {

@@ -78,13 +78,7 @@ class BatchedRequest {
  private:
   bool call(std::string_view piece) {
     py::gil_scoped_acquire acquire;
-    try {
-      const py::object go_on = on_token_(py::str(piece.data(), piece.size()));
-      return go_on.is_none() || py::bool_(go_on);
-    } catch (...) {
-      error_ = std::current_exception();
-      return false;
-    }
+    return give_piece(on_token_, piece, error_);
   }
 
   py::object on_token_;

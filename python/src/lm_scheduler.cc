@@ -67,13 +67,7 @@ class Callables {
 
   bool token(std::string_view piece) {
     const py::gil_scoped_acquire acquire;
-    try {
-      const py::object go_on = on_token_.get()(py::str(piece.data(), piece.size()));
-      return go_on.is_none() || py::bool_(go_on);
-    } catch (...) {
-      error_ = std::current_exception();
-      return false;
-    }
+    return give_piece(on_token_.get(), piece, error_);
   }
   void done() const {
     const py::gil_scoped_acquire acquire;

@@ -67,10 +67,10 @@ class Decoder {
 
   // Appends each step's ids to what its cache holds. hidden (all ids, width), in the order of
   // `steps`: the last layer's output, normalised, of those that are wanted, and anything in the
-  // others' rows. Pre: ids within the vocabulary; each
-  // cache is of this config, comes once, and has room for its ids; plans are this decoder's.
-  // Fails only as RoutingPlan::route() and check_piece() do. After that, or std::bad_alloc, each
-  // cache is as before; but one whose router keeps a state that cannot be copied is empty.
+  // others' rows. Pre: ids within the vocabulary; each cache is of this config, comes once, and has
+  // room for its ids; plans are this decoder's. Fails only as RoutingPlan::route() and
+  // check_piece() do. After that, or std::bad_alloc, each cache is as before; but one whose router
+  // keeps a state that cannot be copied is empty.
   Status forward(std::span<const Step> steps, float* hidden) const;
   // The same for one sequence with the model's own routing.
   Status forward(std::span<const std::int32_t> ids, KvCache& cache, float* hidden) const;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <string_view>
 
 namespace collegium::core {
@@ -123,17 +124,19 @@ void check_moe(const DecoderConfig& c, const MoeWeights& moe, Checker& check) {
 
 std::vector<QuantizedLinear*> DecoderWeights::packed_linears() {
   std::vector<QuantizedLinear*> linears;
-  const auto add_gated = [&](GatedWeights& gated) {
-    linears.insert(linears.end(), {&gated.gate, &gated.up, &gated.down});
+  const auto add = [&](std::initializer_list<QuantizedLinear*> some) {
+    for (QuantizedLinear* linear : some)
+      if (!linear->empty()) linears.push_back(linear);
   };
+  const auto add_gated = [&](GatedWeights& gated) { add({&gated.gate, &gated.up, &gated.down}); };
   for (DecoderLayerWeights& layer : layers) {
-    linears.insert(linears.end(), {&layer.q, &layer.k, &layer.v, &layer.attention_output,
-                                   &layer.q_down, &layer.q_up, &layer.kv_down, &layer.kv_up});
+    add({&layer.q, &layer.k, &layer.v, &layer.attention_output, &layer.q_down, &layer.q_up,
+         &layer.kv_down, &layer.kv_up});
     add_gated(layer.mlp);
     add_gated(layer.moe.shared);
     for (GatedWeights& expert : layer.moe.experts) add_gated(expert);
   }
-  linears.push_back(&output);
+  add({&output});
   return linears;
 }
 

@@ -64,7 +64,7 @@ struct DecoderWeights {
   NormWeights output_norm;
   QuantizedLinear output;  // (vocab, width); the embeddings where they are tied
 
-  // All but the mixtures' routers and gates, each once, in one order; empty ones too.
+  // All that there are but the mixtures' routers and gates, each once, in one order.
   std::vector<QuantizedLinear*> packed_linears();
   std::vector<const QuantizedLinear*> packed_linears() const;
   // QuantizedLinear::pack() of those.

@@ -1,7 +1,8 @@
 #include "lm/draft.h"
 
 #include <algorithm>
-#include <utility>
+
+#include "lm/kept_beginnings.h"
 
 namespace collegium::core {
 
@@ -40,8 +41,7 @@ Result<std::vector<std::int32_t>> Draft::guess(std::span<const std::int32_t> tok
   std::vector<std::int32_t> guesses;
   if (most == 0) return guesses;
   // The last token is read in any case: its logits are wanted.
-  const auto same = std::ranges::mismatch(seen_, tokens.first(tokens.size() - 1)).in1;
-  seen_.erase(same, seen_.end());
+  seen_.resize(common_beginning(seen_, tokens.first(tokens.size() - 1)));
   cache_.truncate(seen_.size());
   COLLEGIUM_RETURN_IF_ERROR(read(tokens.subspan(seen_.size())));
   while (true) {

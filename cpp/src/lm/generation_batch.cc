@@ -14,7 +14,7 @@ void GenerationBatch::add(GenerationRun& run) {
     best = other;
     most = common;
   }
-  if (best != nullptr) run.share_with(*best, most);
+  run.share_with(best, most);
   run.take_over(kept_);
   runs_.push_back(&run);
 }

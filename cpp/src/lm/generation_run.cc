@@ -34,10 +34,6 @@ std::vector<std::int32_t> guess_by_lookup(std::span<const std::int32_t> tokens, 
   return {};
 }
 
-std::size_t common(std::span<const std::int32_t> a, std::span<const std::int32_t> b) {
-  return static_cast<std::size_t>(std::ranges::mismatch(a, b).in1 - a.begin());
-}
-
 }  // namespace
 
 GenerationRun::GenerationRun(const LanguageModelImpl& impl, const RequestView& request,
@@ -130,7 +126,7 @@ std::size_t GenerationRun::common_with(const GenerationRun& other) const {
   // any case: its logits are wanted.
   const std::size_t there = std::max(other.generation_.prompt_tokens, other.there());
   const std::span<const std::int32_t> mine(tokens_), others(other.tokens_);
-  const std::size_t both = common(mine.first(mine.size() - 1), others.first(there));
+  const std::size_t both = common_beginning(mine.first(mine.size() - 1), others.first(there));
   return both < kFewestShared ? 0 : both;
 }
 

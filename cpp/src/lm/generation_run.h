@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -50,9 +49,10 @@ class GenerationRun {
   // Of this one's prompt, how many tokens it could take over from `other`; a page at least, or 0.
   // Before anything was read.
   std::size_t common_with(const GenerationRun& other) const;
-  // Will take over so many tokens of `other`, once that has read them, and waits for them.
-  void share_with(const GenerationRun& other, std::size_t tokens) {
-    shares_ = &other;
+  // Will take over so many tokens of `other`, once that has read them, and waits for them. Null:
+  // of none.
+  void share_with(const GenerationRun* other, std::size_t tokens) {
+    shares_ = other;
     shared_ = tokens;
   }
   // Takes what it waits for if that is there; true if it has to wait.

@@ -52,7 +52,7 @@ struct Submission::Impl {
 
 // What a scheduler, its thread and its submissions have in common. Order of the two locks: never
 // one within the other, and no callback within either.
-struct Submission::Shared : std::enable_shared_from_this<Submission::Shared> {
+struct Submission::Shared {
   Shared(std::shared_ptr<const LanguageModel> lm, const LanguageModelImpl& of_lm,
          const SchedulerOptions& chosen)
       : model(std::move(lm)), impl(of_lm), options(chosen) {}
@@ -63,6 +63,7 @@ struct Submission::Shared : std::enable_shared_from_this<Submission::Shared> {
   void start_some(GenerationBatch& batch, std::vector<Item>& running);
   void finish(const Item& item, Result<Generation> result);
   void cancel(const Submission& submission);
+  bool on_own_thread() const { return std::this_thread::get_id() == thread_id; }
 
   const std::shared_ptr<const LanguageModel> model;
   const LanguageModelImpl& impl;
@@ -74,7 +75,6 @@ struct Submission::Shared : std::enable_shared_from_this<Submission::Shared> {
   std::deque<Item> waiting;
   bool closed = false;
   SchedulerStats stats;
-  bool on_own_thread() const { return std::this_thread::get_id() == thread_id; }
 
   std::mutex joining;
   std::thread thread;

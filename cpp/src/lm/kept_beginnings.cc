@@ -4,13 +4,11 @@
 #include <utility>
 
 namespace collegium::core {
-namespace {
 
-std::size_t common(std::span<const std::int32_t> a, std::span<const std::int32_t> b) {
+std::size_t common_beginning(std::span<const std::int32_t> a,
+                             std::span<const std::int32_t> b) noexcept {
   return static_cast<std::size_t>(std::ranges::mismatch(a, b).in1 - a.begin());
 }
-
-}  // namespace
 
 void KeptBeginnings::shrink(std::size_t bytes) {
   while (bytes_ > bytes) {
@@ -23,7 +21,7 @@ void KeptBeginnings::keep(std::span<const std::int32_t> tokens, std::shared_ptr<
                           KvCache cache, std::size_t bytes) {
   if (bytes > most_bytes_ || tokens.empty()) return;
   for (auto entry = entries_.begin(); entry != entries_.end();) {
-    const std::size_t both = entry->lora == lora ? common(entry->tokens, tokens) : 0;
+    const std::size_t both = entry->lora == lora ? common_beginning(entry->tokens, tokens) : 0;
     if (both == tokens.size()) {
       entries_.splice(entries_.begin(), entries_, entry);
       return;
@@ -46,7 +44,7 @@ KeptBeginnings::Found KeptBeginnings::find(std::span<const std::int32_t> tokens,
   auto found = entries_.end();
   for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
     if (entry->lora.get() != lora) continue;
-    const std::size_t both = common(entry->tokens, tokens);
+    const std::size_t both = common_beginning(entry->tokens, tokens);
     if (both <= best.tokens) continue;
     best = {&entry->cache, both};
     found = entry;

@@ -13,6 +13,10 @@ namespace collegium::core {
 
 class LmLora;
 
+// How many tokens both begin with.
+std::size_t common_beginning(std::span<const std::int32_t> a,
+                             std::span<const std::int32_t> b) noexcept;
+
 // Keys and values of sequences that are done, for those that begin in the same way (prefix caching,
 // as in arXiv 2309.06180); of more than fit, those go that were not used for longest. One thread at
 // a time.

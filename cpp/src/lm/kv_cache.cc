@@ -75,8 +75,8 @@ void KvCache::reserve(std::size_t positions) {
     pages_.push_back(std::make_shared<Page>(layout_.page_size()));
 }
 
-// `round` makes Number of the `size` of `in`, each `step` from the next in `out`, and returns what
-// they are multiplied by.
+// `round(in, size, put)` puts the `size` numbers of `in` as Number, put(i, number) each, and
+// returns what they are multiplied by.
 template <typename Number, typename Round>
 void KvCache::store_as(std::size_t layer, std::size_t position, std::size_t rows, const float* keys,
                        const float* values, Round round) noexcept {
@@ -153,39 +153,43 @@ std::size_t KvCache::opened_size() const noexcept {
   return std::max(layout_.key_numbers(), layout_.value_numbers());
 }
 
+template <typename Widen>
+const float* KvCache::open(const std::byte* panels, std::size_t numbers, const KvKernels& kernels,
+                           float* opened, Widen widen_bytes) const noexcept {
+  switch (layout_.type) {
+    case KvCacheType::kFp32:
+      return reinterpret_cast<const float*>(panels);
+    case KvCacheType::kBf16:
+      kernels.widen_bf16(reinterpret_cast<const std::uint16_t*>(panels), numbers, opened);
+      break;
+    case KvCacheType::kInt8:
+      widen_bytes(reinterpret_cast<const std::int8_t*>(panels),
+                  reinterpret_cast<const float*>(panels + numbers));
+      break;
+  }
+  return opened;
+}
+
 const float* KvCache::keys(std::size_t page, std::size_t layer, std::size_t head,
                            const KvKernels& kernels, float* opened) const noexcept {
-  const std::byte* panels = pages_[page]->data() + layout_.keys(layer, head);
-  const std::size_t numbers = layout_.key_numbers();
-  if (layout_.type == KvCacheType::kFp32) return reinterpret_cast<const float*>(panels);
-  if (layout_.type == KvCacheType::kBf16) {
-    kernels.widen_bf16(reinterpret_cast<const std::uint16_t*>(panels), numbers, opened);
-    return opened;
-  }
-  const auto* bytes = reinterpret_cast<const std::int8_t*>(panels);
-  const auto* scales = reinterpret_cast<const float*>(panels + numbers);
-  const std::size_t panel = layout_.head_dim * kPanelWidth;
-  for (std::size_t p = 0; p < kPagePositions / kPanelWidth; ++p)
-    kernels.widen_columns(bytes + p * panel, layout_.head_dim, scales + p * kPanelWidth,
-                          opened + p * panel);
-  return opened;
+  return open(pages_[page]->data() + layout_.keys(layer, head), layout_.key_numbers(), kernels,
+              opened, [&](const std::int8_t* bytes, const float* scales) {
+                const std::size_t panel = layout_.head_dim * kPanelWidth;
+                for (std::size_t p = 0; p < kPagePositions / kPanelWidth; ++p)
+                  kernels.widen_columns(bytes + p * panel, layout_.head_dim,
+                                        scales + p * kPanelWidth, opened + p * panel);
+              });
 }
 
 const float* KvCache::values(std::size_t page, std::size_t layer, std::size_t head,
                              const KvKernels& kernels, float* opened) const noexcept {
-  const std::byte* panels = pages_[page]->data() + layout_.values(layer, head);
-  const std::size_t numbers = layout_.value_numbers();
-  if (layout_.type == KvCacheType::kFp32) return reinterpret_cast<const float*>(panels);
-  if (layout_.type == KvCacheType::kBf16) {
-    kernels.widen_bf16(reinterpret_cast<const std::uint16_t*>(panels), numbers, opened);
-    return opened;
-  }
-  const auto* bytes = reinterpret_cast<const std::int8_t*>(panels);
-  const auto* scales = reinterpret_cast<const float*>(panels + numbers);
-  constexpr std::size_t kPanel = kPagePositions * kPanelWidth;
-  for (std::size_t p = 0; p < num_panels(layout_.value_dim); ++p)
-    kernels.widen_rows(bytes + p * kPanel, kPagePositions, scales, opened + p * kPanel);
-  return opened;
+  return open(pages_[page]->data() + layout_.values(layer, head), layout_.value_numbers(), kernels,
+              opened, [&](const std::int8_t* bytes, const float* scales) {
+                constexpr std::size_t kPanel = kPagePositions * kPanelWidth;
+                for (std::size_t p = 0; p < num_panels(layout_.value_dim); ++p)
+                  kernels.widen_rows(bytes + p * kPanel, kPagePositions, scales,
+                                     opened + p * kPanel);
+              });
 }
 
 }  // namespace collegium::core

@@ -86,6 +86,10 @@ class KvCache {
   template <typename Number, typename Round>
   void store_as(std::size_t layer, std::size_t position, std::size_t rows, const float* keys,
                 const float* values, Round round) noexcept;
+  // fp32 numbers of a head's panels; widen_bytes(bytes, scales) widens those of int8.
+  template <typename Widen>
+  const float* open(const std::byte* panels, std::size_t numbers, const KvKernels& kernels,
+                    float* opened, Widen widen_bytes) const noexcept;
 
   Layout layout_;
   std::size_t length_ = 0;

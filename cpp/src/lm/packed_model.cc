@@ -18,18 +18,11 @@ constexpr std::size_t kAlignment = 64;
 // Where what comes behind `end` begins, both from the file's first byte.
 std::size_t aligned(std::size_t end) { return (end + kAlignment - 1) / kAlignment * kAlignment; }
 
-std::vector<const QuantizedLinear*> present(const DecoderWeights& weights) {
-  std::vector<const QuantizedLinear*> linears;
-  for (const QuantizedLinear* linear : weights.packed_linears())
-    if (!linear->empty()) linears.push_back(linear);
-  return linears;
-}
-
 }  // namespace
 
 Status write_packed_model(const std::string& path, const std::string& digest,
                           const DecoderWeights& weights) {
-  const auto linears = present(weights);
+  const auto linears = weights.packed_linears();
   constexpr std::size_t kEntryBytes = sizeof(std::uint32_t) + 3 * sizeof(std::uint64_t);
   std::size_t end = kEnvelopePayloadBegin + sizeof(std::uint64_t) + digest.size() +
                     sizeof(std::uint32_t) + linears.size() * kEntryBytes;
@@ -68,7 +61,6 @@ Status use_packed_model(const std::string& path, const std::string& digest,
   const auto linears = weights.packed_linears();
   std::vector<std::span<const std::byte>> panels;
   for (const QuantizedLinear* linear : linears) {
-    if (linear->empty()) continue;
     std::uint32_t type = 0;
     std::uint64_t inputs = 0, outputs = 0, begin = 0;
     if (!reader.read(type) || !reader.read(inputs) || !reader.read(outputs) || !reader.read(begin))
@@ -94,11 +86,9 @@ Status use_packed_model(const std::string& path, const std::string& digest,
                   std::to_string(panels.size()));
   const auto owner = std::make_shared<const MappedFile>(std::move(envelope.file));
   weights.packed_bytes = 0;
-  std::size_t next = 0;
-  for (QuantizedLinear* linear : linears) {
-    if (linear->empty()) continue;
-    weights.packed_bytes += panels[next].size();
-    linear->use_packed(panels[next++], owner);
+  for (std::size_t i = 0; i < linears.size(); ++i) {
+    weights.packed_bytes += panels[i].size();
+    linears[i]->use_packed(panels[i], owner);
   }
   return {};
 }

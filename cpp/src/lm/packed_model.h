@@ -11,7 +11,7 @@ namespace collegium::core {
 // at the next load, and processes share the memory. The model's own file is still needed for all
 // else. File kind "lmpacked", version 1, in the envelope; little-endian:
 //   string digest   of the model
-//   u32 linears; for each, in the order of DecoderWeights::packed_linears() without the empty ones:
+//   u32 linears; for each, in the order of DecoderWeights::packed_linears():
 //     u32 type (ggml's number), u64 inputs, u64 outputs, u64 begin (bytes from the file's first)
 //   their panels (packed_kernels.h, kernels_bf16.h), each at a multiple of 64 bytes from the file's
 //   first; zeros between

@@ -114,7 +114,7 @@ struct COLLEGIUM_API Generation {
   // New tokens: without the one of the model's end or of stop_ids, with those of a stop string.
   std::vector<std::int32_t> ids;
   std::size_t prompt_tokens = 0;
-  // Of them, those that another request of the batch with the same beginning had read.
+  // Of them, those that another request with the same beginning had read.
   std::size_t shared_tokens = 0;
   // Tokens that were guessed (GenerateOptions::prompt_lookup and draft), and those of them that
   // were right.
