@@ -52,8 +52,7 @@ lint:
 	tools/install-dependencies.sh build lint
 	tools/lint.sh
 
-sanitize:
-	tools/install-dependencies.sh build sanitize
+sanitize: build
 	tools/build.sh asan
 	tools/run-tests.sh asan
 

@@ -29,6 +29,13 @@ class Widths(NamedTuple):
     hidden: int
 
 
+    def read_bytes(self, packed: int) -> float:
+        """Of `packed` bytes of weights those that a token reads."""
+        experts = self.layers * self.experts * 3 * self.width * self.hidden
+        idle = 1 - self.used / self.experts
+        return packed - idle * experts * BLOCK_BYTES / BLOCK_NUMBERS
+
+
 MODELS = {
     "64 experts, top 8 (widths of OLMoE), 8 layers": Widths("olmoe", 8, 2048, 16, 16, 64, 8, 1024),
     "8 experts, top 2 (widths of Mixtral), 2 layers": Widths("llama", 2, 4096, 32, 8, 8, 2, 14336),

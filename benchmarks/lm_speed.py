@@ -121,6 +121,11 @@ def bandwidth(threads: int) -> float:
     return best
 
 
+def reading(weights: float, token_seconds: float, threads: int) -> str:
+    read = weights / token_seconds / 1e9
+    return f"weights read at {read:.1f} GB/s, {read / bandwidth(threads):.0%} of the bandwidth"
+
+
 def quoting(model: lm.LanguageModel) -> str:
     """A prompt whose greedy answer repeats a text of this project."""
     text = (evidence.ROOT / "README.md").read_text(encoding="utf-8").split("\n\n")[1]
@@ -151,12 +156,7 @@ def rows_of(name: str, path: str, threads: int, rounds: int) -> list[str]:
         if "prefill" in work:
             bar = BARS["prefill"].get(collegium.isa(), 2.0)
         rows.append(f"| {name} | {threads} | {work} | {shown} | {bar} |")
-        if work == "decode, 1 request":
-            read = model.packed_bytes / median / 1e9
-            share = read / bandwidth(threads)
-            rows[-1] += f" weights read at {read:.1f} GB/s, {share:.0%} of the bandwidth |"
-        else:
-            rows[-1] += " |"
+        rows[-1] += f" {reading(model.packed_bytes, median, threads)} |" if "1 request" in work else " |"
         print(rows[-1], flush=True)
 
     # Against ourselves: what is shared, and what is guessed.
@@ -232,11 +232,13 @@ def moe_rows_of(name: str, threads: int, rounds: int) -> list[str]:
             lambda e, seed, n=tokens: e.prefill_seconds(prompts(model, 1, n, seed)[0]),
             MOE_BARS.get(collegium.isa(), (2.3, 2.3))[1],
         )
-    rows = [
-        f"| {name} | {threads} | {work} | {compared(measure, ours, peer, rounds)[0]} | {bar} | |"
-        for work, (measure, bar) in works.items()
-    ]
-    print("\n".join(rows), flush=True)
+    rows = []
+    for work, (measure, bar) in works.items():
+        shown, median = compared(measure, ours, peer, rounds)
+        rows.append(f"| {name} | {threads} | {work} | {shown} | {bar} |")
+        read = lm_moe_model.MODELS[name].read_bytes(model.packed_bytes)
+        rows[-1] += f" {reading(read, median, threads)} |" if "1 request" in work else " |"
+        print(rows[-1], flush=True)
     peer.close()
     return rows
 

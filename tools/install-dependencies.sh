@@ -15,7 +15,7 @@ requirements=()
 for group in "$@"; do
   case "$group" in
     build)
-      packages+=(g++ make ninja-build cmake pkg-config git ca-certificates
+      packages+=(g++ ccache make ninja-build cmake pkg-config git ca-certificates
         python3 python3-dev python3-venv
         librocksdb-dev libfaiss-dev libopenblas-serial-dev libgfortran-12-dev
         libsentencepiece-dev libsimdjson-dev libeigen3-dev nlohmann-json3-dev libxxhash-dev

@@ -10,10 +10,11 @@ rm -rf "$work/raw" "$work/try" dist/collegium-*.whl
 mkdir -p "$work/raw" dist
 
 echo "-- build"
-options=()
-command -v ccache >/dev/null &&
-  options+=(--config-setting=cmake.define.CMAKE_CXX_COMPILER_LAUNCHER=ccache)
-"$python" -m build --wheel --no-isolation --outdir "$work/raw" "${options[@]}" . >"$work/build.log" 2>&1 ||
+# shellcheck source=tools/compiler.sh
+source tools/compiler.sh
+# -Werror for the same command lines as the dev build's, whose objects ccache then gives.
+"$python" -m build --wheel --no-isolation --outdir "$work/raw" \
+  --config-setting=cmake.define.COLLEGIUM_WERROR=ON . >"$work/build.log" 2>&1 ||
   { tail -n 60 "$work/build.log"; exit 1; }
 
 echo "-- repair"

@@ -76,6 +76,7 @@ def _load(arguments: argparse.Namespace) -> lm.LanguageModel:
     return lm.load(
         arguments.model,
         compute=arguments.compute,
+        weights=arguments.weights,
         kv_cache=arguments.kv_cache,
         packed=arguments.packed,
     )
@@ -254,6 +255,15 @@ def _trace(arguments: argparse.Namespace) -> None:
         print_text(f"layer {number}: {len(load)} experts, tokens of the busiest {shown}")
 
 
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights",
+        choices=["stored", "int8", "int4"],
+        default="stored",
+        help="what compute fast makes of F32, F16 and BF16 weights (stored: bf16)",
+    )
+
+
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
@@ -266,6 +276,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         default="exact",
         help="fast rounds activations to 8 bits and has a copy of the weights in memory (exact)",
     )
+    _add_weights(parser)
     parser.add_argument(
         "--kv-cache",
         choices=["fp32", "bf16", "int8"],
@@ -280,7 +291,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def _pack(arguments: argparse.Namespace) -> None:
-    model = lm.load(arguments.model, compute="fast")
+    model = lm.load(arguments.model, compute="fast", weights=arguments.weights)
     model.save_packed(arguments.file)
     if arguments.json:
         print_json({"digest": model.digest, "bytes": model.packed_bytes})
@@ -351,6 +362,7 @@ def add_language_models(command: Command) -> None:
         library=False,
     )
     pack.add_argument("--model", required=True, help="as in generate")
+    _add_weights(pack)
     pack.add_argument("file", type=Path, help="to write (docs/formats.md)")
 
     trace = command(

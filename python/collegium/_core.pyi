@@ -591,7 +591,11 @@ class TokenTrace:
 class LanguageModel:
     @staticmethod
     def load(
-        path: _Path, compute: str = "exact", kv_cache: str = "fp32", packed: _Path | None = None
+        path: _Path,
+        compute: str = "exact",
+        weights: str = "stored",
+        kv_cache: str = "fp32",
+        packed: _Path | None = None,
     ) -> LanguageModel: ...
     def save_packed(self, path: _Path) -> None: ...
     @property

@@ -108,6 +108,10 @@ class Request:
 #: "fast", quantised weights as they are times activations of 8 bits, others in bf16.
 Compute = Literal["exact", "fast"]
 
+#: What "fast" makes of F32, F16 and BF16 weights: bf16, or bytes or half bytes with a scale for each
+#: 32 of them.
+Weights = Literal["stored", "int8", "int4"]
+
 #: In what a sequence's keys and values are kept: as they are, or in half or little more than a
 #: quarter of the memory, rounded to bf16 or to bytes with a scale a position and head.
 KvCacheType = Literal["fp32", "bf16", "int8"]
@@ -117,6 +121,7 @@ def load(
     path: str | os.PathLike[str],
     *,
     compute: Compute = "exact",
+    weights: Weights = "stored",
     kv_cache: KvCacheType = "fp32",
     packed: str | os.PathLike[str] | None = None,
 ) -> LanguageModel:
@@ -125,21 +130,28 @@ def load(
     Args:
         compute: "exact": the reference's numbers, of fp32 on the dequantised weights; the file
             stays mapped and nothing is copied. "fast": weights are laid out
-            anew in memory (``packed_bytes``), activations are rounded to 8 bits in blocks of 32
-            (F32, F16 and BF16 weights: both in bf16). Either is the same to the last bit alone and
-            in any batch.
+            anew in memory (``packed_bytes``), activations are rounded to 8 bits in blocks of 32.
+            Either is the same to the last bit alone and in any batch.
+        weights: with "fast", what F32, F16 and BF16 weights are made; quantised ones stay as they
+            are. "stored": bf16, as are their activations. "int8": bytes, a scale for each 32.
+            "int4": half bytes, a scale and a minimum for each 32, 5 bits a weight in all; the
+            output layer in bytes.
         kv_cache: "fp32", "bf16" or "int8": in what keys and values are kept; products with them are
             in fp32.
         packed: with "fast", a file of :meth:`LanguageModel.save_packed`, whose weights are mapped
-            instead of laid out at load, and shared by the processes that map it.
+            instead of laid out at load, and shared by the processes that map it. It has the
+            ``weights`` it was saved with, which are not to be given again.
 
     Raises:
-        InvalidArgumentError: another ``compute`` or ``kv_cache``, or ``packed`` of another model.
+        InvalidArgumentError: another ``compute``, ``weights`` or ``kv_cache``, ``packed`` of another
+            model, ``weights`` or ``packed`` with "exact", or both.
         NotFoundError: there is neither.
         CorruptionError: the file is damaged.
         NotSupportedError: architecture, tensor type or tokenizer is not run here.
     """
-    return LanguageModel.load(path, compute=compute, kv_cache=kv_cache, packed=packed)
+    return LanguageModel.load(
+        path, compute=compute, weights=weights, kv_cache=kv_cache, packed=packed
+    )
 
 
 class LanguageModel:
@@ -159,11 +171,12 @@ class LanguageModel:
         path: str | os.PathLike[str],
         *,
         compute: Compute = "exact",
+        weights: Weights = "stored",
         kv_cache: KvCacheType = "fp32",
         packed: str | os.PathLike[str] | None = None,
     ) -> LanguageModel:
         """As :func:`load`."""
-        return cls(_core.LanguageModel.load(_found(path), compute, kv_cache, packed))
+        return cls(_core.LanguageModel.load(_found(path), compute, weights, kv_cache, packed))
 
     @property
     def tokenizer(self) -> _core.Tokenizer:

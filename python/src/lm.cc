@@ -304,17 +304,18 @@ void bind_lm(py::module_& m) {
   py::class_<LanguageModel, std::shared_ptr<LanguageModel>>(m, "LanguageModel")
       .def_static(
           "load",
-          [](const std::filesystem::path& path, Utf8 compute, Utf8 kv_cache,
+          [](const std::filesystem::path& path, Utf8 compute, Utf8 weights, Utf8 kv_cache,
              const std::optional<std::filesystem::path>& packed) {
             core::LanguageModelOptions options;
             options.compute = unwrap(core::parse_lm_compute(compute.view));
+            options.weights = unwrap(core::parse_lm_weights(weights.view));
             options.kv_cache = unwrap(core::parse_kv_cache_type(kv_cache.view));
             if (packed) options.packed = packed->string();
             return std::const_pointer_cast<LanguageModel>(
                 run_released([&] { return LanguageModel::load(path.string(), options); }));
           },
-          py::arg("path"), py::arg("compute") = "exact", py::arg("kv_cache") = "fp32",
-          py::arg("packed") = py::none())
+          py::arg("path"), py::arg("compute") = "exact", py::arg("weights") = "stored",
+          py::arg("kv_cache") = "fp32", py::arg("packed") = py::none())
       .def(
           "save_packed",
           [](const LanguageModel& self, const std::filesystem::path& path) {

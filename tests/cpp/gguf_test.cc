@@ -385,7 +385,7 @@ TEST(Gguf, MutationsAreTypedErrorsOrReadableWithinBoundedMemory) {
   });
   EXPECT_GT(refused, rounds / 4);
   EXPECT_LT(refused, rounds);
-  if (kMemoryIsMeasurable) {
+  if (memory_is_measurable()) {
     EXPECT_LT(peak_memory_bytes() - before, std::size_t{32} << 20);
   }
 }

@@ -9,6 +9,10 @@
 
 #include "scratch_folder.h"
 
+// There where a sanitizer is linked.
+extern "C" [[gnu::weak]] void __asan_init();
+extern "C" [[gnu::weak]] void __tsan_init();
+
 namespace collegium::core {
 
 // Calls `check(path, size)` for each truncation of `good`, from one byte less to nothing. The file
@@ -60,10 +64,7 @@ inline std::size_t peak_memory_bytes() {
   return static_cast<std::size_t>(usage.ru_maxrss) * 1024;
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool kMemoryIsMeasurable = false;  // a sanitizer keeps what is freed
-#else
-inline constexpr bool kMemoryIsMeasurable = true;
-#endif
+// A sanitizer keeps what is freed. Asked of the process: these objects may be linked with either.
+inline bool memory_is_measurable() { return &__asan_init == nullptr && &__tsan_init == nullptr; }
 
 }  // namespace collegium::core

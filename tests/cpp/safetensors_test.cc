@@ -206,7 +206,7 @@ TEST(SafeTensors, MutationsAreTypedErrorsOrReadableWithinBoundedMemory) {
   });
   EXPECT_GT(refused, rounds / 2);
   EXPECT_LT(refused, rounds);
-  if (kMemoryIsMeasurable) {
+  if (memory_is_measurable()) {
     EXPECT_LT(peak_memory_bytes() - before, std::size_t{32} << 20);
   }
 }

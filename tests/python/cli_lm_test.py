@@ -14,6 +14,7 @@ import collegium
 from conftest import ROOT, RunPython
 
 TINY = str(ROOT / "tests/data/tiny_llama.gguf")
+FOLDER = str(ROOT / "tests/data/lm_folder")
 
 
 @pytest.fixture
@@ -206,6 +207,11 @@ def test_pack_writes_what_generate_maps_and_a_draft_changes_nothing(
     assert done.returncode == 0, done.stderr
     fast = collegium.lm.load(TINY, compute="fast")
     assert json.loads(done.stdout) == {"digest": fast.digest, "bytes": fast.packed_bytes}
+    small = tmp_path / "small.packed"
+    done = run("pack", "--model", FOLDER, "--weights", "int4", str(small), "--json")
+    assert done.returncode == 0, done.stderr
+    stored = collegium.lm.load(FOLDER, compute="fast")
+    assert json.loads(done.stdout)["bytes"] < stored.packed_bytes / 2
     options = ("--max-new-tokens", "30", "--json", "the")
     mapped = run(
         "generate", "--model", TINY, "--compute", "fast", "--packed", str(packed), *options

@@ -520,6 +520,27 @@ def test_another_vocabulary_is_no_draft(tiny: lm.LanguageModel, model: lm.Langua
         model.generate(TEXT, draft=tiny)
 
 
+def test_weights_of_a_folder_are_made_bytes_and_half_bytes(tmp_path: Path) -> None:
+    path = ROOT / "tests/data/lm_folder"
+    sizes = []
+    for weights in ("stored", "int8", "int4"):
+        model = lm.load(path, compute="fast", weights=weights)
+        sizes.append(model.packed_bytes)
+        model.save_packed(tmp_path / weights)
+        mapped = lm.load(path, compute="fast", packed=tmp_path / weights)
+        assert (
+            mapped.generate(TEXT, max_new_tokens=9).ids
+            == model.generate(TEXT, max_new_tokens=9).ids
+        )
+    assert sizes[0] > 1.8 * sizes[1] > sizes[1] > sizes[2]
+    with pytest.raises(collegium.InvalidArgumentError, match='weights is "fp8"'):
+        lm.load(path, compute="fast", weights="fp8")  # type: ignore[arg-type]
+    with pytest.raises(collegium.InvalidArgumentError, match="exact"):
+        lm.load(path, weights="int8")
+    with pytest.raises(collegium.InvalidArgumentError, match="packed"):
+        lm.load(path, compute="fast", weights="int8", packed=tmp_path / "int8")
+
+
 def test_packed_weights_are_mapped(tiny: lm.LanguageModel, tmp_path: Path) -> None:
     path = ROOT / "tests/data/tiny_llama.gguf"
     fast = lm.load(path, compute="fast")

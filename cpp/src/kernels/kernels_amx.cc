@@ -12,17 +12,6 @@ namespace {
 
 #include "kernels/amx_instructions.inc"
 
-// Unsigned bytes by signed ones.
-template <int kSums, int kRows, int kWeights>
-inline void multiply_bytes() {
-  __asm__ volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSums), "i"(kRows), "i"(kWeights));
-}
-template <int kSums, int kRows, int kWeights>
-inline void multiply_bf16() {
-  __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSums), "i"(kRows),
-                   "i"(kWeights));
-}
-
 #include "kernels/kernels_amx.inc"
 #include "kernels/kernels_amx_attention.inc"
 #include "kernels/kernels_bf16.inc"

@@ -49,7 +49,7 @@ class Decoder {
                                 const std::string& where);
 
   // Lays the weights out for compute="fast", before any thread uses this. Throws std::bad_alloc.
-  void pack() { weights_.pack(); }
+  void pack(LmWeights weights = LmWeights::kStored) { weights_.pack(weights); }
   // The same from a file that write_packed_model() made of this model: its errors.
   Status use_packed(const std::string& path, const std::string& digest) {
     return use_packed_model(path, digest, weights_);

@@ -145,10 +145,11 @@ std::vector<const QuantizedLinear*> DecoderWeights::packed_linears() const {
   return {linears.begin(), linears.end()};
 }
 
-void DecoderWeights::pack() {
+void DecoderWeights::pack(LmWeights weights) {
   packed_bytes = 0;
   for (QuantizedLinear* linear : packed_linears()) {
-    linear->pack();
+    const bool bytes = weights == LmWeights::kInt4 && linear == &output;
+    linear->pack(bytes ? LmWeights::kInt8 : weights);
     packed_bytes += linear->packed().size();
   }
 }

@@ -67,8 +67,8 @@ struct DecoderWeights {
   // All that there are but the mixtures' routers and gates, each once, in one order.
   std::vector<QuantizedLinear*> packed_linears();
   std::vector<const QuantizedLinear*> packed_linears() const;
-  // QuantizedLinear::pack() of those.
-  void pack();
+  // QuantizedLinear::pack() of those; with kInt4 the output stays in bytes, which costs little.
+  void pack(LmWeights weights = LmWeights::kStored);
   std::size_t packed_bytes = 0;  // of what is packed
 };
 

@@ -82,6 +82,25 @@ Result<LmCompute> parse_lm_compute(std::string_view name) {
                                   "\", expected \"exact\" or \"fast\"");
 }
 
+std::string_view lm_weights_name(LmWeights weights) noexcept {
+  switch (weights) {
+    case LmWeights::kStored:
+      return "stored";
+    case LmWeights::kInt8:
+      return "int8";
+    case LmWeights::kInt4:
+      return "int4";
+  }
+  return "unknown";
+}
+
+Result<LmWeights> parse_lm_weights(std::string_view name) {
+  for (const LmWeights weights : {LmWeights::kStored, LmWeights::kInt8, LmWeights::kInt4})
+    if (name == lm_weights_name(weights)) return weights;
+  return Status::invalid_argument("weights is \"" + std::string(name) +
+                                  "\", expected \"stored\", \"int8\" or \"int4\"");
+}
+
 std::string_view kv_cache_type_name(KvCacheType type) noexcept {
   switch (type) {
     case KvCacheType::kFp32:
@@ -110,6 +129,16 @@ Result<std::shared_ptr<const LanguageModel>> LanguageModel::load(
     COLLEGIUM_ASSIGN_OR_RETURN(auto impl, std::filesystem::is_directory(path, ignored)
                                               ? load_folder(path, isa)
                                               : load_gguf(path, isa));
+    if (options.weights != LmWeights::kStored) {
+      const std::string given =
+          "weights: \"" + std::string(lm_weights_name(options.weights)) + "\" ";
+      if (options.compute != LmCompute::kFast)
+        return Status::invalid_argument(given + "is for compute \"fast\", not \"" +
+                                        std::string(lm_compute_name(options.compute)) + "\"");
+      if (!options.packed.empty())
+        return Status::invalid_argument(given + "does not go with packed, " + options.packed +
+                                        ", which has the weights it was saved with");
+    }
     if (!options.packed.empty()) {
       if (options.compute != LmCompute::kFast)
         return Status::invalid_argument("packed: " + options.packed +
@@ -117,7 +146,7 @@ Result<std::shared_ptr<const LanguageModel>> LanguageModel::load(
                                         std::string(lm_compute_name(options.compute)) + "\"");
       COLLEGIUM_RETURN_IF_ERROR(impl->model.use_packed(options.packed, impl->digest));
     } else if (options.compute == LmCompute::kFast) {
-      impl->model.pack();
+      impl->model.pack(options.weights);
     }
     impl->kv_cache = options.kv_cache;
     return std::shared_ptr<const LanguageModel>(new LanguageModel(std::move(impl)));

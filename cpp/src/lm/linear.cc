@@ -1,11 +1,14 @@
 #include "lm/linear.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cmath>
 #include <utility>
 #include <vector>
 
 #include "collegium/core/thread_pool.h"
 #include "kernels/kernels_bf16.h"
+#include "lm/quantize.h"
 
 namespace collegium::core {
 namespace {
@@ -24,8 +27,8 @@ class QuantizedLinear::RoundedRows {
       : x_(x),
         rows_(rows),
         inputs_(layer.inputs_),
-        bf16_(!can_pack(layer.type_)),
-        shape_(bf16_ ? PackedShape{} : packed_shape(layer.type_)) {
+        bf16_(!can_pack(layer.packed_type_)),
+        shape_(bf16_ ? PackedShape{} : packed_shape(layer.packed_type_)) {
     const std::size_t room = packed_room(rows);
     if (bf16_) {
       floats_ = AlignedBuffer<float>(room * bf16_depth(inputs_));
@@ -39,8 +42,8 @@ class QuantizedLinear::RoundedRows {
 
   bool serves(const QuantizedLinear& layer, const float* x, std::size_t rows) const {
     if (x != x_ || rows != rows_ || layer.inputs_ != inputs_) return false;
-    const bool bf16 = !can_pack(layer.type_);
-    return bf16 == bf16_ && (bf16 || packed_shape(layer.type_) == shape_);
+    const bool bf16 = !can_pack(layer.packed_type_);
+    return bf16 == bf16_ && (bf16 || packed_shape(layer.packed_type_) == shape_);
   }
   // Of rows [begin, end), of bf16 all of them.
   void round(const QuantizedLinear& layer, std::size_t begin, std::size_t end) {
@@ -83,43 +86,72 @@ QuantizedLinear::QuantizedLinear(const GgufTensor& weight, Isa isa, std::vector<
       panel_kernels_(panel_kernels_for(isa, weight.type)),
       packed_kernels_(&packed_kernels_for(isa)) {}
 
-void QuantizedLinear::pack() {
+bool QuantizedLinear::may_pack_as(GgmlType type) const noexcept {
+  if (type == type_) return true;
+  return !can_pack(type_) && inputs_ % kPackedBlock == 0 &&
+         (type == GgmlType::kQ8_0 || type == GgmlType::kQ4_1);
+}
+
+bool QuantizedLinear::quantizable() const {
+  std::atomic<bool> good = true;
+  default_pool().parallel_for(num_panels(outputs_), [&](std::size_t p) {
+    const std::size_t first = p * kPanelWidth;
+    const std::size_t width = std::min(kPanelWidth, outputs_ - first);
+    std::vector<float> wide(width * inputs_);
+    dequantize(type_, bytes_ + first * row_bytes_, wide.size(), wide.data());
+    // Written so that NaN is none.
+    if (!std::all_of(wide.begin(), wide.end(),
+                     [](float x) { return std::fabs(x) <= kQuantizable; }))
+      good = false;
+  });
+  return good;
+}
+
+void QuantizedLinear::pack(LmWeights weights) {
   if (empty() || !packed_.empty()) return;
+  GgmlType type = type_;
+  if (weights != LmWeights::kStored) {
+    const GgmlType wanted = weights == LmWeights::kInt8 ? GgmlType::kQ8_0 : GgmlType::kQ4_1;
+    if (!can_pack(type_) && may_pack_as(wanted) && quantizable()) type = wanted;
+  }
   const std::size_t panels = num_panels(outputs_);
-  const bool bf16 = !can_pack(type_);
-  const std::size_t panel_bytes = this->panel_bytes();
+  const std::size_t panel_bytes = this->panel_bytes(type);
   AlignedBuffer<std::byte> packed(panels * panel_bytes);
-  const auto pack_one = [&](std::size_t p) {
+  default_pool().parallel_for(panels, [&](std::size_t p) {
     const std::size_t first = p * kPanelWidth;
     const std::size_t width = std::min(kPanelWidth, outputs_ - first);
     const std::byte* rows = bytes_ + first * row_bytes_;
     std::byte* panel = packed.data() + p * panel_bytes;
-    if (!bf16) {
-      pack_panel(type_, rows, row_bytes_, width, inputs_, panel);
-      return;
-    }
+    if (can_pack(type_)) return pack_panel(type_, rows, row_bytes_, width, inputs_, panel);
     std::vector<float> wide(width * inputs_);
     dequantize(type_, rows, wide.size(), wide.data());
-    pack_panels_bf16(wide.data(), inputs_, width, inputs_, reinterpret_cast<std::uint16_t*>(panel));
-  };
-  default_pool().parallel_for(panels, pack_one);
+    if (type == type_)
+      return pack_panels_bf16(wide.data(), inputs_, width, inputs_,
+                              reinterpret_cast<std::uint16_t*>(panel));
+    const std::size_t row_bytes = inputs_ / kPackedBlock * ggml_block_bytes(type);
+    std::vector<std::byte> blocks(width * row_bytes);
+    const auto quantize = type == GgmlType::kQ8_0 ? quantize_q8_0 : quantize_q4_1;
+    quantize(wide.data(), wide.size(), blocks.data());
+    pack_panel(type, blocks.data(), row_bytes, width, inputs_, panel);
+  });
   const auto owner = std::make_shared<const AlignedBuffer<std::byte>>(std::move(packed));
-  use_packed({owner->data(), owner->size()}, owner);
+  use_packed(type, {owner->data(), owner->size()}, owner);
 }
 
-void QuantizedLinear::use_packed(std::span<const std::byte> bytes,
+void QuantizedLinear::use_packed(GgmlType type, std::span<const std::byte> bytes,
                                  std::shared_ptr<const void> owner) {
+  packed_type_ = type;
   packed_ = bytes;
   packed_owner_ = std::move(owner);
 }
 
-std::size_t QuantizedLinear::panel_bytes() const noexcept {
-  return can_pack(type_) ? packed_panel_bytes(type_, inputs_)
-                         : bf16_panel_size(1, inputs_) * sizeof(std::uint16_t);
+std::size_t QuantizedLinear::panel_bytes(GgmlType type) const noexcept {
+  return can_pack(type) ? packed_panel_bytes(type, inputs_)
+                        : bf16_panel_size(1, inputs_) * sizeof(std::uint16_t);
 }
 
-std::size_t QuantizedLinear::packed_size() const noexcept {
-  return num_panels(outputs_) * panel_bytes();
+std::size_t QuantizedLinear::packed_size(GgmlType type) const noexcept {
+  return num_panels(outputs_) * panel_bytes(type);
 }
 
 void QuantizedLinear::apply(const float* x, std::size_t rows, float* y) const {
@@ -155,7 +187,7 @@ void QuantizedLinear::apply_all(std::span<const Product> products) {
       if (one->serves(layer, product.x, product.rows)) return one.get();
     rounded.push_back(std::make_unique<RoundedRows>(layer, product.x, product.rows));
     // Rows of bf16 lie as the level likes, all of them at once.
-    const std::size_t step = can_pack(layer.type_) ? 16 : product.rows;
+    const std::size_t step = can_pack(layer.packed_type_) ? 16 : product.rows;
     for (std::size_t r = 0; r < product.rows; r += step)
       roundings.push_back({rounded.back().get(), &layer, r, std::min(product.rows, r + step)});
     numbers += product.rows * layer.inputs_;
@@ -196,14 +228,14 @@ void QuantizedLinear::apply_packed(const RoundedRows& rounded, std::size_t rows,
                                    std::size_t end, float* y) const {
   const std::size_t first = begin * kPanelWidth;
   const std::size_t n = std::min(outputs_, end * kPanelWidth) - first;
-  const std::byte* panels = packed_.data() + begin * panel_bytes();
-  if (!can_pack(type_)) {
+  const std::byte* panels = packed_.data() + begin * panel_bytes(packed_type_);
+  if (!can_pack(packed_type_)) {
     kernels_->gemm_panels_bf16(rounded.bf16(), rows, reinterpret_cast<const std::uint16_t*>(panels),
                                n, inputs_, nullptr, y + first, outputs_);
     return;
   }
   AlignedBuffer<std::byte> scratch(packed_scratch_bytes(rows));
-  packed_kernels_->multiply(type_, panels, n, inputs_, rounded.bytes(), rows, scratch.data(),
+  packed_kernels_->multiply(packed_type_, panels, n, inputs_, rounded.bytes(), rows, scratch.data(),
                             y + first, outputs_);
 }
 

@@ -7,6 +7,7 @@
 
 #include "collegium/core/aligned_buffer.h"
 #include "collegium/core/gguf.h"
+#include "collegium/core/lm/language_model.h"
 #include "kernels/kernels.h"
 #include "lm/packed_kernels.h"
 #include "lm/panel_kernels.h"
@@ -18,9 +19,10 @@ namespace collegium::core {
 // scratch that stays in cache. Both give the same bits, whatever the number of rows and of threads.
 // Borrows the file's bytes. Immutable but for pack(); any number of threads may use it.
 //
-// Once packed, it has weights of its own, laid out for the kernels: quantised ones as they were
-// multiply rows rounded to bytes (packed_kernels.h), others are rounded to bf16 and multiply rows
-// rounded to bf16 (kernels_bf16.h). Of these too a row is the same bits in any company.
+// Once packed, it has weights of its own, laid out for the kernels: quantised ones as they were, and
+// others made so (quantize.h) if that is asked for, multiply rows rounded to bytes
+// (packed_kernels.h); else others are rounded to bf16 and multiply rows rounded to bf16
+// (kernels_bf16.h). Of these too a row is the same bits in any company.
 class QuantizedLinear {
  public:
   QuantizedLinear() = default;  // empty: not to be applied
@@ -32,14 +34,22 @@ class QuantizedLinear {
   std::size_t outputs() const noexcept { return outputs_; }
   bool has_bias() const noexcept { return !bias_.empty(); }
 
-  // Lays the weights out for compute="fast". In default_pool(). Throws std::bad_alloc.
-  void pack();
+  // Lays the weights out for compute="fast". In default_pool(). Those of F32, F16 and BF16 are made
+  // bytes or half bytes for kInt8 and kInt4 if they are blocks of 32 of numbers that have scales, see
+  // quantize.h; else they are bf16. Throws std::bad_alloc.
+  void pack(LmWeights weights = LmWeights::kStored);
   // Packed weights; none: they are the file's. All levels have the same.
   std::span<const std::byte> packed() const noexcept { return packed_; }
-  // What pack() would make, from elsewhere: `bytes` of packed_size(), 64-byte aligned, of `owner`.
-  void use_packed(std::span<const std::byte> bytes, std::shared_ptr<const void> owner);
-  std::size_t packed_size() const noexcept;
-  GgmlType type() const noexcept { return type_; }
+  GgmlType type() const noexcept { return type_; }  // in the file
+  // What the packed weights are of: the file's type, or what its numbers were made.
+  GgmlType packed_type() const noexcept { return packed_type_; }
+  // Whether pack() may have that type.
+  bool may_pack_as(GgmlType type) const noexcept;
+  // What pack() would make, from elsewhere: `bytes` of packed_size(type), 64-byte aligned, of
+  // `owner`. Pre: may_pack_as(type).
+  void use_packed(GgmlType type, std::span<const std::byte> bytes,
+                  std::shared_ptr<const void> owner);
+  std::size_t packed_size(GgmlType type) const noexcept;
 
   // y[r, j] = sum_k x[r, k] * W[j, k], then + b[j]. x (rows, inputs) and y (rows, outputs), both
   // dense. Splits the outputs over default_pool(). Throws std::bad_alloc.
@@ -85,8 +95,10 @@ class QuantizedLinear {
   const Kernels* kernels_ = nullptr;
   const PanelKernels* panel_kernels_ = nullptr;
   const PackedKernels* packed_kernels_ = nullptr;
-  std::size_t panel_bytes() const noexcept;  // of a packed panel
+  std::size_t panel_bytes(GgmlType type) const noexcept;  // of a packed panel
+  bool quantizable() const;                                 // whether all numbers have scales
 
+  GgmlType packed_type_ = GgmlType::kF32;
   std::span<const std::byte> packed_;  // panels; none: as in the file
   std::shared_ptr<const void> packed_owner_;
 };

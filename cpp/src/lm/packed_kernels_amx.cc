@@ -21,12 +21,6 @@ inline Bytes opened_bytes(Bytes bytes);
 
 #include "kernels/amx_instructions.inc"
 
-// Signed bytes by signed ones.
-template <int kSums, int kRows, int kWeights>
-inline void multiply_bytes() {
-  __asm__ volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kSums), "i"(kRows), "i"(kWeights));
-}
-
 #include "lm/packed_kernels_amx.inc"
 
 }  // namespace

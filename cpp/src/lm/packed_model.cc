@@ -30,7 +30,7 @@ Status write_packed_model(const std::string& path, const std::string& digest,
   payload.write_string(digest);
   payload.write(static_cast<std::uint32_t>(linears.size()));
   for (const QuantizedLinear* linear : linears) {
-    payload.write(static_cast<std::uint32_t>(linear->type()));
+    payload.write(static_cast<std::uint32_t>(linear->packed_type()));
     payload.write<std::uint64_t>(linear->inputs());
     payload.write<std::uint64_t>(linear->outputs());
     payload.write<std::uint64_t>(aligned(end));
@@ -59,26 +59,29 @@ Status use_packed_model(const std::string& path, const std::string& digest,
                                     ", this one has " + digest);
   const std::span<const std::byte> file = envelope.file.bytes();
   const auto linears = weights.packed_linears();
+  std::vector<GgmlType> types;
   std::vector<std::span<const std::byte>> panels;
   for (const QuantizedLinear* linear : linears) {
     std::uint32_t type = 0;
     std::uint64_t inputs = 0, outputs = 0, begin = 0;
     if (!reader.read(type) || !reader.read(inputs) || !reader.read(outputs) || !reader.read(begin))
       return damage("ends within its header");
-    if (type != static_cast<std::uint32_t>(linear->type()) || inputs != linear->inputs() ||
+    const auto packed_type = static_cast<GgmlType>(type);
+    if (!linear->may_pack_as(packed_type) || inputs != linear->inputs() ||
         outputs != linear->outputs())
       return damage("product " + std::to_string(panels.size()) + " is of type " +
                     std::to_string(type) + " with " + std::to_string(inputs) + " inputs and " +
                     std::to_string(outputs) + " outputs, the model has type " +
                     std::to_string(static_cast<std::uint32_t>(linear->type())) + " with " +
                     std::to_string(linear->inputs()) + " and " + std::to_string(linear->outputs()));
-    const std::size_t size = linear->packed_size();
+    const std::size_t size = linear->packed_size(packed_type);
     const std::size_t end = kEnvelopePayloadBegin + envelope.payload.size();
     if (begin % kAlignment != 0 || begin < kEnvelopePayloadBegin || begin > end ||
         size > end - begin)
       return damage("product " + std::to_string(panels.size()) + " begins at byte " +
                     std::to_string(begin) + " and has " + std::to_string(size) +
                     ", which is not within the file");
+    types.push_back(packed_type);
     panels.push_back(file.subspan(begin, size));
   }
   if (panels.size() != count)
@@ -88,7 +91,7 @@ Status use_packed_model(const std::string& path, const std::string& digest,
   weights.packed_bytes = 0;
   for (std::size_t i = 0; i < linears.size(); ++i) {
     weights.packed_bytes += panels[i].size();
-    linears[i]->use_packed(panels[i], owner);
+    linears[i]->use_packed(types[i], panels[i], owner);
   }
   return {};
 }

@@ -12,6 +12,10 @@
 #include "lm/quantized_blocks.h"
 
 namespace collegium::core {
+
+// tests/cpp/kernels/emulated/
+extern const PackedKernels kPackedKernelsVnniEmulated, kPackedKernelsAmxEmulated;
+
 namespace {
 
 constexpr GgmlType kTypes[] = {GgmlType::kQ4_0, GgmlType::kQ4_1, GgmlType::kQ5_0, GgmlType::kQ5_1,
@@ -23,14 +27,16 @@ struct Rounded {
   AlignedBuffer<float> scales, sums;
   AlignedBuffer<std::int32_t> starts;
 
-  Rounded(Isa isa, GgmlType type, const std::vector<float>& x, std::size_t rows) {
+  Rounded(Isa isa, GgmlType type, const std::vector<float>& x, std::size_t rows)
+      : Rounded(packed_kernels_for(isa), type, x, rows) {}
+  Rounded(const PackedKernels& kernels, GgmlType type, const std::vector<float>& x,
+          std::size_t rows) {
     const std::size_t k = x.size() / rows, room = packed_room(rows);
     const PackedShape shape = packed_shape(type);
     values = AlignedBuffer<std::int8_t>(room * k);
     scales = AlignedBuffer<float>(room * k / kPackedBlock);
     sums = AlignedBuffer<float>(room * k / kPackedBlock);
     starts = AlignedBuffer<std::int32_t>(room * k / shape.inputs);
-    const PackedKernels& kernels = packed_kernels_for(isa);
     kernels.round_rows(x.data(), rows, k, shape, rows >= kernels.tiled_from, values.data(),
                        scales.data(), sums.data(), starts.data());
   }
@@ -56,10 +62,14 @@ struct Weights {
   }
 
   std::vector<float> multiply(Isa isa, const std::vector<float>& x, std::size_t rows) const {
-    const Rounded rounded(isa, type, x, rows);
+    return multiply(packed_kernels_for(isa), x, rows);
+  }
+  std::vector<float> multiply(const PackedKernels& kernels, const std::vector<float>& x,
+                              std::size_t rows) const {
+    const Rounded rounded(kernels, type, x, rows);
     AlignedBuffer<std::byte> scratch(packed_scratch_bytes(rows));
     std::vector<float> y(rows * n, -1.0f);
-    packed_kernels_for(isa).multiply(type, panels.data(), n, k, rounded.rows(), rows,
+    kernels.multiply(type, panels.data(), n, k, rounded.rows(), rows,
                                      scratch.data(), y.data(), n);
     return y;
   }
@@ -196,6 +206,24 @@ TEST(PackedKernels, ANumberThatIsNotFiniteIsNeverHidden) {
         for (std::size_t i = 16; i < y.size(); ++i) EXPECT_TRUE(std::isfinite(y[i]));
       }
 }
+
+#ifdef COLLEGIUM_EMULATED_KERNELS
+TEST(PackedKernels, EmulatedUnitsHaveTheScalarTwinsBits) {
+  for (const GgmlType type : kTypes)
+    for (const std::size_t k : {256u, 1280u}) {
+      const Weights weights(type, 37, k, 17);
+      const auto x = random_numbers(25 * k, 23);
+      for (const std::size_t rows : {1u, 4u, 5u, 9u, 25u}) {
+        const std::vector<float> part(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(rows * k));
+        const auto expected = weights.multiply(Isa::kScalar, part, rows);
+        for (const auto* kernels : {&kPackedKernelsVnniEmulated, &kPackedKernelsAmxEmulated})
+          EXPECT_TRUE(same_bits(weights.multiply(*kernels, part, rows), expected))
+              << ggml_type_name(type) << " k " << k << " rows " << rows
+              << (kernels == &kPackedKernelsAmxEmulated ? " AMX" : " VNNI");
+      }
+    }
+}
+#endif
 
 }  // namespace
 }  // namespace collegium::core

@@ -10,7 +10,11 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+
+#include "io/half.h"
 
 namespace collegium::core {
 
@@ -106,6 +110,37 @@ inline simde__m512i emulated_madd(simde__m512i a, simde__m512i b) {
   return emulated_cast<simde__m512i>(out);
 }
 
+// VCVTPH2PS, of 16.
+inline simde__m512 emulated_cvtph_ps(simde__m256i a) {
+  const auto x = emulated_cast<EmulatedLanes<std::uint16_t, 16>>(a);
+  EmulatedLanes<float, 16> out;
+  for (std::size_t i = 0; i < 16; ++i) out.lane[i] = half_to_float(x.lane[i]);
+  return emulated_cast<simde__m512>(out);
+}
+
+// VPMOVZXBD and VPMOVSXBD.
+template <typename Byte>
+inline simde__m512i emulated_widen_bytes(simde__m128i a) {
+  const auto x = emulated_cast<EmulatedLanes<Byte, 16>>(a);
+  EmulatedLanes<std::int32_t, 16> out;
+  for (std::size_t i = 0; i < 16; ++i) out.lane[i] = x.lane[i];
+  return emulated_cast<simde__m512i>(out);
+}
+
+inline int emulated_reduce_max(simde__m512i a) {
+  const auto x = emulated_cast<EmulatedLanes<std::int32_t, 16>>(a);
+  std::int32_t largest = x.lane[0];
+  for (const std::int32_t lane : x.lane) largest = largest < lane ? lane : largest;
+  return largest;
+}
+
+inline int emulated_reduce_add(simde__m512i a) {
+  const auto x = emulated_cast<EmulatedLanes<std::uint32_t, 16>>(a);
+  std::uint32_t sum = 0;
+  for (const std::uint32_t lane : x.lane) sum += lane;
+  return static_cast<int>(sum);
+}
+
 }  // namespace collegium::core
 
 #undef _mm256_fmadd_ps
@@ -122,4 +157,9 @@ inline simde__m512i emulated_madd(simde__m512i a, simde__m512i b) {
 #define _mm512_cvtps_epi32(a) emulated_cvtps(a)
 #define _mm512_cvtepi32_ps(a) emulated_cvtepi32_ps(a)
 #define _mm512_cvtusepi32_epi8(a) emulated_cvtusepi32_epi8(a)
+#define _mm512_cvtph_ps(a) emulated_cvtph_ps(a)
+#define _mm512_cvtepu8_epi32(a) emulated_widen_bytes<std::uint8_t>(a)
+#define _mm512_cvtepi8_epi32(a) emulated_widen_bytes<std::int8_t>(a)
+#define _mm512_reduce_max_epi32(a) emulated_reduce_max(a)
+#define _mm512_reduce_add_epi32(a) emulated_reduce_add(a)
 using __mmask16 = std::uint16_t;

@@ -47,16 +47,26 @@ class COLLEGIUM_API LmLora {
 // How a language model's products are computed.
 //   kExact  fp32 on the weights as they are widened from the file: the reference's numbers.
 //   kFast   the weights, in memory of their own, as their kernels want them: quantised ones with
-//   the
-//           file's very numbers, multiplied by activations rounded to 8 bits for each 32 of them;
-//           F32, F16 and BF16 ones in bf16, as are the activations. Sums are in fp32. A mixture's
-//           gates and LoRAs stay exact.
+//           the file's very numbers, multiplied by activations rounded to 8 bits for each 32 of
+//           them; F32, F16 and BF16 ones as LmWeights says. Sums are in fp32. A mixture's gates
+//           and LoRAs stay exact.
 // Either way a token has the same bits alone, in any batch, prompt in one piece or several, and for
 // any number of threads; of quantised weights at every instruction set too.
 enum class LmCompute : std::uint8_t { kExact = 0, kFast = 1 };
 COLLEGIUM_API std::string_view lm_compute_name(LmCompute compute) noexcept;  // "exact", "fast"
 // invalid_argument for any other text; the message lists the names.
 COLLEGIUM_API Result<LmCompute> parse_lm_compute(std::string_view name);
+
+// What kFast makes of F32, F16 and BF16 weights; quantised ones stay as they are.
+//   kStored  bf16, as are the activations they multiply
+//   kInt8    bytes, a scale for each 32 (GGUF's Q8_0): half the memory of bf16
+//   kInt4    half bytes, a scale and a minimum for each 32 (Q4_1, least squares), 5 bits a weight;
+//            the output layer in bytes
+// Weights of rows that are no multiple of 32, or above 65,000 in magnitude, stay in bf16.
+enum class LmWeights : std::uint8_t { kStored = 0, kInt8 = 1, kInt4 = 2 };
+COLLEGIUM_API std::string_view lm_weights_name(LmWeights weights) noexcept;  // "stored", ...
+// invalid_argument for any other text; the message lists the names.
+COLLEGIUM_API Result<LmWeights> parse_lm_weights(std::string_view name);
 
 // In what a sequence's keys and values are kept; products with them are in fp32.
 //   kFp32  as they are
@@ -69,10 +79,12 @@ COLLEGIUM_API Result<KvCacheType> parse_kv_cache_type(std::string_view name);
 
 struct LanguageModelOptions {
   LmCompute compute = LmCompute::kExact;
+  LmWeights weights = LmWeights::kStored;  // with kFast alone
   KvCacheType kv_cache = KvCacheType::kFp32;
   Isa isa = active_isa();  // Of a level above the machine's, the machine's.
   // With kFast a file of save_packed(), whose weights are mapped instead of laid out at load. The
-  // model's own file is needed all the same. "": none
+  // model's own file is needed all the same. It has the `weights` it was saved with, which are not
+  // to be given again. "": none
   std::string packed = {};
 };
 
@@ -83,7 +95,7 @@ class COLLEGIUM_API LanguageModel {
  public:
   // `path` is a GGUF file, or a folder of Hugging Face's. not_found, corruption, not_supported
   // (architecture, rotary scaling, tensor or its type, tokenizer that is not run here, by name);
-  // invalid_argument for `packed` of another model or with kExact.
+  // invalid_argument for `packed` of another model, for it or `weights` with kExact, for both.
   // Keeps the files mapped; beside them the memory is that of the vocabulary, about 20 MB for
   // 50,000 tokens, and with kFast packed_bytes(). A call takes 8 * layers * kv_width bytes of KV
   // cache a token (46 KB for SmolLM2-135M), half of that in bf16, little more than a quarter in

@@ -1,0 +1,9 @@
+# Sourced before CMake configures. The dev build, the wheel and the installed package compile the same
+# units by the same commands, so each is compiled once; in build/, so that nothing outlives the tree.
+if command -v ccache >/dev/null; then
+  export CMAKE_CXX_COMPILER_LAUNCHER=ccache CCACHE_DIR=$PWD/build/ccache CCACHE_DEPEND=1
+fi
+# GCC looks for memory to free when it has 128 MB, which takes a tenth of its time.
+if [ -z "${CXX:-}" ]; then
+  export CXXFLAGS="${CXXFLAGS:-} --param=ggc-min-heapsize=1000000 --param=ggc-min-expand=1000"
+fi
