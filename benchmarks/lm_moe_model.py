@@ -28,7 +28,6 @@ class Widths(NamedTuple):
     used: int
     hidden: int
 
-
     def read_bytes(self, packed: int) -> float:
         """Of `packed` bytes of weights those that a token reads."""
         experts = self.layers * self.experts * 3 * self.width * self.hidden

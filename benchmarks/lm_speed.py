@@ -156,7 +156,9 @@ def rows_of(name: str, path: str, threads: int, rounds: int) -> list[str]:
         if "prefill" in work:
             bar = BARS["prefill"].get(collegium.isa(), 2.0)
         rows.append(f"| {name} | {threads} | {work} | {shown} | {bar} |")
-        rows[-1] += f" {reading(model.packed_bytes, median, threads)} |" if "1 request" in work else " |"
+        rows[-1] += (
+            f" {reading(model.packed_bytes, median, threads)} |" if "1 request" in work else " |"
+        )
         print(rows[-1], flush=True)
 
     # Against ourselves: what is shared, and what is guessed.

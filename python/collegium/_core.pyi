@@ -1551,6 +1551,7 @@ class Library:
         language_model: _Path = "",
         ignore_learned: bool = False,
         read_only: bool = False,
+        lm_compute: str = "exact",
     ) -> Library: ...
     @staticmethod
     def verify_folder(

@@ -191,7 +191,7 @@ def _to_stderr(piece: str) -> None:
 
 
 def _ask(arguments: _Arguments) -> None:
-    with Library.open(arguments.library) as library:
+    with Library.open(arguments.library, lm_compute=arguments.lm_compute) as library:
         answer = library.ask(
             arguments.question,
             collections=arguments.collections,
@@ -430,6 +430,12 @@ exit codes: 0 done, 1 an error (one line on stderr) or damage that verify found,
     )
     ask.add_argument("--k", type=positive, default=5, help="passages in the answer (5)")
     ask.add_argument("--read", choices=("extractive", "generative"), default="extractive")
+    ask.add_argument(
+        "--lm-compute",
+        choices=["exact", "fast"],
+        default="exact",
+        help="how the language model computes (exact)",
+    )
     ask.add_argument(
         "--gate", choices=("retrieve", "internal", "both", "refuse"), help="force a decision"
     )

@@ -32,6 +32,7 @@ from .display import ProgressOption, progress_for
 from .errors import InvalidArgumentError, NotFoundError
 from .evaluation import Evaluation, JudgedLike, judged_of
 from .experts import Compute, Encoder
+from .lm import Compute as LmCompute
 from .lm import TokenCallable
 
 __all__ = ["Library", "repair", "verify_folder"]
@@ -123,6 +124,7 @@ class Library(LibraryOperations):
         language_model: PathLike | None = None,
         ignore_learned: bool = False,
         read_only: bool = False,
+        lm_compute: LmCompute = "exact",
     ) -> Library:
         """Opens the library in ``path``.
 
@@ -132,8 +134,11 @@ class Library(LibraryOperations):
                 learned file is damaged. :meth:`fit` then learns anew.
             read_only: for reading only, whoever holds it; it stays at this state until
                 :meth:`reopen`. Whatever writes is FailedPreconditionError.
+            lm_compute: how the language model computes, as in :func:`collegium.lm.load`; not
+                recorded.
 
         Raises:
+            InvalidArgumentError: another ``lm_compute``.
             NotFoundError: there is no library, or a linked model is gone.
             BusyError: another process, or this one, has it open; the message says who.
             CorruptionError: its store is damaged. (A damaged index is rebuilt, and
@@ -148,6 +153,7 @@ class Library(LibraryOperations):
                 ),
                 ignore_learned=ignore_learned,
                 read_only=read_only,
+                lm_compute=lm_compute,
             )
         )
 

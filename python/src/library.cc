@@ -361,13 +361,16 @@ void bind_library(py::module_& m) {
       .def_static(
           "open",
           [](const std::filesystem::path& path, const std::filesystem::path& encoder,
-             const std::filesystem::path& language_model, bool ignore_learned, bool read_only) {
+             const std::filesystem::path& language_model, bool ignore_learned, bool read_only,
+             Utf8 lm_compute) {
             const router::OpenOptions options{encoder.string(), language_model.string(),
-                                              ignore_learned, read_only};
+                                              ignore_learned, read_only,
+                                              unwrap(core::parse_lm_compute(lm_compute.view))};
             return run_released([&] { return Library::open(path.string(), options); });
           },
           py::arg("path"), py::kw_only(), py::arg("encoder") = "", py::arg("language_model") = "",
-          py::arg("ignore_learned") = false, py::arg("read_only") = false)
+          py::arg("ignore_learned") = false, py::arg("read_only") = false,
+          py::arg("lm_compute") = "exact")
       .def(
           "add",
           [](Library& self, Utf8 collection, const std::vector<Document>& documents,

@@ -477,6 +477,12 @@ def test_reading_with_the_language_model_streams(
         internal = library.ask("Say hello.", gate="internal", max_new_tokens=10)
         assert internal.reader == "internal"
         assert internal.text
+    fast = collegium.lm.load(smollm2, compute="fast")
+    said = fast.chat([{"role": "user", "content": "Say hello."}], max_new_tokens=10)
+    with collegium.Library.open(tmp_path / "l", lm_compute="fast") as library:
+        assert library.ask("Say hello.", gate="internal", max_new_tokens=10).text == said.text
+    with pytest.raises(collegium.InvalidArgumentError, match='compute is "int8"'):
+        collegium.Library.open(tmp_path / "l", lm_compute="int8")  # type: ignore[arg-type]
 
 
 def test_fit_has_one_seed(tiny_library: collegium.Library) -> None:

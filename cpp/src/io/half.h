@@ -39,8 +39,8 @@ inline std::uint16_t float_to_half(float value) noexcept {
     return static_cast<std::uint16_t>(sign | rounded(magnitude - (112u << 23), 13));
   if (magnitude < 0x33000000u) return static_cast<std::uint16_t>(sign);  // below 2^-25
   const int exponent = static_cast<int>(magnitude >> 23);
-  return static_cast<std::uint16_t>(
-      sign | rounded((magnitude & 0x7fffffu) | 0x800000u, 126 - exponent));
+  return static_cast<std::uint16_t>(sign |
+                                    rounded((magnitude & 0x7fffffu) | 0x800000u, 126 - exponent));
 }
 
 inline float bfloat16_to_float(std::uint16_t value) noexcept {

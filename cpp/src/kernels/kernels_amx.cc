@@ -11,7 +11,6 @@ namespace collegium::core {
 namespace {
 
 #include "kernels/amx_instructions.inc"
-
 #include "kernels/kernels_amx.inc"
 #include "kernels/kernels_amx_attention.inc"
 #include "kernels/kernels_bf16.inc"

@@ -19,8 +19,8 @@ namespace collegium::core {
 // scratch that stays in cache. Both give the same bits, whatever the number of rows and of threads.
 // Borrows the file's bytes. Immutable but for pack(); any number of threads may use it.
 //
-// Once packed, it has weights of its own, laid out for the kernels: quantised ones as they were, and
-// others made so (quantize.h) if that is asked for, multiply rows rounded to bytes
+// Once packed, it has weights of its own, laid out for the kernels: quantised ones as they were,
+// and others made so (quantize.h) if that is asked for, multiply rows rounded to bytes
 // (packed_kernels.h); else others are rounded to bf16 and multiply rows rounded to bf16
 // (kernels_bf16.h). Of these too a row is the same bits in any company.
 class QuantizedLinear {
@@ -35,8 +35,8 @@ class QuantizedLinear {
   bool has_bias() const noexcept { return !bias_.empty(); }
 
   // Lays the weights out for compute="fast". In default_pool(). Those of F32, F16 and BF16 are made
-  // bytes or half bytes for kInt8 and kInt4 if they are blocks of 32 of numbers that have scales, see
-  // quantize.h; else they are bf16. Throws std::bad_alloc.
+  // bytes or half bytes for kInt8 and kInt4 if they are blocks of 32 of numbers that have scales,
+  // see quantize.h; else they are bf16. Throws std::bad_alloc.
   void pack(LmWeights weights = LmWeights::kStored);
   // Packed weights; none: they are the file's. All levels have the same.
   std::span<const std::byte> packed() const noexcept { return packed_; }
@@ -96,7 +96,7 @@ class QuantizedLinear {
   const PanelKernels* panel_kernels_ = nullptr;
   const PackedKernels* packed_kernels_ = nullptr;
   std::size_t panel_bytes(GgmlType type) const noexcept;  // of a packed panel
-  bool quantizable() const;                                 // whether all numbers have scales
+  bool quantizable() const;                               // whether all numbers have scales
 
   GgmlType packed_type_ = GgmlType::kF32;
   std::span<const std::byte> packed_;  // panels; none: as in the file

@@ -20,7 +20,6 @@ template <typename F>
 inline Bytes opened_bytes(Bytes bytes);
 
 #include "kernels/amx_instructions.inc"
-
 #include "lm/packed_kernels_amx.inc"
 
 }  // namespace

@@ -84,8 +84,8 @@ void quantize_block_q4_1(const float* x, std::byte* block) noexcept {
   const float d = store_half(best_d, block), m = store_half(best_m, block + 2);
   round_levels(x, inverse_of(d), m, q);
   for (std::size_t i = 0; i < kBlock / 2; ++i)
-    block[4 + i] = static_cast<std::byte>(static_cast<int>(q[i]) |
-                                          static_cast<int>(q[kBlock / 2 + i]) << 4);
+    block[4 + i] =
+        static_cast<std::byte>(static_cast<int>(q[i]) | static_cast<int>(q[kBlock / 2 + i]) << 4);
 }
 
 }  // namespace

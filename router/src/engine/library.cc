@@ -133,7 +133,7 @@ Result<std::shared_ptr<Library>> LibraryImpl::open_library(const std::string& pa
         std::to_string(library->encoder_->dim()) + " and " + library->encoder_->digest());
   COLLEGIUM_ASSIGN_OR_RETURN(
       library->language_model_,
-      load_language_model(path, models.language_model, options.language_model));
+      load_language_model(path, models.language_model, options.language_model, options.lm_compute));
   if (library->language_model_)
     library->language_model_path_ = model_path(path, models.language_model, options.language_model);
 

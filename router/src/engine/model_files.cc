@@ -118,10 +118,11 @@ Result<std::shared_ptr<const core::Encoder>> load_encoder(const std::string& lib
 }
 
 Result<std::shared_ptr<const core::LanguageModel>> load_language_model(
-    const std::string& library_path, const ModelReference& reference, const std::string& moved_to) {
+    const std::string& library_path, const ModelReference& reference, const std::string& moved_to,
+    core::LmCompute compute) {
   if (reference.digest.empty()) return std::shared_ptr<const core::LanguageModel>();
   const std::string path = model_path(library_path, reference, moved_to);
-  auto model = core::LanguageModel::load(path);
+  auto model = core::LanguageModel::load(path, {.compute = compute});
   if (!model.ok()) return explain(model.status(), "language model", reference);
   COLLEGIUM_RETURN_IF_ERROR(
       check_digest("the language model", path, (*model)->digest(), reference));

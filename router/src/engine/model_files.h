@@ -34,6 +34,7 @@ Result<std::shared_ptr<const core::Encoder>> load_encoder(const std::string& lib
                                                           const std::string& moved_to);
 // Null if the library has none.
 Result<std::shared_ptr<const core::LanguageModel>> load_language_model(
-    const std::string& library_path, const ModelReference& reference, const std::string& moved_to);
+    const std::string& library_path, const ModelReference& reference, const std::string& moved_to,
+    core::LmCompute compute = core::LmCompute::kExact);
 
 }  // namespace collegium::router

@@ -69,8 +69,7 @@ struct Weights {
     const Rounded rounded(kernels, type, x, rows);
     AlignedBuffer<std::byte> scratch(packed_scratch_bytes(rows));
     std::vector<float> y(rows * n, -1.0f);
-    kernels.multiply(type, panels.data(), n, k, rounded.rows(), rows,
-                                     scratch.data(), y.data(), n);
+    kernels.multiply(type, panels.data(), n, k, rounded.rows(), rows, scratch.data(), y.data(), n);
     return y;
   }
 };

@@ -90,8 +90,7 @@ TEST(Quantize, OfHalfBytesTheErrorIsNearTheLeastThereIs) {
 TEST(Quantize, WhatTheTypesHoldIsKept) {
   // Levels that both types have, with scales that f16 has.
   std::vector<float> levels(64);
-  for (std::size_t i = 0; i < 64; ++i)
-    levels[i] = static_cast<float>(i % 16) * 0.25f - 2.0f;
+  for (std::size_t i = 0; i < 64; ++i) levels[i] = static_cast<float>(i % 16) * 0.25f - 2.0f;
   EXPECT_EQ(read_again(GgmlType::kQ4_1, levels), levels);
   for (const float same : {0.0f, 1.0f, -0.5f}) {
     const std::vector<float> block(32, same);
@@ -116,7 +115,7 @@ TEST(Quantize, ProductsAreThoseOfTheQuantizedFile) {
                                       std::pair(LmWeights::kInt4, GgmlType::kQ4_1)}) {
     std::vector<std::byte> blocks(numbers.size() / 32 * ggml_block_bytes(type));
     (type == GgmlType::kQ8_0 ? quantize_q8_0 : quantize_q4_1)(numbers.data(), numbers.size(),
-                                                             blocks.data());
+                                                              blocks.data());
     QuantizedLinear file({type, {kOutputs, kInputs}, blocks}, active_isa());
     file.pack();
     QuantizedLinear made = linear_of(numbers, kInputs);

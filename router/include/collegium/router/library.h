@@ -64,6 +64,8 @@ struct OpenOptions {
   // For reading only, whoever holds it: takes no lock, writes nothing, and stays at this state
   // until reopen(). Whatever writes is failed_precondition.
   bool read_only = false;
+  // How the language model computes; not recorded, as nothing stored depends on it.
+  core::LmCompute lm_compute = core::LmCompute::kExact;
 };
 
 struct AddReport {

@@ -1,5 +1,5 @@
-// What packed_kernels_vnni.cc is made of over emulated intrinsics (immintrin.h of this folder), with
-// fewer rows at once, as a compiler takes minutes for all of them emulated.
+// What packed_kernels_vnni.cc is made of over emulated intrinsics (immintrin.h of this folder),
+// with fewer rows at once, as a compiler takes minutes for all of them emulated.
 #include <immintrin.h>
 
 #include <utility>
