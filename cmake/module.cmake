@@ -14,10 +14,11 @@ endif()
 
 # -ffp-contract=off: a result must not depend on which multiply-adds a compiler chose to fuse.
 set(COLLEGIUM_COMPILE_OPTIONS -ffp-contract=off)
-# COLLEGIUM_SANITIZE_LESS: for tests, and for the kernels of an instruction set, whose scalar twins
-# are UBSan's subject in their place. ASan's checks are calls there: in line, GCC 12 takes minutes for
-# a unit of kernels and twice as long for one of tests.
+# Sanitizers and slow compiles. Tests, and the kernels of an instruction set, whose scalar twins are
+# UBSan's subject in their place, are compiled without UBSan. In COLLEGIUM_SANITIZE_CALLS ASan's
+# checks are calls: slower to run, but in line GCC 12 takes minutes for the largest templates.
 set(COLLEGIUM_SANITIZE_LESS "")
+set(COLLEGIUM_SANITIZE_CALLS "")
 # Tiles live in registers only if every loop over them is unrolled.
 set(COLLEGIUM_KERNEL_OPTIONS -O3)
 if(COLLEGIUM_SANITIZE)
@@ -31,7 +32,7 @@ if(COLLEGIUM_SANITIZE)
     list(APPEND COLLEGIUM_SANITIZE_LESS -fno-sanitize=undefined)
   endif()
   if(COLLEGIUM_SANITIZE MATCHES "address" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    list(APPEND COLLEGIUM_SANITIZE_LESS --param=asan-instrumentation-with-call-threshold=0)
+    list(APPEND COLLEGIUM_SANITIZE_CALLS --param=asan-instrumentation-with-call-threshold=0)
   endif()
   set(COLLEGIUM_KERNEL_OPTIONS -O1 ${COLLEGIUM_SANITIZE_LESS})
 endif()

@@ -36,6 +36,8 @@ case "$1" in
     python_tests -m 'not slow' ;;
   asan)
     export LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp print_suppressions=0"
+    # Language models of the tests' own making do all that those do, in a tenth of the time.
+    unset COLLEGIUM_SMOLLM2 COLLEGIUM_GEMMA3
     cpp_tests asan '-*Slow*' ;;
   tsan)
     export TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp halt_on_error=1"

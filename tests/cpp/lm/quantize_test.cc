@@ -142,7 +142,8 @@ TEST(Quantize, WhatHasNoScalesStaysInBf16) {
   QuantizedLinear none = linear_of(numbers, 96);
   none.pack(LmWeights::kInt4);
   EXPECT_EQ(none.packed_type(), GgmlType::kF32);
-  QuantizedLinear uneven = linear_of(weights_like(80 * 24, 3, 0.05f), 80);
+  const auto rows_of_80 = weights_like(80 * 24, 3, 0.05f);
+  QuantizedLinear uneven = linear_of(rows_of_80, 80);
   uneven.pack(LmWeights::kInt4);
   EXPECT_EQ(uneven.packed_type(), GgmlType::kF32);
   // Quantised ones as they were.
