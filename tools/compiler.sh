@@ -5,5 +5,6 @@ if command -v ccache >/dev/null; then
 fi
 # GCC looks for memory to free when it has 128 MB, which takes a tenth of its time.
 if [ -z "${CXX:-}" ]; then
+  export CXX=g++  # by the one name that Python's build has for it, as ccache asks for the same name
   export CXXFLAGS="${CXXFLAGS:-} --param=ggc-min-heapsize=1000000 --param=ggc-min-expand=1000"
 fi
