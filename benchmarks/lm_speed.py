@@ -121,9 +121,31 @@ def bandwidth(threads: int) -> float:
     return best
 
 
-def reading(weights: float, token_seconds: float, threads: int) -> str:
-    read = weights / token_seconds / 1e9
-    return f"weights read at {read:.1f} GB/s, {read / bandwidth(threads):.0%} of the bandwidth"
+# What is measured, of an engine with a seed, and its bar.
+Works = dict[str, tuple[Callable[[Any, int], float], float]]
+
+
+def rows_beside_peer(
+    model: str,
+    threads: int,
+    works: Works,
+    ours: Ours,
+    peer: Peer,
+    rounds: int,
+    token_bytes: float,
+) -> list[str]:
+    """A row for each work. `token_bytes`: of weights that a token reads."""
+    rows = []
+    for work, (measure, bar) in works.items():
+        shown, median = compared(measure, ours, peer, rounds)
+        note = ""
+        if "1 request" in work:
+            read = token_bytes / median / 1e9
+            share = read / bandwidth(threads)
+            note = f" weights read at {read:.1f} GB/s, {share:.0%} of the bandwidth"
+        rows.append(f"| {model} | {threads} | {work} | {shown} | {bar} |{note} |")
+        print(rows[-1], flush=True)
+    return rows
 
 
 def quoting(model: lm.LanguageModel) -> str:
@@ -137,29 +159,24 @@ def rows_of(name: str, path: str, threads: int, rounds: int) -> list[str]:
     model = lm.load(path, compute="fast")
     ours = Ours(model)
     peer = Peer(path, model, threads)
-    works: dict[str, Callable[[Any, int], float]] = {
-        "decode, 1 request": lambda e, seed: e.token_seconds(prompts(model, 1, PROMPT, seed)),
+    works: Works = {
+        "decode, 1 request": (
+            lambda e, seed: e.token_seconds(prompts(model, 1, PROMPT, seed)),
+            BARS["decode"],
+        ),
         **{
-            f"decode, {n} requests": lambda e, seed, n=n: e.token_seconds(
-                prompts(model, n, PROMPT, seed)
+            f"decode, {n} requests": (
+                lambda e, seed, n=n: e.token_seconds(prompts(model, n, PROMPT, seed)),
+                BARS["batch"],
             )
             for n in BATCHES
         },
-        f"prefill, {PREFILL} tokens": lambda e, seed: e.prefill_seconds(
-            prompts(model, 1, PREFILL, seed)[0]
+        f"prefill, {PREFILL} tokens": (
+            lambda e, seed: e.prefill_seconds(prompts(model, 1, PREFILL, seed)[0]),
+            BARS["prefill"].get(collegium.isa(), 2.0),
         ),
     }
-    rows = []
-    for work, measure in works.items():
-        shown, median = compared(measure, ours, peer, rounds)
-        bar = BARS["decode"] if "1 request" in work else BARS["batch"]
-        if "prefill" in work:
-            bar = BARS["prefill"].get(collegium.isa(), 2.0)
-        rows.append(f"| {name} | {threads} | {work} | {shown} | {bar} |")
-        rows[-1] += (
-            f" {reading(model.packed_bytes, median, threads)} |" if "1 request" in work else " |"
-        )
-        print(rows[-1], flush=True)
+    rows = rows_beside_peer(name, threads, works, ours, peer, rounds, model.packed_bytes)
 
     # Against ourselves: what is shared, and what is guessed.
     passage = prompts(model, 1, PASSAGE, 7)[0]
@@ -223,24 +240,22 @@ def moe_rows_of(name: str, threads: int, rounds: int) -> list[str]:
     model = lm.load(path, compute="fast")
     ours = Ours(model)
     peer = Peer(path, model, threads)
-    works: dict[str, tuple[Callable[[Any, int], float], float]] = {
+    decode_bar, prefill_bar = MOE_BARS.get(collegium.isa(), (2.3, 2.3))
+    works: Works = {
         "decode, 1 request": (
             lambda e, seed: e.token_seconds(prompts(model, 1, PROMPT, seed)),
-            MOE_BARS.get(collegium.isa(), (2.3, 2.3))[0],
-        )
+            decode_bar,
+        ),
+        **{
+            f"prefill, {n} tokens": (
+                lambda e, seed, n=n: e.prefill_seconds(prompts(model, 1, n, seed)[0]),
+                prefill_bar,
+            )
+            for n in (64, 256)
+        },
     }
-    for tokens in (64, 256):
-        works[f"prefill, {tokens} tokens"] = (
-            lambda e, seed, n=tokens: e.prefill_seconds(prompts(model, 1, n, seed)[0]),
-            MOE_BARS.get(collegium.isa(), (2.3, 2.3))[1],
-        )
-    rows = []
-    for work, (measure, bar) in works.items():
-        shown, median = compared(measure, ours, peer, rounds)
-        rows.append(f"| {name} | {threads} | {work} | {shown} | {bar} |")
-        read = lm_moe_model.MODELS[name].read_bytes(model.packed_bytes)
-        rows[-1] += f" {reading(read, median, threads)} |" if "1 request" in work else " |"
-        print(rows[-1], flush=True)
+    read = lm_moe_model.MODELS[name].read_bytes(model.packed_bytes)
+    rows = rows_beside_peer(name, threads, works, ours, peer, rounds, read)
     peer.close()
     return rows
 

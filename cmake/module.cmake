@@ -19,6 +19,11 @@ set(COLLEGIUM_COMPILE_OPTIONS -ffp-contract=off)
 # checks are calls: slower to run, but in line GCC 12 takes minutes for the largest templates.
 set(COLLEGIUM_SANITIZE_LESS "")
 set(COLLEGIUM_SANITIZE_CALLS "")
+set(COLLEGIUM_AVX512 -mavx512f -mavx512dq -mavx512bw -mavx512vl)
+set(COLLEGIUM_NO_FALSE_ALARM "")
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")  # GCC 12's own header of intrinsics, bug 105593
+  set(COLLEGIUM_NO_FALSE_ALARM -Wno-maybe-uninitialized -Wno-uninitialized)
+endif()
 # Tiles live in registers only if every loop over them is unrolled.
 set(COLLEGIUM_KERNEL_OPTIONS -O3)
 if(COLLEGIUM_SANITIZE)

@@ -36,7 +36,7 @@ case "$1" in
     python_tests -m 'not slow' ;;
   asan)
     export LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp print_suppressions=0"
-    # Language models of the tests' own making do all that those do, in a tenth of the time.
+    # The real language models take most of the time, and do what those of the tests' own making do.
     unset COLLEGIUM_SMOLLM2 COLLEGIUM_GEMMA3
     cpp_tests asan '-*Slow*' ;;
   tsan)

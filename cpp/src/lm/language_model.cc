@@ -66,6 +66,37 @@ Result<std::unique_ptr<LanguageModelImpl>> load_folder(const std::string& path, 
   return finish(path, {}, std::move(model), std::move(tokenizer), std::move(digest));
 }
 
+// The value of an option by its name.
+template <typename T>
+Result<T> parse_named(std::string_view option, std::string_view name,
+                      std::initializer_list<T> values, std::string_view (*name_of)(T) noexcept) {
+  std::string expected;
+  std::size_t left = values.size();
+  for (const T value : values) {
+    if (name == name_of(value)) return value;
+    expected += '"' + std::string(name_of(value)) + '"';
+    if (--left != 0) expected += left == 1 ? " or " : ", ";
+  }
+  return Status::invalid_argument(std::string(option) + " is \"" + std::string(name) +
+                                  "\", expected " + expected);
+}
+
+// What is for kFast alone, and does not go together.
+Status check_options(const LanguageModelOptions& options) {
+  const std::string weights = "weights: \"" + std::string(lm_weights_name(options.weights)) + "\" ";
+  const std::string instead =
+      "is for compute \"fast\", not \"" + std::string(lm_compute_name(options.compute)) + "\"";
+  const bool fast = options.compute == LmCompute::kFast;
+  const bool made = options.weights != LmWeights::kStored;
+  if (made && !fast) return Status::invalid_argument(weights + instead);
+  if (options.packed.empty()) return {};
+  if (!fast) return Status::invalid_argument("packed: " + options.packed + " " + instead);
+  if (made)
+    return Status::invalid_argument(weights + "does not go with packed, " + options.packed +
+                                    ", which has the weights it was saved with");
+  return {};
+}
+
 }  // namespace
 
 LanguageModel::LanguageModel(std::unique_ptr<LanguageModelImpl> impl) : impl_(std::move(impl)) {}
@@ -76,10 +107,7 @@ std::string_view lm_compute_name(LmCompute compute) noexcept {
 }
 
 Result<LmCompute> parse_lm_compute(std::string_view name) {
-  for (const LmCompute compute : {LmCompute::kExact, LmCompute::kFast})
-    if (name == lm_compute_name(compute)) return compute;
-  return Status::invalid_argument("compute is \"" + std::string(name) +
-                                  "\", expected \"exact\" or \"fast\"");
+  return parse_named("compute", name, {LmCompute::kExact, LmCompute::kFast}, lm_compute_name);
 }
 
 std::string_view lm_weights_name(LmWeights weights) noexcept {
@@ -95,10 +123,8 @@ std::string_view lm_weights_name(LmWeights weights) noexcept {
 }
 
 Result<LmWeights> parse_lm_weights(std::string_view name) {
-  for (const LmWeights weights : {LmWeights::kStored, LmWeights::kInt8, LmWeights::kInt4})
-    if (name == lm_weights_name(weights)) return weights;
-  return Status::invalid_argument("weights is \"" + std::string(name) +
-                                  "\", expected \"stored\", \"int8\" or \"int4\"");
+  return parse_named("weights", name, {LmWeights::kStored, LmWeights::kInt8, LmWeights::kInt4},
+                     lm_weights_name);
 }
 
 std::string_view kv_cache_type_name(KvCacheType type) noexcept {
@@ -114,10 +140,8 @@ std::string_view kv_cache_type_name(KvCacheType type) noexcept {
 }
 
 Result<KvCacheType> parse_kv_cache_type(std::string_view name) {
-  for (const KvCacheType type : {KvCacheType::kFp32, KvCacheType::kBf16, KvCacheType::kInt8})
-    if (name == kv_cache_type_name(type)) return type;
-  return Status::invalid_argument("kv_cache is \"" + std::string(name) +
-                                  "\", expected \"fp32\", \"bf16\" or \"int8\"");
+  return parse_named("kv_cache", name, {KvCacheType::kFp32, KvCacheType::kBf16, KvCacheType::kInt8},
+                     kv_cache_type_name);
 }
 
 Result<std::shared_ptr<const LanguageModel>> LanguageModel::load(
@@ -125,25 +149,12 @@ Result<std::shared_ptr<const LanguageModel>> LanguageModel::load(
   using Loaded = Result<std::shared_ptr<const LanguageModel>>;
   const Isa isa = std::min(options.isa, machine_isa());
   return guarded(path, [&]() -> Loaded {
+    COLLEGIUM_RETURN_IF_ERROR(check_options(options));
     std::error_code ignored;
     COLLEGIUM_ASSIGN_OR_RETURN(auto impl, std::filesystem::is_directory(path, ignored)
                                               ? load_folder(path, isa)
                                               : load_gguf(path, isa));
-    if (options.weights != LmWeights::kStored) {
-      const std::string given =
-          "weights: \"" + std::string(lm_weights_name(options.weights)) + "\" ";
-      if (options.compute != LmCompute::kFast)
-        return Status::invalid_argument(given + "is for compute \"fast\", not \"" +
-                                        std::string(lm_compute_name(options.compute)) + "\"");
-      if (!options.packed.empty())
-        return Status::invalid_argument(given + "does not go with packed, " + options.packed +
-                                        ", which has the weights it was saved with");
-    }
     if (!options.packed.empty()) {
-      if (options.compute != LmCompute::kFast)
-        return Status::invalid_argument("packed: " + options.packed +
-                                        " is for compute \"fast\", not \"" +
-                                        std::string(lm_compute_name(options.compute)) + "\"");
       COLLEGIUM_RETURN_IF_ERROR(impl->model.use_packed(options.packed, impl->digest));
     } else if (options.compute == LmCompute::kFast) {
       impl->model.pack(options.weights);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -92,31 +91,20 @@ bool QuantizedLinear::may_pack_as(GgmlType type) const noexcept {
          (type == GgmlType::kQ8_0 || type == GgmlType::kQ4_1);
 }
 
-bool QuantizedLinear::quantizable() const {
-  std::atomic<bool> good = true;
-  default_pool().parallel_for(num_panels(outputs_), [&](std::size_t p) {
-    const std::size_t first = p * kPanelWidth;
-    const std::size_t width = std::min(kPanelWidth, outputs_ - first);
-    std::vector<float> wide(width * inputs_);
-    dequantize(type_, bytes_ + first * row_bytes_, wide.size(), wide.data());
-    // Written so that NaN is none.
-    if (!std::all_of(wide.begin(), wide.end(),
-                     [](float x) { return std::fabs(x) <= kQuantizable; }))
-      good = false;
-  });
-  return good;
-}
-
 void QuantizedLinear::pack(LmWeights weights) {
   if (empty() || !packed_.empty()) return;
-  GgmlType type = type_;
   if (weights != LmWeights::kStored) {
     const GgmlType wanted = weights == LmWeights::kInt8 ? GgmlType::kQ8_0 : GgmlType::kQ4_1;
-    if (!can_pack(type_) && may_pack_as(wanted) && quantizable()) type = wanted;
+    if (may_pack_as(wanted) && pack_as(wanted)) return;
   }
+  pack_as(type_);
+}
+
+bool QuantizedLinear::pack_as(GgmlType type) {
   const std::size_t panels = num_panels(outputs_);
   const std::size_t panel_bytes = this->panel_bytes(type);
   AlignedBuffer<std::byte> packed(panels * panel_bytes);
+  std::atomic<bool> have_scales = true;
   default_pool().parallel_for(panels, [&](std::size_t p) {
     const std::size_t first = p * kPanelWidth;
     const std::size_t width = std::min(kPanelWidth, outputs_ - first);
@@ -128,14 +116,20 @@ void QuantizedLinear::pack(LmWeights weights) {
     if (type == type_)
       return pack_panels_bf16(wide.data(), inputs_, width, inputs_,
                               reinterpret_cast<std::uint16_t*>(panel));
+    if (!quantizable(wide)) {
+      have_scales = false;
+      return;
+    }
     const std::size_t row_bytes = inputs_ / kPackedBlock * ggml_block_bytes(type);
     std::vector<std::byte> blocks(width * row_bytes);
     const auto quantize = type == GgmlType::kQ8_0 ? quantize_q8_0 : quantize_q4_1;
     quantize(wide.data(), wide.size(), blocks.data());
     pack_panel(type, blocks.data(), row_bytes, width, inputs_, panel);
   });
+  if (!have_scales) return false;
   const auto owner = std::make_shared<const AlignedBuffer<std::byte>>(std::move(packed));
   use_packed(type, {owner->data(), owner->size()}, owner);
+  return true;
 }
 
 void QuantizedLinear::use_packed(GgmlType type, std::span<const std::byte> bytes,

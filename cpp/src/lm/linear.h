@@ -96,7 +96,8 @@ class QuantizedLinear {
   const PanelKernels* panel_kernels_ = nullptr;
   const PackedKernels* packed_kernels_ = nullptr;
   std::size_t panel_bytes(GgmlType type) const noexcept;  // of a packed panel
-  bool quantizable() const;                               // whether all numbers have scales
+  // pack() as one type; false, and nothing is packed, if its blocks cannot have all the numbers.
+  bool pack_as(GgmlType type);
 
   GgmlType packed_type_ = GgmlType::kF32;
   std::span<const std::byte> packed_;  // panels; none: as in the file

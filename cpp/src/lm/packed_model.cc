@@ -59,8 +59,11 @@ Status use_packed_model(const std::string& path, const std::string& digest,
                                     ", this one has " + digest);
   const std::span<const std::byte> file = envelope.file.bytes();
   const auto linears = weights.packed_linears();
-  std::vector<GgmlType> types;
-  std::vector<std::span<const std::byte>> panels;
+  struct Panels {
+    GgmlType type;
+    std::span<const std::byte> bytes;
+  };
+  std::vector<Panels> panels;
   for (const QuantizedLinear* linear : linears) {
     std::uint32_t type = 0;
     std::uint64_t inputs = 0, outputs = 0, begin = 0;
@@ -81,8 +84,7 @@ Status use_packed_model(const std::string& path, const std::string& digest,
       return damage("product " + std::to_string(panels.size()) + " begins at byte " +
                     std::to_string(begin) + " and has " + std::to_string(size) +
                     ", which is not within the file");
-    types.push_back(packed_type);
-    panels.push_back(file.subspan(begin, size));
+    panels.push_back({packed_type, file.subspan(begin, size)});
   }
   if (panels.size() != count)
     return damage("has " + std::to_string(count) + " products, the model " +
@@ -90,8 +92,8 @@ Status use_packed_model(const std::string& path, const std::string& digest,
   const auto owner = std::make_shared<const MappedFile>(std::move(envelope.file));
   weights.packed_bytes = 0;
   for (std::size_t i = 0; i < linears.size(); ++i) {
-    weights.packed_bytes += panels[i].size();
-    linears[i]->use_packed(types[i], panels[i], owner);
+    weights.packed_bytes += panels[i].bytes.size();
+    linears[i]->use_packed(panels[i].type, panels[i].bytes, owner);
   }
   return {};
 }

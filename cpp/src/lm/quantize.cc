@@ -90,6 +90,12 @@ void quantize_block_q4_1(const float* x, std::byte* block) noexcept {
 
 }  // namespace
 
+bool quantizable(std::span<const float> x) noexcept {
+  // Written so that NaN is none.
+  return std::all_of(x.begin(), x.end(),
+                     [](float number) { return std::fabs(number) <= kQuantizable; });
+}
+
 void quantize_q8_0(const float* x, std::size_t k, std::byte* blocks) noexcept {
   for (std::size_t b = 0; b < k; b += kBlock, blocks += 2 + kBlock) {
     float largest = 0;
