@@ -3,7 +3,7 @@
 #   tools/evidence.sh [demo] [routing] [routing-costs] [parity] [encoder-speed]
 #     [encoder-profile] [encoder-experts] [encoder-quality] [support-check]
 #     [python-import] [lexical-search] [hostile-files] [corpus-faults] [hybrid] [vector-search] [graph-search]
-#     [ingestion] [million] [lm-speed] [lm-perplexity]
+#     [ingestion] [million] [lm-speed] [lm-perplexity] [training-choices]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tools/models.sh
@@ -54,6 +54,7 @@ for part in "${parts[@]}"; do
       "$python" benchmarks/graph_search.py page ;;
     lm-speed) "$python" benchmarks/lm_speed.py ;;
     lm-perplexity) "$python" benchmarks/lm_perplexity.py ;;
+    training-choices) "$python" benchmarks/training_choices.py ;;
     *) echo "evidence: unknown part '$part'" >&2; exit 2 ;;
   esac
 done

@@ -88,6 +88,18 @@ def positives_of(rows: Sequence[Sequence[int]], name: str) -> list[list[int]]:
     return [document_numbers(row, f"{name}[{i}]").tolist() for i, row in enumerate(rows)]
 
 
+def scores_of(rows: Sequence[Sequence[float]], name: str) -> list[list[float]]:
+    found = []
+    for i, row in enumerate(rows):
+        array = np.asarray(row)
+        if array.ndim != 1 or array.dtype.kind not in "iuf":
+            raise InvalidArgumentError(
+                f"{name}[{i}] has shape {array.shape} of {array.dtype}, expected numbers of (n,)"
+            )
+        found.append(array.astype(np.float32).tolist())
+    return found
+
+
 def text_of(value: Any, name: str) -> str:
     """``value``, a str that has UTF-8: one with a lone surrogate has none."""
     if not isinstance(value, str):

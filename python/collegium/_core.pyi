@@ -128,6 +128,8 @@ class HeadAdapterOptions:
         loss: str = "infonce",
         ranks: Sequence[int] = (0,),
         pools: Sequence[str] = ("whole", "paired"),
+        mined_negatives: int = 50,
+        false_negative_margin: float = 0.0,
         enough_dev: int = 150,
         patience: int = 3,
     ) -> None: ...
@@ -151,6 +153,10 @@ class HeadAdapterOptions:
     def ranks(self) -> tuple[int, ...]: ...
     @property
     def pools(self) -> tuple[str, ...]: ...
+    @property
+    def mined_negatives(self) -> int: ...
+    @property
+    def false_negative_margin(self) -> float: ...
     @property
     def enough_dev(self) -> int: ...
     @property
@@ -268,6 +274,8 @@ def train_head_adapter(
     dev_queries: npt.NDArray[np.float32],
     dev_positives: Sequence[Sequence[int]],
     *,
+    hard: Sequence[Sequence[int]] = (),
+    teacher: Sequence[Sequence[float]] = (),
     options: HeadAdapterOptions,
     progress: _Progress = None,
 ) -> TrainedHeadAdapter: ...

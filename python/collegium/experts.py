@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, models
-from ._arguments import document_numbers, positives_of
+from ._arguments import document_numbers, positives_of, scores_of
 from ._core import HeadAdapter, HeadAdapterOptions, TrainedHeadAdapter
 from .display import ProgressOption, progress_for
 from .errors import InvalidArgumentError
@@ -327,6 +327,8 @@ def train_head_adapter(
     dev_queries: Float32Array,
     dev_positives: Sequence[Sequence[int]],
     *,
+    hard: Sequence[Sequence[int]] | None = None,
+    teacher: Sequence[Sequence[float]] | None = None,
     options: HeadAdapterOptions | None = None,
     progress: ProgressOption = None,
 ) -> TrainedHeadAdapter:
@@ -337,6 +339,10 @@ def train_head_adapter(
         row_document: (rows,) integers, the document of each row; copied unless they are uint32.
         train_queries, dev_queries: (n, dim) C-contiguous float32, the plain encoder's.
         train_positives, dev_positives: for each query the documents relevant to it, each once.
+        hard: for each training query documents that are easily taken for its own, each once: what
+            the pool "mined" has beside its own finds, and what "margin-mse" needs.
+        teacher: for the loss "margin-mse" (arXiv 2010.02666), for each training query a teacher's
+            scores of its relevant documents, then of its hard ones, in any unit.
 
     Returns:
         What was chosen, on which queries (``chosen_on``: dev and, where dev is small, training
@@ -355,6 +361,8 @@ def train_head_adapter(
             positives_of(train_positives, "train_positives"),
             dev_queries,
             positives_of(dev_positives, "dev_positives"),
+            hard=() if hard is None else positives_of(hard, "hard"),
+            teacher=() if teacher is None else scores_of(teacher, "teacher"),
             options=HeadAdapterOptions() if options is None else options,
             progress=report,
         )

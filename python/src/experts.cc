@@ -94,7 +94,8 @@ HeadAdapterOptions head_adapter_options(
     float temperature, const WholeNumber& max_negatives, const WholeNumber& batch_size,
     const WholeNumber& max_epochs, float learning_rate, float identity_decay,
     const WholeNumber& seed, Utf8 loss, const std::vector<WholeNumber>& ranks,
-    const std::vector<Utf8>& pools, const WholeNumber& enough_dev, const WholeNumber& patience) {
+    const std::vector<Utf8>& pools, const WholeNumber& mined_negatives, float false_negative_margin,
+    const WholeNumber& enough_dev, const WholeNumber& patience) {
   HeadAdapterOptions options{
       .temperature = temperature,
       .max_negatives = max_negatives.value("max_negatives"),
@@ -106,6 +107,8 @@ HeadAdapterOptions head_adapter_options(
       .loss = unwrap(core::parse_training_loss(loss.view)),
       .ranks = {},
       .pools = {},
+      .mined_negatives = mined_negatives.value("mined_negatives"),
+      .false_negative_margin = false_negative_margin,
       .enough_dev = enough_dev.value("enough_dev"),
       .patience = patience.value("patience"),
   };
@@ -150,6 +153,7 @@ TrainedHeadAdapter train(const py::array& passages,
                          const py::array_t<std::uint32_t, py::array::c_style>& row_document,
                          const py::array& train_queries, const Positives& train_positives,
                          const py::array& dev_queries, const Positives& dev_positives,
+                         const Positives& hard, const std::vector<std::vector<float>>& teacher,
                          const HeadAdapterOptions& options, py::object progress) {
   const Matrix rows = matrix_of(passages, 0, "passages");
   const Matrix train_matrix = matrix_of(train_queries, rows.dim, "train_queries");
@@ -158,7 +162,7 @@ TrainedHeadAdapter train(const py::array& passages,
                                                  static_cast<std::size_t>(row_document.size()));
   return run_watched(std::move(progress), [&](const core::ProgressCallback& callback) {
     return core::train_head_adapter(rows.values, documents, rows.dim,
-                                    {train_matrix.values, train_positives},
+                                    {train_matrix.values, train_positives, {}, hard, teacher},
                                     {dev_matrix.values, dev_positives}, options, callback);
   });
 }
@@ -208,6 +212,8 @@ void bind_experts(py::module_& m) {
            py::arg("loss") = core::training_loss_name(defaults.loss),
            py::arg("ranks") = py::tuple(py::cast(defaults.ranks)),
            py::arg("pools") = pool_names(defaults.pools),
+           py::arg("mined_negatives") = defaults.mined_negatives,
+           py::arg("false_negative_margin") = defaults.false_negative_margin,
            py::arg("enough_dev") = defaults.enough_dev, py::arg("patience") = defaults.patience)
       .def_readonly("temperature", &HeadAdapterOptions::temperature)
       .def_readonly("max_negatives", &HeadAdapterOptions::max_negatives)
@@ -223,6 +229,8 @@ void bind_experts(py::module_& m) {
           "ranks", [](const HeadAdapterOptions& self) { return py::tuple(py::cast(self.ranks)); })
       .def_property_readonly("pools",
                              [](const HeadAdapterOptions& self) { return pool_names(self.pools); })
+      .def_readonly("mined_negatives", &HeadAdapterOptions::mined_negatives)
+      .def_readonly("false_negative_margin", &HeadAdapterOptions::false_negative_margin)
       .def_readonly("enough_dev", &HeadAdapterOptions::enough_dev)
       .def_readonly("patience", &HeadAdapterOptions::patience);
 
@@ -288,8 +296,8 @@ void bind_experts(py::module_& m) {
 
   m.def("train_head_adapter", &train, py::arg("passages"), py::arg("row_document"),
         py::arg("train_queries"), py::arg("train_positives"), py::arg("dev_queries"),
-        py::arg("dev_positives"), py::kw_only(), py::arg("options"),
-        py::arg("progress") = py::none());
+        py::arg("dev_positives"), py::kw_only(), py::arg("hard") = py::tuple(),
+        py::arg("teacher") = py::tuple(), py::arg("options"), py::arg("progress") = py::none());
 }
 
 }  // namespace collegium::python

@@ -37,6 +37,8 @@ Result<core::TrainedHeadAdapter> train_multi_task(const LearningData& data,
   std::vector<float> passages;
   std::vector<std::uint32_t> documents;
   QuerySet splits[2];
+  std::vector<std::vector<std::uint32_t>> hard;
+  std::vector<std::vector<float>> teacher;
   std::uint32_t first_document = 0;
   for (const auto& collection : data.collections) {
     passages.insert(passages.end(), collection.vectors.begin(), collection.vectors.end());
@@ -53,13 +55,20 @@ Result<core::TrainedHeadAdapter> train_multi_task(const LearningData& data,
         for (std::uint32_t& document : to.relevant.back()) document += first_document;
       }
     }
+    for (std::vector<std::uint32_t> numbers : collection.hard) {
+      for (std::uint32_t& number : numbers) number += first_document;
+      hard.push_back(std::move(numbers));
+    }
+    teacher.insert(teacher.end(), collection.teacher.begin(), collection.teacher.end());
     first_document += static_cast<std::uint32_t>(collection.document_ids.size());
   }
+  core::JudgedQueries train = judged(splits[kTrain]);
+  train.hard = hard;
+  train.teacher = teacher;
   core::HeadAdapterOptions adapter = options.adapter;
   adapter.seed = core::derive_seed(options.adapter.seed, 0);
-  return core::train_head_adapter(passages, documents, data.dim, judged(splits[kTrain]),
-                                  judged(splits[kDev]), adapter,
-                                  renamed(progress, "train multi-task"));
+  return core::train_head_adapter(passages, documents, data.dim, train, judged(splits[kDev]),
+                                  adapter, renamed(progress, "train multi-task"));
 }
 
 // The scores of the plain search of everything, descending, for each of `n` queries.
@@ -206,7 +215,7 @@ Result<Learned> learn(
     // The same seed whatever other collections there are.
     auto trained =
         core::train_head_adapter(collection.vectors, collection.passage_document, data.dim,
-                                 judged(collection.splits[kTrain]), judged(collection.splits[kDev]),
+                                 training_queries(collection), judged(collection.splits[kDev]),
                                  options.adapter, renamed(progress, "train " + collection.name));
     if (!trained.ok()) return trained.status().with_context("collection '" + collection.name + "'");
     const auto at = learned.adapters.emplace(collection.name, std::move(trained).value()).first;

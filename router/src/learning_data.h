@@ -22,6 +22,14 @@ inline core::JudgedQueries judged(const QuerySet& queries) {
   return {queries.vectors, queries.relevant, queries.gains};
 }
 
+// What an expert of `collection` learns from.
+inline core::JudgedQueries training_queries(const CollectionData& collection) {
+  core::JudgedQueries queries = judged(collection.splits[static_cast<std::size_t>(Split::kTrain)]);
+  queries.hard = collection.hard;
+  queries.teacher = collection.teacher;
+  return queries;
+}
+
 // A query of a LearningData: (collection, position in its split).
 struct QueryRef {
   std::size_t collection = 0;

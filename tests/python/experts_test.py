@@ -169,9 +169,11 @@ def test_rows_may_be_integers_of_any_type_and_what_does_not_fit_is_refused() -> 
     dev_queries = np.ascontiguousarray(passages[::-1])
     positives = [[number] for number in range(8)]
 
-    def train(rows: Any, train_positives: Any = positives, dev_positives: Any = positives) -> Any:
+    def train(
+        rows: Any, train_positives: Any = positives, dev_positives: Any = positives, **more: Any
+    ) -> Any:
         return experts.train_head_adapter(
-            passages, rows, passages, train_positives, dev_queries, dev_positives
+            passages, rows, passages, train_positives, dev_queries, dev_positives, **more
         )
 
     expected = train(np.arange(8, dtype=np.uint32)).adapter.digest
@@ -185,6 +187,17 @@ def test_rows_may_be_integers_of_any_type_and_what_does_not_fit_is_refused() -> 
         train(np.arange(8), [*positives[:3], [-1], *positives[4:]])
     with pytest.raises(collegium.InvalidArgumentError, match=r"dev_positives\[0\] has numbers"):
         train(np.arange(8), dev_positives=[[2**40], *positives[1:]])
+    with pytest.raises(collegium.InvalidArgumentError, match=r"hard\[1\] has numbers"):
+        train(np.arange(8), hard=[[], [-1], *[[]] * 6])
+    with pytest.raises(collegium.InvalidArgumentError, match=r"teacher\[2\] .* expected numbers"):
+        train(np.arange(8), hard=[[]] * 8, teacher=[[1.0], [1.0], ["much"], *[[1.0]] * 5])
+    with pytest.raises(collegium.InvalidArgumentError, match="teacher's scores of 1 queries"):
+        train(
+            np.arange(8),
+            hard=[[]] * 8,
+            teacher=[[1.0]],
+            options=experts.HeadAdapterOptions(loss="margin-mse"),
+        )
 
 
 def test_dev_queries_that_were_trained_on_are_refused() -> None:
@@ -194,17 +207,41 @@ def test_dev_queries_that_were_trained_on_are_refused() -> None:
         experts.train_head_adapter(rows, np.arange(8), rows, positives, rows, positives)
 
 
-def listwise_loss(
-    weight: Any, bias: Any, queries: Any, passages: Any, positives: list[list[int]], loss: str
+def training_loss(
+    weight: Any,
+    bias: Any,
+    queries: Any,
+    passages: Any,
+    positives: list[list[int]],
+    loss: str,
+    others_of: list[list[int]],
+    teacher: Any,
 ) -> Any:
-    """What training descends, in torch: every judged positive masked among the negatives."""
+    """What training descends, in torch; `others_of` each query without what it is not pushed from.
+
+    `teacher`: scores of all passages by query.
+    """
     torch = pytest.importorskip("torch")
     mapped = torch.nn.functional.normalize(queries @ weight.T + bias, dim=1)
-    scores = mapped @ passages.T / 0.05
+    scores = mapped @ passages.T
     total, count = 0.0, 0
+    if loss == "margin-mse":
+        scale = torch.sqrt(
+            sum(((plain := queries @ passages.T)[q, p] - plain[q, others_of[q]]).square().sum()
+                for q, relevant in enumerate(positives) for p in relevant)
+            / sum((teacher[q, p] - teacher[q, others_of[q]]).square().sum()
+                  for q, relevant in enumerate(positives) for p in relevant)
+        )  # fmt: skip
+        for q, relevant in enumerate(positives):
+            for p in relevant:
+                margins = scores[q, p] - scores[q, others_of[q]]
+                taught = scale * (teacher[q, p] - teacher[q, others_of[q]])
+                total = total + (margins - taught).square().mean()
+                count += 1
+        return total / count
+    scores = scores / 0.05
     for query, relevant in enumerate(positives):
-        others = torch.ones(len(passages), dtype=torch.bool)
-        others[relevant] = False
+        others = others_of[query]
         groups = [relevant] if loss == "listwise" else [[one] for one in relevant]
         for group in groups:
             kept = torch.cat([scores[query, group], scores[query, others]])
@@ -213,8 +250,11 @@ def listwise_loss(
     return total / count
 
 
-@pytest.mark.parametrize("loss", ["infonce", "listwise"])
-def test_full_batch_training_is_adams_on_autograds_gradient(loss: str) -> None:
+@pytest.mark.parametrize(
+    ("loss", "pool"),
+    [("infonce", "whole"), ("infonce", "mined"), ("listwise", "whole"), ("margin-mse", "mined")],
+)
+def test_full_batch_training_is_adams_on_autograds_gradient(loss: str, pool: str) -> None:
     torch = pytest.importorskip("torch")
     generator = np.random.default_rng(6)
 
@@ -224,6 +264,22 @@ def test_full_batch_training_is_adams_on_autograds_gradient(loss: str) -> None:
 
     passages, queries, dev = unit(40), unit(30), unit(20)
     positives = [[i, (i * 7 + 3) % 40] if i % 3 == 0 else [i] for i in range(30)]
+    hard = [sorted({(i * 5 + j) % 40 for j in range(6)} - set(positives[i])) for i in range(30)]
+    teacher = torch.from_numpy(generator.standard_normal((30, 40)).astype(np.float32))
+    others = [[row for row in range(40) if row not in relevant] for relevant in positives]
+    if pool == "mined" and loss == "infonce":
+        plain = queries @ passages.T
+        best = [max(plain[i, relevant]) for i, relevant in enumerate(positives)]
+        found = [set(np.argsort(-plain[i])[:4]) | set(hard[i]) for i in range(30)]
+        left_out = [{row for row in found[i] if plain[i, row] > best[i] + 0.1} for i in range(30)]
+        assert any(left_out)
+        pushing = {row for i in range(30) for row in found[i] - left_out[i] - set(positives[i])}
+        pushing |= {row for relevant in positives for row in relevant}
+        others = [
+            [r for r in others[i] if r in pushing and r not in left_out[i]] for i in range(30)
+        ]
+    elif loss == "margin-mse":
+        others = hard
     weight = torch.eye(12, requires_grad=True)
     bias = torch.zeros(12, requires_grad=True)
     optimizer = torch.optim.Adam([weight, bias], lr=0.03)
@@ -232,8 +288,15 @@ def test_full_batch_training_is_adams_on_autograds_gradient(loss: str) -> None:
         for group in optimizer.param_groups:
             group["lr"] = 0.03 * (0.1 + 0.45 * (1 + np.cos(np.pi * epoch / 6)))
         optimizer.zero_grad()
-        value = listwise_loss(
-            weight, bias, torch.from_numpy(queries), torch.from_numpy(passages), positives, loss
+        value = training_loss(
+            weight,
+            bias,
+            torch.from_numpy(queries),
+            torch.from_numpy(passages),
+            positives,
+            loss,
+            others,
+            teacher,
         )
         value.backward()
         optimizer.step()
@@ -248,8 +311,20 @@ def test_full_batch_training_is_adams_on_autograds_gradient(loss: str) -> None:
         positives,
         dev,
         [[int(one)] for one in wanted.argmax(1)],
+        hard=hard if pool == "mined" else None,
+        teacher=[[float(teacher[i, row]) for row in [*positives[i], *hard[i]]] for i in range(30)]
+        if loss == "margin-mse"
+        else None,
         options=experts.HeadAdapterOptions(
-            batch_size=64, max_epochs=6, learning_rate=0.03, loss=loss, enough_dev=0, patience=0
+            batch_size=64,
+            max_epochs=6,
+            learning_rate=0.03,
+            loss=loss,
+            pools=(pool,),
+            mined_negatives=4,
+            false_negative_margin=-0.1,
+            enough_dev=0,
+            patience=0,
         ),
     )
     assert trained.loss == pytest.approx(losses, rel=1e-4)

@@ -26,27 +26,34 @@ void in_row_parts(std::size_t rows, Task&& task) {
 }  // namespace
 
 HeadAdapterTrainer::HeadAdapterTrainer(const TrainingPassages& passages, const JudgedQueries& train,
+                                       const HardNegatives* hard,
                                        std::span<const std::uint32_t> queries,
                                        TrainingRecipe recipe, const HeadAdapterOptions& options)
     : passages_(passages),
       dim_(passages.dim),
       train_(train),
+      hard_(hard),
       queries_(queries.begin(), queries.end()),
       options_(options),
       kernels_(kernels_for(active_isa())),
       parameters_(passages.dim, recipe.rank, derive_seed(options.seed, kInitialStream)) {
   for (std::uint32_t query : queries) add_examples(query);
-  choose_pool(recipe.pool);
+  if (margins()) {
+    margin_scale_ = plain_margin_scale();
+  } else {
+    choose_pool(recipe.pool);
+  }
 }
 
 void HeadAdapterTrainer::add_examples(std::uint32_t query) {
   const auto first = static_cast<std::uint32_t>(positives_.size());
   const auto& documents = train_.positives[query];
+  if (margins() && margin_documents(query).empty()) return;
   float sum = 0.0f;
   for (std::size_t i = 0; i < documents.size(); ++i) {
     if (passages_.document_rows[documents[i]].empty()) continue;
     const float gain = train_.gains.empty() ? 1.0f : train_.gains[query][i];
-    positives_.push_back({documents[i], gain});
+    positives_.push_back({documents[i], gain, margins() ? train_.teacher[query][i] : 0.0f});
     sum += gain;
   }
   const auto count = static_cast<std::uint32_t>(positives_.size()) - first;
@@ -66,8 +73,12 @@ void HeadAdapterTrainer::choose_pool(NegativePool pool) {
   std::vector<char> paired(passages_.rows(), 0);
   for (const Positive& positive : positives_)
     for (std::uint32_t row : passages_.document_rows[positive.document]) paired[row] = 1;
+  if (pool == NegativePool::kMined)
+    for (std::uint32_t query : queries_)
+      for (std::uint32_t row : hard_->rows[query]) paired[row] = 1;
+  const bool some = pool == NegativePool::kPaired || pool == NegativePool::kMined;
   for (std::uint32_t row = 0; row < paired.size(); ++row) {
-    if (pool == NegativePool::kPaired && !paired[row]) continue;
+    if (some && !paired[row]) continue;
     pool_.push_back(row);
     if (pool == NegativePool::kMixture)
       pool_log_weights_.push_back(paired[row] ? 0.0f : std::log(kUnpairedWeight));
@@ -80,7 +91,7 @@ std::size_t HeadAdapterTrainer::num_batches() const {
 
 void HeadAdapterTrainer::begin_epoch(std::size_t epoch) {
   epoch_ = epoch;
-  prepare_candidates();
+  if (!margins()) prepare_candidates();
   Random random(derive_seed(options_.seed, 2 * epoch + 1));
   random.shuffle(std::span<Example>(examples_));
 }
@@ -117,6 +128,9 @@ void HeadAdapterTrainer::prepare_candidates() {
     for (std::uint32_t document : train_.positives[query])
       for (std::uint32_t row : passages_.document_rows[document])
         if (position[row] != kNotSelected) masked_[query].push_back(position[row]);
+    if (hard_ != nullptr)
+      for (std::uint32_t row : hard_->left_out[query])
+        if (position[row] != kNotSelected) masked_[query].push_back(position[row]);
     std::sort(masked_[query].begin(), masked_[query].end());
   }
 }
@@ -137,24 +151,12 @@ double HeadAdapterTrainer::run_batch(std::size_t batch) {
     kernels_.gemm_panels(&inputs_[first * dim_], dim_, count, weight_panels_.data(), dim_, dim_,
                          parameters_.bias().data(), &mapped_[first * dim_], dim_);
   });
-  std::size_t num_positives = 0;
-  for (std::size_t i = 0; i < n; ++i) num_positives += examples[i].count;
-  std::vector<InfoNcePositive> positives;
-  positives.reserve(num_positives);  // targets point into it
-  std::vector<InfoNceTarget> targets(n);
   for (std::size_t i = 0; i < n; ++i) {
     float* query = &mapped_[i * dim_];
     norms_[i] = std::max(std::sqrt(kernels_.dot(query, query, dim_)), 1e-12f);
     for (std::size_t d = 0; d < dim_; ++d) query[d] /= norms_[i];
-    const std::size_t first = positives.size();
-    for (std::uint32_t p = 0; p < examples[i].count; ++p) {
-      const Positive& positive = positives_[examples[i].first + p];
-      positives.push_back({best_row(positive.document, query), positive.share});
-    }
-    targets[i] = {std::span(positives).subspan(first), masked_[examples[i].query]};
   }
-  const double loss = candidates_->loss_and_gradient(mapped_.data(), targets, options_.temperature,
-                                                     gradient_.data());
+  const double loss = margins() ? margin_loss(examples.first(n)) : softmax_loss(examples.first(n));
 
   // Back through the normalisation, to W x + b.
   for (std::size_t i = 0; i < n; ++i) {
@@ -169,6 +171,77 @@ double HeadAdapterTrainer::run_batch(std::size_t batch) {
   update(n, static_cast<float>(options_.learning_rate *
                                (0.1 + 0.45 * (1.0 + std::cos(M_PI * progress)))));
   return loss * static_cast<double>(n);
+}
+
+double HeadAdapterTrainer::softmax_loss(std::span<const Example> examples) {
+  std::size_t num_positives = 0;
+  for (const Example& example : examples) num_positives += example.count;
+  std::vector<InfoNcePositive> positives;
+  positives.reserve(num_positives);  // targets point into it
+  std::vector<InfoNceTarget> targets;
+  for (std::size_t i = 0; i < examples.size(); ++i) {
+    const std::size_t first = positives.size();
+    for (std::uint32_t p = 0; p < examples[i].count; ++p) {
+      const Positive& positive = positives_[examples[i].first + p];
+      positives.push_back({best_row(positive.document, &mapped_[i * dim_]), positive.share});
+    }
+    targets.push_back({std::span(positives).subspan(first), masked_[examples[i].query]});
+  }
+  return candidates_->loss_and_gradient(mapped_.data(), targets, options_.temperature,
+                                        gradient_.data());
+}
+
+// Places in train_.hard[query] of documents that are not relevant and have rows.
+std::vector<std::size_t> HeadAdapterTrainer::margin_documents(std::uint32_t query) const {
+  const auto& relevant = train_.positives[query];
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < train_.hard[query].size(); ++i) {
+    const std::uint32_t document = train_.hard[query][i];
+    if (passages_.document_rows[document].empty()) continue;
+    if (std::find(relevant.begin(), relevant.end(), document) != relevant.end()) continue;
+    places.push_back(i);
+  }
+  return places;
+}
+
+// `query` (dim,): the example's, as it is mapped now.
+MarginTarget HeadAdapterTrainer::margin_target(const Example& example, const float* query) const {
+  const Positive& positive = positives_[example.first];
+  const auto& teacher = train_.teacher[example.query];
+  const std::size_t num_relevant = train_.positives[example.query].size();
+  MarginTarget target{best_row(positive.document, query)};
+  for (std::size_t place : margin_documents(example.query)) {
+    target.others.push_back(best_row(train_.hard[example.query][place], query));
+    target.margins.push_back(margin_scale_ * (positive.teacher - teacher[num_relevant + place]));
+  }
+  return target;
+}
+
+double HeadAdapterTrainer::margin_loss(std::span<const Example> examples) {
+  std::vector<MarginTarget> targets(examples.size());
+  default_pool().parallel_for(examples.size(), [&](std::size_t i) {
+    targets[i] = margin_target(examples[i], &mapped_[i * dim_]);
+  });
+  return margin_mse(mapped_.data(), targets, dim_, gradient_.data());
+}
+
+// What makes the teacher's margins as large as the plain encoder's, in the mean square. A teacher
+// that makes no difference teaches none.
+float HeadAdapterTrainer::plain_margin_scale() const {
+  std::vector<double> plain(examples_.size()), taught(examples_.size());
+  default_pool().parallel_for(examples_.size(), [&](std::size_t i) {
+    const float* query = &train_.vectors[examples_[i].query * dim_];
+    const MarginTarget target = margin_target(examples_[i], query);
+    const double score = kernels_.dot(query, target.positive, dim_);
+    for (std::size_t j = 0; j < target.others.size(); ++j) {
+      const double margin = score - double{kernels_.dot(query, target.others[j], dim_)};
+      plain[i] += margin * margin;
+      taught[i] += double{target.margins[j]} * double{target.margins[j]};
+    }
+  });
+  const double mean_plain = std::accumulate(plain.begin(), plain.end(), 0.0);
+  const double mean_taught = std::accumulate(taught.begin(), taught.end(), 0.0);
+  return mean_taught > 0.0 ? static_cast<float>(std::sqrt(mean_plain / mean_taught)) : 1.0f;
 }
 
 void HeadAdapterTrainer::update(std::size_t n, float learning_rate) {

@@ -7,19 +7,13 @@
 #include <vector>
 
 #include "collegium/core/experts/head_adapter.h"
+#include "experts/hard_negatives.h"
 #include "experts/head_adapter_parameters.h"
 #include "experts/infonce.h"
+#include "experts/margin_mse.h"
 #include "kernels/kernels.h"
 
 namespace collegium::core {
-
-// What queries are trained against. Borrows `passages`.
-struct TrainingPassages {
-  std::span<const float> vectors;  // (rows, dim)
-  std::size_t dim = 0;
-  std::vector<std::vector<std::uint32_t>> document_rows;  // by document; none for one without rows
-  std::size_t rows() const noexcept { return vectors.size() / dim; }
-};
 
 // What one training run is, besides HeadAdapterOptions.
 struct TrainingRecipe {
@@ -32,11 +26,13 @@ struct TrainingRecipe {
 class HeadAdapterTrainer {
  public:
   // Learns from `queries`, positions in `train`. Everything is borrowed and was checked before.
+  // `hard`, of all of `train`: for kMined, null otherwise.
   HeadAdapterTrainer(const TrainingPassages& passages, const JudgedQueries& train,
-                     std::span<const std::uint32_t> queries, TrainingRecipe recipe,
-                     const HeadAdapterOptions& options);
+                     const HardNegatives* hard, std::span<const std::uint32_t> queries,
+                     TrainingRecipe recipe, const HeadAdapterOptions& options);
 
-  // 0 if there is nothing to learn from: no relevant document has rows.
+  // 0 if there is nothing to learn from: no relevant document has rows, or (kMarginMse) none of a
+  // query with hard ones.
   std::size_t num_batches() const;
   // invalid_argument if training ran away to numbers that are not finite.
   Result<HeadAdapter> adapter() const { return parameters_.adapter(); }
@@ -62,13 +58,21 @@ class HeadAdapterTrainer {
   struct Positive {
     std::uint32_t document = 0;
     float share = 1.0f;
+    float teacher = 0.0f;
   };
 
   // Of derive_seed(): an epoch e has 2 e and 2 e + 1.
   static constexpr std::uint64_t kInitialStream = ~std::uint64_t{0};
 
+  bool margins() const noexcept { return options_.loss == TrainingLoss::kMarginMse; }
   void add_examples(std::uint32_t query);
   void choose_pool(NegativePool pool);
+  std::vector<std::size_t> margin_documents(std::uint32_t query) const;
+  float plain_margin_scale() const;
+  // Of a batch's mapped queries, into gradient_; the mean.
+  double softmax_loss(std::span<const Example> examples);
+  double margin_loss(std::span<const Example> examples);
+  MarginTarget margin_target(const Example& example, const float* query) const;
   void begin_epoch(std::size_t epoch);
   void prepare_candidates();
   double run_batch(std::size_t batch);  // the sum of its losses
@@ -78,12 +82,14 @@ class HeadAdapterTrainer {
   const TrainingPassages& passages_;
   std::size_t dim_;
   const JudgedQueries& train_;
+  const HardNegatives* hard_;
   std::vector<std::uint32_t> queries_;
   const HeadAdapterOptions& options_;
   const Kernels& kernels_;
 
   std::vector<Example> examples_;
   std::vector<Positive> positives_;
+  float margin_scale_ = 1.0f;                       // from the teacher's unit to cosines
   std::vector<std::uint32_t> pool_;                 // rows that may be negatives, ascending
   std::vector<float> pool_log_weights_;             // parallel, or empty
   std::optional<InfoNce> candidates_;               // all of the pool, or this epoch's sample of it

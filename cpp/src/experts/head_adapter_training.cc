@@ -10,6 +10,7 @@
 
 #include "collegium/core/experts/head_adapter.h"
 #include "collegium/core/random.h"
+#include "experts/hard_negatives.h"
 #include "experts/head_adapter_choice.h"
 #include "experts/head_adapter_trainer.h"
 #include "experts/interpolation_ndcg.h"
@@ -21,8 +22,8 @@ constexpr std::uint32_t kMaxDocuments = 1u << 28;
 constexpr float kStrengths[] = {0.0f, 0.1f, 0.2f, 0.3f, 0.4f, 0.5f, 0.6f, 0.7f, 0.8f, 0.9f, 1.0f};
 constexpr std::uint64_t kFoldStream = ~std::uint64_t{1};  // of derive_seed()
 
-constexpr std::array<std::string_view, 3> kPoolNames = {"whole", "paired", "mixture"};
-constexpr std::array<std::string_view, 2> kLossNames = {"infonce", "listwise"};
+constexpr std::array<std::string_view, 4> kPoolNames = {"whole", "paired", "mixture", "mined"};
+constexpr std::array<std::string_view, 3> kLossNames = {"infonce", "listwise", "margin-mse"};
 
 template <typename Enum, std::size_t n>
 Result<Enum> parse_name(const std::array<std::string_view, n>& names, std::string_view name,
@@ -79,6 +80,45 @@ Status check_queries(std::string_view name, const JudgedQueries& queries, std::s
   return Status();
 }
 
+// What JudgedQueries has for training alone.
+Status check_hard(const JudgedQueries& train, TrainingLoss loss, std::uint32_t num_documents) {
+  const auto bad = [](const std::string& what) {
+    return Status::invalid_argument("train: " + what);
+  };
+  const bool margins = loss == TrainingLoss::kMarginMse;
+  if (margins && train.size() > 0 && (train.hard.empty() || train.teacher.empty()))
+    return bad("loss 'margin-mse' needs hard documents and a teacher's scores of them");
+  if (!train.hard.empty() && train.hard.size() != train.size())
+    return bad("hard documents of " + std::to_string(train.hard.size()) +
+               " queries, positives of " + std::to_string(train.size()));
+  for (std::size_t q = 0; q < train.hard.size(); ++q) {
+    std::vector<std::uint32_t> sorted = train.hard[q];
+    std::sort(sorted.begin(), sorted.end());
+    const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+    if (!sorted.empty() && sorted.back() >= num_documents)
+      return bad("query " + std::to_string(q) + " names hard document " +
+                 std::to_string(sorted.back()) + " of " + std::to_string(num_documents));
+    if (twice != sorted.end())
+      return bad("query " + std::to_string(q) + " names hard document " + std::to_string(*twice) +
+                 " twice");
+  }
+  if (!margins) return Status();
+  if (train.teacher.size() != train.size())
+    return bad("a teacher's scores of " + std::to_string(train.teacher.size()) +
+               " queries, positives of " + std::to_string(train.size()));
+  for (std::size_t q = 0; q < train.teacher.size(); ++q) {
+    const std::size_t wanted = train.positives[q].size() + train.hard[q].size();
+    if (train.teacher[q].size() != wanted)
+      return bad("query " + std::to_string(q) + " has " + std::to_string(train.teacher[q].size()) +
+                 " scores of a teacher for " + std::to_string(wanted) +
+                 " documents, relevant and hard");
+    for (float score : train.teacher[q])
+      if (!std::isfinite(score))
+        return bad("query " + std::to_string(q) + " has a teacher's score that is not finite");
+  }
+  return Status();
+}
+
 // A dev query that is a training query too (the same vector, a relevant document in common) would
 // choose what it was trained on.
 Status check_apart(const JudgedQueries& train, const JudgedQueries& dev, std::size_t dim) {
@@ -128,7 +168,17 @@ class Training {
   Training(const TrainingPassages& passages, std::span<const std::uint32_t> row_document,
            const JudgedQueries& train, const JudgedQueries& dev, const HeadAdapterOptions& options,
            const ProgressCallback& progress)
-      : passages_(passages), train_(train), options_(options), progress_(progress) {
+      : passages_(passages),
+        train_(train),
+        options_(options),
+        progress_(progress),
+        pools_(options.pools) {
+    if (options.loss == TrainingLoss::kMarginMse) {
+      pools_ = {NegativePool::kMined};
+    } else if (std::count(pools_.begin(), pools_.end(), NegativePool::kMined) > 0) {
+      hard_ = mine_hard_negatives(passages, train, options.mined_negatives,
+                                  options.false_negative_margin);
+    }
     all_.resize(train.size());
     std::iota(all_.begin(), all_.end(), 0u);
     if (dev.size() > 0) dev_.emplace(passages.vectors, row_document, passages.dim, dev);
@@ -138,6 +188,8 @@ class Training {
     for (const TrainingFold& fold : folds_)
       held_out_.push_back(std::make_unique<HeldOut>(passages, row_document, train, fold));
   }
+
+  const std::vector<NegativePool>& pools() const noexcept { return pools_; }
 
   struct Run {
     NdcgGrid grid;                      // of dev's queries, then of each fold's
@@ -164,10 +216,12 @@ class Training {
  private:
   Status run_once(TrainingRecipe recipe, std::span<const std::uint32_t> queries,
                   const InterpolationNdcg* ndcg, Run& run) {
-    HeadAdapterTrainer trainer(passages_, train_, queries, recipe, options_);
+    const bool mined = recipe.pool == NegativePool::kMined && hard_.has_value();
+    HeadAdapterTrainer trainer(passages_, train_, mined ? &*hard_ : nullptr, queries, recipe,
+                               options_);
     const std::uint64_t batches = trainer.num_batches();
     if (batches == 0) return {};
-    const std::uint64_t runs = options_.ranks.size() * options_.pools.size() * (1 + folds_.size());
+    const std::uint64_t runs = options_.ranks.size() * pools_.size() * (1 + folds_.size());
     if (runs_ == 0) most_steps_ = options_.max_epochs * batches;  // a fold's run has fewer
     const std::uint64_t total = runs * most_steps_;
     std::uint64_t done = runs_++ * most_steps_;
@@ -192,6 +246,8 @@ class Training {
   const JudgedQueries& train_;
   const HeadAdapterOptions& options_;
   const ProgressCallback& progress_;
+  std::vector<NegativePool> pools_;
+  std::optional<HardNegatives> hard_;
   std::vector<std::uint32_t> all_;
   std::optional<InterpolationNdcg> dev_;
   std::vector<TrainingFold> folds_;
@@ -260,6 +316,10 @@ Status HeadAdapterOptions::validate() const {
     if (rank > HeadAdapter::kMaxDim)
       return bad("ranks", std::to_string(rank), "at most the dim of the vectors");
   if (pools.empty()) return bad("pools", "empty", "at least one pool");
+  if (mined_negatives == 0 || mined_negatives > 10000)
+    return bad("mined_negatives", std::to_string(mined_negatives), "in [1, 10000]");
+  if (!(false_negative_margin >= -2.0f && false_negative_margin <= 2.0f))
+    return bad("false_negative_margin", std::to_string(false_negative_margin), "in [-2, 2]");
   return Status();
 }
 
@@ -294,28 +354,32 @@ Result<TrainedHeadAdapter> train_head_adapter(std::span<const float> passages,
   const auto num_documents = static_cast<std::uint32_t>(corpus.document_rows.size());
   COLLEGIUM_RETURN_IF_ERROR(check_queries("train", train, dim, num_documents));
   COLLEGIUM_RETURN_IF_ERROR(check_queries("dev", dev, dim, num_documents));
+  COLLEGIUM_RETURN_IF_ERROR(check_hard(train, options.loss, num_documents));
   COLLEGIUM_RETURN_IF_ERROR(check_apart(train, dev, dim));
 
   TrainedHeadAdapter best{HeadAdapter::identity(dim)};
-  const auto has_rows = [&](std::uint32_t document) {
-    return !corpus.document_rows[document].empty();
-  };
-  if (std::none_of(train.positives.begin(), train.positives.end(), [&](const auto& documents) {
-        return std::any_of(documents.begin(), documents.end(), has_rows);
-      })) {
+  const auto nothing = [&] {  // to learn from
     if (dev.size() == 0) return best;
     const float none[] = {0.0f};
     const auto plain =
         InterpolationNdcg(passages, row_document, dim, dev).measure_each(best.adapter, none)[0];
     report_gains(plain, plain, train, dev, best);
     return best;
-  }
+  };
+  const auto has_rows = [&](std::uint32_t document) {
+    return !corpus.document_rows[document].empty();
+  };
+  if (std::none_of(train.positives.begin(), train.positives.end(), [&](const auto& documents) {
+        return std::any_of(documents.begin(), documents.end(), has_rows);
+      }))
+    return nothing();
 
   Training training(corpus, row_document, train, dev, options, progress);
   bool first = true;
   for (std::size_t rank : options.ranks)
-    for (NegativePool pool : options.pools) {
+    for (NegativePool pool : training.pools()) {
       COLLEGIUM_ASSIGN_OR_RETURN(auto run, training.run({rank, pool}));
+      if (run.grid.empty()) continue;  // no query with a relevant document has hard ones
       const std::vector<double>& plain = run.grid.front().front();
       const EpochAndStrength chosen = best_gain(run.grid, dev.size());
       const std::vector<double>& adapted = run.grid[chosen.epoch][chosen.strength];
@@ -334,6 +398,7 @@ Result<TrainedHeadAdapter> train_head_adapter(std::span<const float> passages,
       for (const auto& by_strength : run.grid)
         if (!plain.empty()) best.curve.push_back(mean(by_strength[shown]));
     }
+  if (first) return nothing();
   return best;
 }
 

@@ -10,13 +10,6 @@ namespace {
 
 constexpr std::size_t kMaxFusionQueries = 300;  // of one collection
 
-std::vector<index::RankedDocument> documents_of(const std::vector<index::Hit>& hits) {
-  std::vector<index::RankedDocument> documents;
-  documents.reserve(hits.size());
-  for (const index::Hit& hit : hits) documents.push_back({hit.document_id, double{hit.score}});
-  return documents;
-}
-
 Result<std::vector<index::Hit>> fused_hits(const CollectionRankings& rankings) {
   COLLEGIUM_ASSIGN_OR_RETURN(
       const auto fused,
@@ -30,6 +23,13 @@ Result<std::vector<index::Hit>> fused_hits(const CollectionRankings& rankings) {
 }
 
 }  // namespace
+
+std::vector<index::RankedDocument> documents_of(const std::vector<index::Hit>& hits) {
+  std::vector<index::RankedDocument> documents;
+  documents.reserve(hits.size());
+  for (const index::Hit& hit : hits) documents.push_back({hit.document_id, double{hit.score}});
+  return documents;
+}
 
 Ranking ranking_of(const std::vector<index::Hit>& hits) {
   Ranking ranking;

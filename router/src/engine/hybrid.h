@@ -54,7 +54,8 @@ RankerLists ranker_lists(const Route& route,
 // The question's words, without what each of them gave.
 index::LexicalQuery lexical_query(std::string_view question);
 
-// For fuse() and choose_fusion().
+// For fuse() and choose_fusion(); the first borrows the ids.
+std::vector<index::RankedDocument> documents_of(const std::vector<index::Hit>& hits);
 Ranking ranking_of(const std::vector<index::Hit>& hits);
 
 }  // namespace collegium::router

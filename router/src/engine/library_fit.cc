@@ -36,6 +36,8 @@ std::string adapter_settings(const LearnOptions& options) {
   add(static_cast<int>(adapter.loss));
   for (std::size_t rank : adapter.ranks) add(rank);
   for (core::NegativePool pool : adapter.pools) text += core::negative_pool_name(pool);
+  add(adapter.mined_negatives);
+  add(adapter.false_negative_margin);
   add(adapter.enough_dev);
   add(adapter.patience);
   return text;
@@ -205,6 +207,7 @@ Result<FitReport> LibraryImpl::fit(const FitOptions& options,
     return corpus_->commit(std::move(writes)).status();
   };
 
+  COLLEGIUM_RETURN_IF_ERROR(add_hard_documents(options.learn.adapter, snapshot, progress));
   auto next = std::make_shared<Generation>();
   COLLEGIUM_ASSIGN_OR_RETURN(next->learned,
                              learn(snapshot.data, options.learn, kept, progress, keep_finished));

@@ -23,7 +23,9 @@ void normalize(float* vector) {
 struct Queries {
   std::vector<float> vectors;
   std::vector<std::vector<std::uint32_t>> positives;
-  JudgedQueries judged() const { return {vectors, positives}; }
+  std::vector<std::vector<std::uint32_t>> hard = {};
+  std::vector<std::vector<float>> teacher = {};
+  JudgedQueries judged() const { return {vectors, positives, {}, hard, teacher}; }
 };
 
 // Documents of `passages_each` unit vectors; a query is one of its document's passages under the
@@ -214,8 +216,8 @@ TEST(TrainHeadAdapter, EveryLossRankAndPoolLearns) {
   const World world = make_world(true);
   for (TrainingLoss loss : {TrainingLoss::kInfoNce, TrainingLoss::kListwise})
     for (std::size_t rank : {0u, 24u})
-      for (NegativePool pool :
-           {NegativePool::kWhole, NegativePool::kPaired, NegativePool::kMixture}) {
+      for (NegativePool pool : {NegativePool::kWhole, NegativePool::kPaired, NegativePool::kMixture,
+                                NegativePool::kMined}) {
         HeadAdapterOptions options = quick();
         options.loss = loss;
         options.ranks = {rank};
@@ -228,6 +230,55 @@ TEST(TrainHeadAdapter, EveryLossRankAndPoolLearns) {
         EXPECT_EQ(trained->pool, pool);
         EXPECT_NEAR(trained->dev_ndcg, ndcg(world, world.dev, trained->adapter), 1e-6);
       }
+}
+
+// A teacher that knows the rotation: its scores are those of the vectors before it, in another
+// unit.
+void teach(World& world, float unit) {
+  const std::size_t documents = world.row_document.size();
+  for (std::size_t q = 0; q < world.train.positives.size(); ++q) {
+    const float* own = &world.passages[world.train.positives[q][0] * kDim];
+    std::vector<std::uint32_t> hard;
+    for (std::uint32_t i = 1; i <= std::min<std::size_t>(40, documents - 1); ++i)
+      hard.push_back(static_cast<std::uint32_t>((world.train.positives[q][0] + 7 * i) % documents));
+    std::vector<float> scores = {unit};
+    for (std::uint32_t document : hard)
+      scores.push_back(unit *
+                       std::inner_product(own, own + kDim, &world.passages[document * kDim], 0.0f));
+    world.train.hard.push_back(hard);
+    world.train.teacher.push_back(scores);
+  }
+}
+
+TEST(TrainHeadAdapter, LearnsATeachersMarginsInAnyUnit) {
+  for (float unit : {1.0f, 30.0f}) {
+    World world = make_world(true);
+    teach(world, unit);
+    HeadAdapterOptions options = quick();
+    options.loss = TrainingLoss::kMarginMse;
+    options.max_epochs = 30;
+    const auto trained = train(world, options);
+    ASSERT_TRUE(trained.ok()) << trained.status().to_string();
+    // More than half of what plain lacks.
+    EXPECT_GT(trained->dev_ndcg, 0.5 * (1.0 + trained->dev_ndcg_plain)) << unit;
+    EXPECT_EQ(trained->pool, NegativePool::kMined);
+    EXPECT_LT(trained->loss.back(), 0.6 * trained->loss.front());
+  }
+}
+
+TEST(TrainHeadAdapter, ATeachersScoresOfNothingHardTeachNothing) {
+  World world = make_world(true, 60);
+  for (const auto& positives : world.train.positives) {
+    world.train.hard.push_back(positives);  // relevant ones are passed over
+    world.train.teacher.push_back({1.0f, 1.0f});
+  }
+  HeadAdapterOptions options = quick();
+  options.loss = TrainingLoss::kMarginMse;
+  const auto trained = train(world, options);
+  ASSERT_TRUE(trained.ok()) << trained.status().to_string();
+  EXPECT_EQ(trained->strength, 0.0f);
+  EXPECT_EQ(trained->dev_ndcg, trained->dev_ndcg_plain);
+  EXPECT_GT(trained->dev_ndcg, 0.0);
 }
 
 TEST(TrainHeadAdapter, DevChoosesAmongRanks) {
@@ -351,6 +402,31 @@ TEST(TrainHeadAdapter, BadInputIsATypedError) {
   options = {};
   options.pools = {};
   EXPECT_EQ(code(world, options), StatusCode::kInvalidArgument);
+  options = {};
+  options.mined_negatives = 0;
+  EXPECT_EQ(code(world, options), StatusCode::kInvalidArgument);
+  options = {};
+  options.false_negative_margin = nan;
+  EXPECT_EQ(code(world, options), StatusCode::kInvalidArgument);
+  options = {};
+  options.loss = TrainingLoss::kMarginMse;
+  EXPECT_EQ(code(world, options), StatusCode::kInvalidArgument);  // nobody teaches
+  teach(world, 1.0f);
+  const World taught = world;
+  ASSERT_EQ(code(taught, options), StatusCode::kOk);
+  const auto refused = [&](auto&& damage, const char* named) {
+    World damaged = taught;
+    damage(damaged.train);
+    const auto status = train(damaged, options).status();
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+    EXPECT_NE(status.message().find(named), std::string::npos) << status.message();
+  };
+  refused([](Queries& train) { train.hard.pop_back(); }, "hard documents of 19 queries");
+  refused([](Queries& train) { train.hard[3][0] = 30; }, "query 3 names hard document 30 of 30");
+  refused([](Queries& train) { train.hard[3][0] = train.hard[3][1]; }, "twice");
+  refused([](Queries& train) { train.teacher.pop_back(); }, "scores of 19 queries");
+  refused([](Queries& train) { train.teacher[2].pop_back(); }, "query 2 has");
+  refused([=](Queries& train) { train.teacher[2][1] = nan; }, "not finite");
   EXPECT_EQ(parse_negative_pool("all").status().code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(parse_training_loss("").status().code(), StatusCode::kInvalidArgument);
 }

@@ -136,8 +136,49 @@ TEST(LibraryFit, AnyOptionOfTheAdaptersThatDiffersTrainsAnew) {
   EXPECT_FALSE(kept());
   options.learn.adapter.seed = (1ull << 53) + 1;
   EXPECT_FALSE(kept());
+  options.learn.adapter.mined_negatives = 51;
+  EXPECT_FALSE(kept());
+  options.learn.adapter.false_negative_margin = 1e-8f;
+  EXPECT_FALSE(kept());
   options.learn.router = "linear";  // no concern of an adapter's
   EXPECT_TRUE(kept());
+}
+
+TEST(LibraryFit, LooksForHardDocumentsWhereTrainingNeedsThem) {
+  const TemporaryFolder folder;
+  const auto library = make_library(folder / "lib", false);
+  ASSERT_TRUE(library);
+  const auto fit = [&](core::TrainingLoss loss, core::NegativePool pool, bool& looked) {
+    FitOptions options;
+    options.learn.adapter.loss = loss;
+    options.learn.adapter.pools = {pool};
+    options.learn.adapter.mined_negatives = 10;
+    looked = false;
+    return library->fit(options, [&](const core::Progress& progress) {
+      looked = looked || progress.stage == "hard documents";
+      return true;
+    });
+  };
+  bool looked = false;
+  const auto whole = fit(core::TrainingLoss::kInfoNce, core::NegativePool::kWhole, looked);
+  ASSERT_OK(whole);
+  EXPECT_FALSE(looked);
+  for (core::TrainingLoss loss : {core::TrainingLoss::kInfoNce, core::TrainingLoss::kMarginMse}) {
+    const auto report = fit(loss, core::NegativePool::kMined, looked);
+    ASSERT_OK(report);
+    EXPECT_TRUE(looked);
+    for (const FitReport::Expert& expert : report->experts) {
+      EXPECT_EQ(expert.pool, core::NegativePool::kMined) << expert.collection;
+      ASSERT_FALSE(expert.loss.empty()) << expert.collection;
+      EXPECT_GT(expert.loss.front(), expert.loss.back()) << expert.collection;
+    }
+  }
+  FitOptions options;
+  options.learn.adapter.loss = core::TrainingLoss::kMarginMse;
+  options.learn.adapter.mined_negatives = 11;
+  const auto cancelled = library->fit(
+      options, [](const core::Progress& progress) { return progress.stage != "hard documents"; });
+  EXPECT_EQ(cancelled.status().code(), StatusCode::kCancelled);
 }
 
 TEST(LibraryFit, AnInterruptedOneGoesOnWithTheExpertsItTrained) {

@@ -46,6 +46,10 @@ struct CollectionData {
   std::span<const std::uint32_t> passage_document;  // (passages,)
   std::vector<std::string> document_ids;            // (documents,) bytewise ascending
   std::array<QuerySet, 3> splits;                   // by Split
+  // Of the training queries, as core::JudgedQueries has them; empty unless the options of the
+  // adapter need them.
+  std::vector<std::vector<std::uint32_t>> hard = {};
+  std::vector<std::vector<float>> teacher = {};
 };
 
 struct LearningData {

@@ -85,8 +85,14 @@ struct JudgedQueries {
   std::span<const float> vectors;  // (n, dim), the plain encoder's
   // For each query the documents (values of row_document) that are relevant. Never empty.
   std::span<const std::vector<std::uint32_t>> positives;
-  // Parallel to `positives`, > 0; empty: all 1. Only nDCG reads them.
+  // Parallel to `positives`, > 0; empty: all 1. Only nDCG and the listwise loss read them.
   std::span<const std::vector<float>> gains = {};
+  // For training alone, (n,) or empty: documents that are easily taken for the query's own (BM25's
+  // best, say), each once; relevant ones are passed over. What kMined and kMarginMse push from.
+  std::span<const std::vector<std::uint32_t>> hard = {};
+  // For kMarginMse, (n,) or empty: a teacher's scores of the query's positives, then of its `hard`
+  // documents. In any unit: margins are scaled to those that the plain encoder has.
+  std::span<const std::vector<float>> teacher = {};
   std::size_t size() const noexcept { return positives.size(); }
 };
 
@@ -97,16 +103,24 @@ enum class NegativePool : std::uint8_t {
   kWhole = 0,
   kPaired = 1,   // relevant to some training query
   kMixture = 2,  // all, those without a training query at a quarter of the weight
+  // Of every training query the best `mined_negatives` passages of the plain encoder, its `hard`
+  // documents and those of kPaired. A mined passage whose score is above that of the query's best
+  // relevant one less `false_negative_margin` is likely relevant, if unjudged, and no negative of
+  // that query (TopK-MarginPos of NV-Retriever, arXiv 2407.15831).
+  kMined = 3,
 };
-// "whole", "paired", "mixture"
+// "whole", "paired", "mixture", "mined"
 COLLEGIUM_API std::string_view negative_pool_name(NegativePool pool) noexcept;
 COLLEGIUM_API Result<NegativePool> parse_negative_pool(std::string_view name);
 
 enum class TrainingLoss : std::uint8_t {
   kInfoNce = 0,   // each (query, relevant document) by itself (arXiv 1807.03748)
   kListwise = 1,  // all relevant documents of a query at once, by their gains (ListNet's top one)
+  // The margins between relevant and hard documents are to be the teacher's (arXiv 2010.02666).
+  // Needs `hard` and `teacher`; there is one pool of negatives, called kMined.
+  kMarginMse = 2,
 };
-// "infonce", "listwise"
+// "infonce", "listwise", "margin-mse"
 COLLEGIUM_API std::string_view training_loss_name(TrainingLoss loss) noexcept;
 COLLEGIUM_API Result<TrainingLoss> parse_training_loss(std::string_view name);
 
@@ -123,6 +137,8 @@ struct COLLEGIUM_API HeadAdapterOptions {
   // Each rank (0: W whole; at most dim) with each pool is one more training run; dev chooses.
   std::vector<std::size_t> ranks = {0};
   std::vector<NegativePool> pools = {NegativePool::kWhole, NegativePool::kPaired};
+  std::size_t mined_negatives = 50;    // of a query, of kMined
+  float false_negative_margin = 0.0f;  // in cosines, [-2, 2]; below 0 fewer are left out
   // With fewer dev queries than this, training queries held out in turn (folds that share no
   // relevant document) help to choose. 0: dev alone chooses.
   std::size_t enough_dev = 150;
