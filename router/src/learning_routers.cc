@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "collegium/core/thread_pool.h"
+#include "routers/router_base.h"
 
 namespace collegium::router {
 namespace {
@@ -20,6 +21,7 @@ constexpr std::size_t kDev = static_cast<std::size_t>(Split::kDev);
 // must not be chosen by a router that learned from the same query, so there are two more, each of
 // which did not see one half: that of the queries whose number modulo 2 is the half's.
 constexpr std::size_t kNoHalf = 2;
+constexpr std::size_t kStrangerGroups = 3;
 
 RouterExamples no_examples(const LearningData& data, std::span<const float> centroids) {
   RouterExamples examples;
@@ -66,6 +68,19 @@ RouterExamples dev_examples(const LearningData& data, std::span<const float> cen
   return examples;
 }
 
+// Without the queries that somebody asked of another collection in training.
+RouterExamples not_in(const RouterExamples& train, const RouterExamples& examples) {
+  RouterExamples kept = examples;
+  kept.vectors.clear();
+  kept.labels.clear();
+  const std::vector<std::size_t> places = places_in(train, examples);
+  for (std::size_t i = 0; i < places.size(); ++i)
+    if (places[i] == kNotThere)
+      append(kept, std::span(examples.vectors).subspan(i * examples.dim, examples.dim),
+             examples.labels[i]);
+  return kept;
+}
+
 // The experts there are, by collection; null: plain.
 std::vector<const core::HeadAdapter*> experts_of(const LearningData& data, const Learned& learned) {
   std::vector<const core::HeadAdapter*> experts;
@@ -80,7 +95,12 @@ std::vector<const core::HeadAdapter*> experts_of(const LearningData& data, const
 // Labels are the expert under which the query's own collection is searched best. Ties say nothing
 // and go to the query's source where it is among the winners; a query that every expert loses or
 // that several others win is dropped. Where a collection has no expert, its label stands for plain.
-RouterExamples winner_examples(const LearningData& data, const PackedLibrary& library,
+// `sources`: whose query each example is.
+struct WinnerExamples {
+  RouterExamples examples;
+  std::vector<std::uint32_t> sources;
+};
+WinnerExamples winner_examples(const LearningData& data, const PackedLibrary& library,
                                const Learned& learned, std::span<const float> centroids) {
   const std::vector<QueryRef> refs = sample_queries(data, Split::kTrain, kWinnerQueries);
   const auto experts = experts_of(data, learned);
@@ -113,22 +133,23 @@ RouterExamples winner_examples(const LearningData& data, const PackedLibrary& li
           }
         }
       });
-  RouterExamples examples = no_examples(data, centroids);
+  WinnerExamples winners{no_examples(data, centroids), {}};
   for (std::size_t i = 0; i < refs.size(); ++i) {
     const std::size_t source = refs[i].collection;
     double best = 0.0;
-    std::size_t winner = 0, winners = 0;
+    std::size_t winner = 0, many = 0;
     for (std::size_t e = 0; e < experts.size(); ++e) {
       if (experts[e] == nullptr && e != source) continue;
-      if (ndcg[i][e] > best) best = ndcg[i][e], winners = 0;
-      if (ndcg[i][e] == best) winner = e, ++winners;
+      if (ndcg[i][e] > best) best = ndcg[i][e], many = 0;
+      if (ndcg[i][e] == best) winner = e, ++many;
     }
     if (best == 0.0) continue;
-    if (ndcg[i][source] == best) winner = source, winners = 1;
-    if (winners > 1) continue;
-    append(examples, {vector_of(data, Split::kTrain, refs[i]), dim}, winner);
+    if (ndcg[i][source] == best) winner = source, many = 1;
+    if (many > 1) continue;
+    append(winners.examples, {vector_of(data, Split::kTrain, refs[i]), dim}, winner);
+    winners.sources.push_back(static_cast<std::uint32_t>(source));
   }
-  return examples;
+  return winners;
 }
 
 // By collection, of the queries in `examples`: how many there are, how many are sent to their own.
@@ -177,31 +198,56 @@ class RouterFitting {
 
   Result<Fitted> fit(std::string_view kind) const {
     Fitted fitted;
-    COLLEGIUM_ASSIGN_OR_RETURN(fitted.router, fit_without(kind, kNoHalf));
     Tally tally(data_.collections.size());
-    if (!halves_) tally.add(*fitted.router, dev_examples(data_, centroids_, kNoHalf));
+    COLLEGIUM_ASSIGN_OR_RETURN(fitted.router,
+                               fit_without(kind, kNoHalf, halves_ ? nullptr : &tally));
     for (std::size_t half = 0; half < 2 && halves_; ++half) {
-      COLLEGIUM_ASSIGN_OR_RETURN(auto blind, fit_without(kind, half));
-      tally.add(*blind, dev_examples(data_, centroids_, half));
+      COLLEGIUM_ASSIGN_OR_RETURN(auto blind, fit_without(kind, half, &tally));
       fitted.blind.push_back(std::move(blind));
     }
     fitted.accuracy = tally.accuracy();
     return fitted;
   }
 
+  // Without the queries of the collections of which `left_out` (by collection) says so.
+  Result<std::shared_ptr<const Router>> fit_without(std::string_view kind,
+                                                    const std::vector<bool>& left_out) const {
+    const RouterExamples all =
+        kind == "pilots-winner" ? winners_.examples : source_examples(data_, centroids_, kNoHalf);
+    const auto source = [&](std::size_t i) {
+      return kind == "pilots-winner" ? winners_.sources[i] : all.labels[i];
+    };
+    RouterExamples train = no_examples(data_, centroids_), dev = train;
+    for (std::size_t i = 0; i < all.labels.size(); ++i)
+      if (!left_out[source(i)])
+        append(train, std::span(all.vectors).subspan(i * all.dim, all.dim), all.labels[i]);
+    const RouterExamples known = dev_examples(data_, centroids_, kNoHalf);
+    for (std::size_t i = 0; i < known.labels.size(); ++i)
+      if (!left_out[known.labels[i]])
+        append(dev, std::span(known.vectors).subspan(i * known.dim, known.dim), known.labels[i]);
+    return fit_router(kind, train, not_in(all, dev));
+  }
+
  private:
-  Result<std::shared_ptr<const Router>> fit_without(std::string_view kind, std::size_t half) const {
-    const RouterExamples dev = dev_examples(data_, centroids_, half);
-    if (kind != "pilots-winner")
-      return fit_router(kind, source_examples(data_, centroids_, half), dev);
-    RouterExamples winners = winners_;
-    append_only_dev(data_, half, winners);
-    return fit_router(kind, winners, dev);
+  // `tally`: of the dev queries that it did not see; or null.
+  Result<std::shared_ptr<const Router>> fit_without(std::string_view kind, std::size_t half,
+                                                    Tally* tally) const {
+    const RouterExamples sources = source_examples(data_, centroids_, half);
+    const RouterExamples dev = not_in(sources, dev_examples(data_, centroids_, half));
+    RouterExamples winners;
+    if (kind == "pilots-winner") {  // of the same queries
+      winners = winners_.examples;
+      append_only_dev(data_, half, winners);
+    }
+    COLLEGIUM_ASSIGN_OR_RETURN(auto router,
+                               fit_router(kind, kind == "pilots-winner" ? winners : sources, dev));
+    if (tally != nullptr) tally->add(*router, dev);
+    return router;
   }
 
   const LearningData& data_;
   const std::vector<float> centroids_;
-  const RouterExamples winners_;
+  const WinnerExamples winners_;
   const bool halves_;
 };
 
@@ -244,6 +290,20 @@ Status fit_routers(const LearningData& data, const PackedLibrary& library,
     best = fitted.accuracy;
     learned.router = std::move(fitted.router);
     learned.blind_routers = std::move(fitted.blind);
+  }
+  std::vector<std::size_t> taught;
+  for (std::size_t c = 0; c < data.collections.size(); ++c)
+    if (data.collections[c].splits[kTrain].size() > 0) taught.push_back(c);
+  if (taught.size() < 2 || !fitting.has_dev()) return Status();
+  learned.stranger_routers.resize(data.collections.size());
+  const std::size_t groups = std::min(taught.size(), kStrangerGroups);
+  for (std::size_t group = 0; group < groups; ++group) {
+    std::vector<bool> left_out(data.collections.size(), false);
+    for (std::size_t i = group; i < taught.size(); i += groups) left_out[taught[i]] = true;
+    COLLEGIUM_ASSIGN_OR_RETURN(const std::shared_ptr<const Router> router,
+                               fitting.fit_without(learned.router->kind(), left_out));
+    for (std::size_t i = group; i < taught.size(); i += groups)
+      learned.stranger_routers[taught[i]] = router;
   }
   return Status();
 }

@@ -1,6 +1,7 @@
 #include "policy_choice.h"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <vector>
 
@@ -29,12 +30,19 @@ struct Found {
   std::vector<float> relevant;
 };
 
-struct QueryCase {
-  QueryRef ref;
+// What a router says of a query, and what comes of it.
+struct Sent {
   std::vector<double> probabilities;  // by collection; as they count in a prior
   double margin = 0.0, familiarity = 0.0;
-  std::vector<Found> plain, own, routed;  // by collection; own and routed empty: as plain
-  bool has_routed = false;
+  const core::HeadAdapter* expert = nullptr;  // the likeliest collection's; null: plain
+  std::vector<Found> found;                   // by collection, under `expert`
+};
+
+struct QueryCase {
+  QueryRef ref;
+  std::vector<Found> plain, own;  // by collection; own empty: as plain
+  Sent sent;
+  Sent stranger;  // by a router that does not know the collection; no probabilities: there is none
 };
 
 bool guessed(const CollectionData& collection) {
@@ -77,7 +85,7 @@ double merged_ndcg(const LearningData& data, const QueryCase& query,
 double bound_ndcg(const LearningData& data, const QueryCase& query,
                   const PolicyParameters& parameters) {
   const std::size_t n = query.plain.size();
-  const std::vector<double> prior = priors(query.probabilities, parameters.prior_weight);
+  const std::vector<double> prior = priors(query.sent.probabilities, parameters.prior_weight);
   std::vector<double> best(n, -std::numeric_limits<double>::infinity()), added = prior;
   std::vector<const Found*> lists(n);
   for (std::size_t c = 0; c < n; ++c) {
@@ -95,11 +103,34 @@ double bound_ndcg(const LearningData& data, const QueryCase& query,
   return merged_ndcg(data, query, lists, added);
 }
 
-double routed_ndcg(const LearningData& data, const QueryCase& query, double weight, bool abstain) {
-  const bool mapped = query.has_routed && !abstain;
+double routed_ndcg(const LearningData& data, const QueryCase& query, const Sent& sent,
+                   double weight, bool abstain) {
+  const bool mapped = sent.expert != nullptr && !abstain;
   std::vector<const Found*> lists;
-  for (const Found& found : mapped ? query.routed : query.plain) lists.push_back(&found);
-  return merged_ndcg(data, query, lists, priors(query.probabilities, weight));
+  for (const Found& found : mapped ? sent.found : query.plain) lists.push_back(&found);
+  return merged_ndcg(data, query, lists, priors(sent.probabilities, weight));
+}
+
+// Collections that are strangers to the router have no expert either.
+Sent send(const LearningData& data, const Router& router, const float* query,
+          std::vector<const core::HeadAdapter*> experts,
+          const std::function<bool(std::size_t)>& stranger) {
+  const std::size_t n = data.collections.size();
+  Sent sent;
+  std::vector<float> probabilities(n);
+  router.probabilities(query, probabilities);
+  sent.probabilities.assign(probabilities.begin(), probabilities.end());
+  for (std::size_t c = 0; c < n; ++c) {
+    if (stranger(c)) experts[c] = nullptr;
+    if (guessed(data.collections[c]) || stranger(c))
+      sent.probabilities[c] = std::max(sent.probabilities[c], kGuessedProbability);
+  }
+  sent.familiarity = router.familiarity(query);
+  const auto top = std::max_element(probabilities.begin(), probabilities.end());
+  sent.expert = experts[static_cast<std::size_t>(top - probabilities.begin())];
+  std::sort(probabilities.rbegin(), probabilities.rend());
+  sent.margin = n > 1 ? double{probabilities[0]} - double{probabilities[1]} : 1.0;
+  return sent;
 }
 
 class Chooser {
@@ -149,15 +180,17 @@ class Chooser {
   void choose_routed(PolicyParameters& parameters) const {
     std::vector<double> by_weight;
     for (double weight : kWeights)
-      by_weight.push_back(
-          mean([&](const QueryCase& query) { return routed_ndcg(data_, query, weight, false); }));
+      by_weight.push_back(mean([&](const QueryCase& query) {
+        return routed_ndcg(data_, query, query.sent, weight, false);
+      }));
     double best = *std::max_element(by_weight.begin(), by_weight.end());
     std::size_t chosen = 0;
     while (by_weight[chosen] < best - kNegligible) ++chosen;
     const double weight = kWeights[chosen];
     parameters.routed_prior_weight = weight;
 
-    // The rule that abstains most often among those as good as the best.
+    // The rule that abstains most often among those as good as the best. Questions of collections
+    // that the router does not know count as much as those of collections that it does.
     struct Rule {
       double margin = 0.0, familiarity = 0.0, ndcg = 0.0, abstained = 0.0;
     };
@@ -165,14 +198,18 @@ class Chooser {
     best = -1.0;
     for (double margin : kMargins)
       for (double familiarity : kFamiliarities) {
-        const auto abstains = [&](const QueryCase& query) {
-          return query.margin < margin || query.familiarity < familiarity;
+        const auto abstains = [&](const Sent& sent) {
+          return sent.margin < margin || sent.familiarity < familiarity;
         };
         Rule rule{margin, familiarity};
         rule.ndcg = mean([&](const QueryCase& query) {
-          return routed_ndcg(data_, query, weight, abstains(query));
+          const double known = routed_ndcg(data_, query, query.sent, weight, abstains(query.sent));
+          if (query.stranger.probabilities.empty()) return known;
+          return 0.5 * (known + routed_ndcg(data_, query, query.stranger, weight,
+                                            abstains(query.stranger)));
         });
-        rule.abstained = mean([&](const QueryCase& query) { return abstains(query) ? 1.0 : 0.0; });
+        rule.abstained =
+            mean([&](const QueryCase& query) { return abstains(query.sent) ? 1.0 : 0.0; });
         best = std::max(best, rule.ndcg);
         rules.push_back(rule);
       }
@@ -228,35 +265,32 @@ Result<PolicyParameters> choose_policy(const LearningData& data, const PackedLib
         std::min(kTasksPerReport, tasks - start), [&](std::size_t offset) {
           const std::size_t first = (start + offset) * kQueriesPerTask;
           const std::size_t n = std::min(kQueriesPerTask, refs.size() - first);
-          std::vector<float> queries(n * dim), routed(n * dim), own(n * dim);
+          std::vector<float> queries(n * dim), routed(2 * n * dim), own(n * dim);
           for (std::size_t i = 0; i < n; ++i) {
             QueryCase& query = cases[first + i];
             query.ref = refs[first + i];
-            const Router& router = router_for_dev(learned, query.ref);
             const float* vector = vector_of(data, Split::kDev, query.ref);
             std::copy_n(vector, dim, &queries[i * dim]);
-            std::vector<float> probabilities(num_collections);
-            router.probabilities(vector, probabilities);
-            query.probabilities.assign(probabilities.begin(), probabilities.end());
-            for (std::size_t c = 0; c < num_collections; ++c)
-              if (guessed(data.collections[c]))
-                query.probabilities[c] = std::max(query.probabilities[c], kGuessedProbability);
-            query.familiarity = router.familiarity(vector);
-            const auto top = std::max_element(probabilities.begin(), probabilities.end());
-            std::vector<float> sorted = probabilities;
-            std::sort(sorted.rbegin(), sorted.rend());
-            query.margin = sorted.size() > 1 ? double{sorted[0]} - double{sorted[1]} : 1.0;
-            const auto* expert = experts[static_cast<std::size_t>(top - probabilities.begin())];
-            query.has_routed = expert != nullptr;
-            if (expert != nullptr)
-              expert->apply(vector, &routed[i * dim]);
-            else
-              std::copy_n(vector, dim, &routed[i * dim]);
+            query.sent = send(data, router_for_dev(learned, query.ref), vector, experts,
+                              [](std::size_t) { return false; });
+            const auto& strangers = learned.stranger_routers;
+            if (!strangers.empty() && strangers[query.ref.collection] != nullptr)
+              query.stranger = send(
+                  data, *strangers[query.ref.collection], vector, experts,
+                  [&](std::size_t c) { return strangers[c] == strangers[query.ref.collection]; });
+            const Sent* both[] = {&query.sent, &query.stranger};
+            for (std::size_t s = 0; s < 2; ++s) {
+              float* mapped = &routed[(2 * i + s) * dim];
+              if (both[s]->expert != nullptr)
+                both[s]->expert->apply(vector, mapped);
+              else
+                std::copy_n(vector, dim, mapped);
+            }
           }
           for (std::size_t c = 0; c < num_collections; ++c) {
             const MemoryCollection& collection = library.collections[c];
             const auto plain_found = collection.search(queries.data(), n, kDepth);
-            const auto routed_found = collection.search(routed.data(), n, 10);
+            const auto routed_found = collection.search(routed.data(), 2 * n, 10);
             std::vector<std::vector<ScoredDocument>> own_found(n);
             if (experts[c] != nullptr) {
               for (std::size_t i = 0; i < n; ++i)
@@ -270,7 +304,8 @@ Result<PolicyParameters> choose_policy(const LearningData& data, const PackedLib
                                          : nullptr;
               query.plain.push_back(summarise(plain_found[i], relevant));
               query.own.push_back(summarise(own_found[i], relevant));
-              query.routed.push_back(summarise(routed_found[i], relevant));
+              query.sent.found.push_back(summarise(routed_found[2 * i], relevant));
+              query.stranger.found.push_back(summarise(routed_found[2 * i + 1], relevant));
             }
           }
         });

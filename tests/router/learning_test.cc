@@ -111,6 +111,69 @@ TEST(Learn, ACollectionWithoutPairsHasNoExpertAndIsStillRoutedTo) {
   EXPECT_TRUE(evaluate(data, *learned).ok());
 }
 
+// An expert undoes the turns of its own collection, and of another one makes as many worse as it
+// undoes. So a question of a collection that nobody labelled is best searched plainly, and dev,
+// which has none of those, must still teach to abstain.
+TEST(Learn, AbstainsOnCollectionsThatTheRouterDoesNotKnow) {
+  SyntheticOptions options;
+  options.collections = 7;
+  options.own_signs = true;
+  const Synthetic world(options);
+  EvaluateOptions untimed;
+  untimed.split = Split::kTest;
+  untimed.timed_queries = 0;
+  struct Ndcg {
+    double never = 0.0, routed = 0.0, plain = 0.0;  // never: abstaining
+  } strange, known;
+  for (const std::size_t stranger : {1u, 3u, 5u}) {
+    LearningData data = world.data;
+    for (auto& split : data.collections[stranger].splits) split = {};
+    const auto learned = learn(data, quick_learning());
+    ASSERT_TRUE(learned.ok()) << learned.status().to_string();
+    EXPECT_EQ(learned->stranger_routers.at(stranger), nullptr);
+    EXPECT_NE(learned->stranger_routers.at(0), nullptr);
+    const auto evaluation = evaluate(world.data, *learned, untimed);
+    ASSERT_TRUE(evaluation.ok()) << evaluation.status().to_string();
+    const auto add = [&](const std::string& method, double Ndcg::*sum) {
+      const EvaluationRow* row = evaluation->row(method);
+      ASSERT_NE(row, nullptr) << method;
+      for (std::size_t q = 0; q < evaluation->queries.size(); ++q) {
+        const bool own = evaluation->queries[q].collection == data.collections[stranger].name;
+        Ndcg& to = own ? strange : known;
+        to.*sum += row->alone.queries[q].ndcg_at_10 / (own ? 90.0 : 540.0);
+      }
+    };
+    add("router " + std::string(learned->router->kind()), &Ndcg::never);
+    add("routed", &Ndcg::routed);
+    add("plain", &Ndcg::plain);
+  }
+  EXPECT_LT(strange.never, strange.plain - 0.03);
+  EXPECT_GT(strange.routed, strange.plain - 0.02);
+  EXPECT_GT(known.routed, known.plain + 0.2);
+  EXPECT_GT(known.routed, known.never - 0.02);
+}
+
+TEST(Learn, AQuestionOfTwoCollectionsCalibratesNoRouterThatLearnedIt) {
+  const Synthetic world({});
+  LearningData data = world.data;
+  const auto first = data.collections[0].splits[0].vectors.begin();
+  std::copy(first, first + static_cast<std::ptrdiff_t>(data.dim),
+            data.collections[1].splits[1].vectors.begin());
+  const auto learned = learn(data, quick_learning());
+  ASSERT_TRUE(learned.ok()) << learned.status().to_string();
+  // As without it.
+  QuerySet& dev = data.collections[1].splits[1];
+  dev.vectors.erase(dev.vectors.begin(),
+                    dev.vectors.begin() + static_cast<std::ptrdiff_t>(data.dim));
+  dev.ids.erase(dev.ids.begin());
+  dev.relevant.erase(dev.relevant.begin());
+  dev.gains.erase(dev.gains.begin());
+  const auto without = learn(data, quick_learning());
+  ASSERT_TRUE(without.ok()) << without.status().to_string();
+  EXPECT_EQ(learned->router->serialize(), without->router->serialize());
+  EXPECT_EQ(learned->router_dev_accuracy, without->router_dev_accuracy);
+}
+
 // What learn() should give a router of a world whose second collection has dev queries alone:
 // `half` of them left out.
 RouterExamples routing_examples(const LearningData& data, std::size_t left_out) {

@@ -277,6 +277,12 @@ TEST(Routers, BadExamplesAreATypedError) {
   bad = good;
   bad.collections[0] = "other";
   expect_refused(good, bad);
+  bad = make_examples({3, 3}, 0.3, 2);
+  std::copy_n(&good.vectors[7 * good.dim], good.dim, &bad.vectors[4 * good.dim]);
+  expect_refused(good, bad);
+  EXPECT_EQ(fit_router("linear", good, bad).status().message(),
+            "router examples: dev query 4 is training query 7: what was learned from must not "
+            "calibrate");
   EXPECT_EQ(fit_router("oracle", good, {}).status().code(), StatusCode::kInvalidArgument);
   RouterOptions options;
   options.l2 = 0.0;

@@ -20,9 +20,10 @@ struct SyntheticOptions {
   std::size_t passages_each = 1;  // of a document
   std::size_t queries[3] = {90, 40, 30};
   std::size_t negatives[3] = {60, 30, 20};
-  double turn = 1.0;    // radians; collection c turns by turn * (c odd ? -1 : 1)
-  double spread = 0.7;  // of documents around their collection's direction
-  double noise = 0.03;  // of queries
+  double turn = 1.0;       // radians; collection c turns by turn * (c odd ? -1 : 1)
+  bool own_signs = false;  // instead: every pair of axes one way or the other, as c's signs say
+  double spread = 0.7;     // of documents around their collection's direction
+  double noise = 0.03;     // of queries
   std::uint64_t seed = 1;
 };
 
@@ -59,9 +60,11 @@ struct Synthetic {
         for (std::size_t q = 0; q < options.queries[split]; ++q) {
           const std::uint64_t passage = random.below(passage_document[c].size());
           const float* row = &vectors[c][passage * dim];
-          const double angle = options.turn * (c % 2 == 0 ? 1.0 : -1.0);
           std::vector<float> query(dim);
           for (std::size_t d = 0; d + 1 < dim; d += 2) {
+            const bool forth =
+                options.own_signs ? core::Random(c * dim + d).below(2) == 0 : c % 2 == 0;
+            const double angle = options.turn * (forth ? 1.0 : -1.0);
             query[d] = static_cast<float>(std::cos(angle) * row[d] - std::sin(angle) * row[d + 1]);
             query[d + 1] =
                 static_cast<float>(std::sin(angle) * row[d] + std::cos(angle) * row[d + 1]);

@@ -22,8 +22,7 @@ double margin_mse(const float* queries, std::span<const MarginTarget> targets, s
     const float score = kernels.dot(query, target.positive, dim);
     double pull = 0.0;
     for (std::size_t j = 0; j < target.others.size(); ++j) {
-      const float error =
-          score - kernels.dot(query, target.others[j], dim) - target.margins[j];
+      const float error = score - kernels.dot(query, target.others[j], dim) - target.margins[j];
       losses[i] += each * double{error} * double{error};
       const double slope = 2.0 * each * double{error};
       pull += slope;

@@ -8,13 +8,14 @@
 
 namespace collegium::router {
 // MarginMSE's teacher is the collection's hybrid with the weight of words that dev chose for the
-// plain encoder, which knows what is judged: a relevant document scores no less than the best other.
+// plain encoder, which knows what is judged: a relevant document scores no less than the best
+// other.
 Status LibraryImpl::add_hard_documents(const core::HeadAdapterOptions& options,
                                        LearningSnapshot& snapshot,
                                        const core::ProgressCallback& progress) const {
   const bool margins = options.loss == core::TrainingLoss::kMarginMse;
-  if (!margins && std::count(options.pools.begin(), options.pools.end(),
-                             core::NegativePool::kMined) == 0)
+  if (!margins &&
+      std::count(options.pools.begin(), options.pools.end(), core::NegativePool::kMined) == 0)
     return Status();
   std::map<std::string, CollectionFusion> fusion;
   if (margins) {
@@ -38,15 +39,15 @@ Status LibraryImpl::add_hard_documents(const core::HeadAdapterOptions& options,
       std::vector<std::pair<std::string_view, double>> ranked;
       if (margins) {
         COLLEGIUM_ASSIGN_OR_RETURN(
-            dense, corpus_->search(collection.name,
-                                   std::span(set.vectors).subspan(q * dim, dim), depth));
+            dense,
+            corpus_->search(collection.name, std::span(set.vectors).subspan(q * dim, dim), depth));
         const auto by_vector = documents_of(dense), by_words = documents_of(lexical);
         COLLEGIUM_ASSIGN_OR_RETURN(
             const auto fused, index::fuse(by_vector, by_words, fusion.at(collection.name).options));
         for (const index::FusedDocument& one : fused)
-          ranked.emplace_back(one.dense != index::kNotRanked ? by_vector[one.dense].id
-                                                             : by_words[one.lexical].id,
-                              one.score);
+          ranked.emplace_back(
+              one.dense != index::kNotRanked ? by_vector[one.dense].id : by_words[one.lexical].id,
+              one.score);
       } else {
         for (const index::Hit& hit : lexical) ranked.emplace_back(hit.document_id, 0.0);
       }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <string_view>
+#include <unordered_map>
 
 #include "logistic.h"
 
@@ -171,7 +173,33 @@ Status check_examples(const RouterExamples& train, const RouterExamples& dev) {
   if (dev.dim != train.dim || dev.collections != train.collections)
     return Status::invalid_argument(
         "router examples: train and dev disagree on collections or dim");
+  const std::vector<std::size_t> places = places_in(train, dev);
+  for (std::size_t i = 0; i < places.size(); ++i)
+    if (places[i] != kNotThere)
+      return Status::invalid_argument("router examples: dev query " + std::to_string(i) +
+                                      " is training query " + std::to_string(places[i]) +
+                                      ": what was learned from must not calibrate");
   return Status();
+}
+
+std::vector<std::size_t> places_in(const RouterExamples& train, const RouterExamples& dev) {
+  // + 0: a negative zero is the same number.
+  const auto plain_zeros = [](std::vector<float> vectors) {
+    for (float& value : vectors) value += 0.0f;
+    return vectors;
+  };
+  const std::vector<float> trained = plain_zeros(train.vectors), others = plain_zeros(dev.vectors);
+  const auto row = [dim = train.dim](const std::vector<float>& vectors, std::size_t i) {
+    return std::string_view(reinterpret_cast<const char*>(&vectors[i * dim]), dim * sizeof(float));
+  };
+  std::unordered_map<std::string_view, std::size_t> seen;
+  for (std::size_t i = 0; i < train.labels.size(); ++i) seen[row(trained, i)] = i;
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < dev.labels.size(); ++i) {
+    const auto at = seen.find(row(others, i));
+    places.push_back(at == seen.end() ? kNotThere : at->second);
+  }
+  return places;
 }
 
 void normalize(float* vector, std::size_t dim) {

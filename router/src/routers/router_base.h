@@ -57,6 +57,10 @@ class RouterBase : public Router {
   const core::PackedVectors packed_prototypes_;
 };
 
+// Of each query of `dev`: the same one's place in `train` (the last), or kNotThere.
+inline constexpr std::size_t kNotThere = static_cast<std::size_t>(-1);
+std::vector<std::size_t> places_in(const RouterExamples& train, const RouterExamples& dev);
+
 // Checks as fit_router() promises.
 Status check_examples(const RouterExamples& train, const RouterExamples& dev);
 

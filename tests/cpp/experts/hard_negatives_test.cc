@@ -100,8 +100,7 @@ TEST(MineHardNegatives, TiesAreTheSmallerRowsAndFewRowsAreAllOfThem) {
     return mine_hard_negatives(world.passages, world.train(), depth, -1.0f).rows[0];
   };
   EXPECT_EQ(rows_of(3), (std::vector<std::uint32_t>{0, 1, 2}));
-  EXPECT_EQ(rows_of(10000).size(),
-            world.passages.rows() - world.passages.document_rows[39].size());
+  EXPECT_EQ(rows_of(10000).size(), world.passages.rows() - world.passages.document_rows[39].size());
 }
 
 TEST(MineHardNegatives, DoNotDependOnTheNumberOfThreads) {

@@ -80,6 +80,11 @@ struct Learned {
   // there are two of the chosen kind that did not see the dev queries of number q % 2, and what is
   // chosen on dev is chosen by them. Empty otherwise, and not kept in files.
   std::vector<std::shared_ptr<const Router>> blind_routers;
+  // Of the chosen kind too, and not kept either: by collection (of LearningData) a router that saw
+  // none of its queries, shared by a third of them, so that the rule that abstains is chosen on
+  // questions of collections that the router does not know as well. Null for a collection without
+  // training queries; empty where fewer than two have some.
+  std::vector<std::shared_ptr<const Router>> stranger_routers;
   PolicyParameters policy;  // chosen on dev
   // By collection, chosen on dev by choose_fusion(): not by learn(), which has no words.
   std::map<std::string, CollectionFusion> fusion;

@@ -125,7 +125,8 @@ struct COLLEGIUM_API RouterOptions {
 // All are temperature-calibrated on `dev` (arXiv 1706.04599, with a prior towards "not calibrated",
 // so that a small dev does little). A collection without queries is learned from its centroid
 // alone. invalid_argument on sizes, unknown kinds or labels, options out of range, or numbers that
-// are not finite. `dev` may be empty: not calibrated then.
+// are not finite, and if a query of `dev` is one of `train` too. `dev` may be empty: not calibrated
+// then.
 COLLEGIUM_API Result<std::shared_ptr<const Router>> fit_router(std::string_view kind,
                                                                const RouterExamples& train,
                                                                const RouterExamples& dev,
