@@ -10,7 +10,8 @@ namespace collegium::router {
 // collections. Of settings that differ by less than 0.05 points the cheaper or more careful one is
 // taken: fewer collections searched again, a smaller weight, more abstention. Without dev queries
 // the defaults below. What abstains is chosen by `stranger_routers` too, each dev query of theirs
-// counting half as known and half as strange. Reads these, `adapters`, `router` and `blind_routers`.
+// counting half as known and half as strange. Reads these, `adapters`, `router` and
+// `blind_routers`.
 Result<PolicyParameters> choose_policy(const LearningData& data, const PackedLibrary& library,
                                        const Learned& learned,
                                        const core::ProgressCallback& progress);
