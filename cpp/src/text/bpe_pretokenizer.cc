@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 
+#include "io/in_quotes.h"
 #include "text/bpe_tables.h"
 #include "text/utf8.h"
 
@@ -167,13 +168,32 @@ void split_llama3(std::string_view text, std::size_t begin, std::size_t end, int
 
 }  // namespace
 
-Result<BpePattern> bpe_pattern(std::string_view name) {
-  if (name == "gpt-2" || name == "gpt2") return BpePattern::kGpt2;
-  if (name == "smollm") return BpePattern::kSmolLm;
-  if (name == "llama-bpe" || name == "llama3" || name == "llama-v3") return BpePattern::kLlama3;
-  if (name == "qwen2") return BpePattern::kQwen2;
-  return Status::not_supported("tokenizer.ggml.pre: '" + std::string(name) +
-                               "' is not run here; allowed: gpt-2, smollm, llama-bpe, qwen2");
+Result<BpePre> bpe_pre(std::string_view name) {
+  // Several names stand for one pattern: whoever writes a file names the tokenizer it came from.
+  // Composed are those whose models had it so in training, which llama.cpp leaves out.
+  static constexpr BpePre kKnown[] = {
+      {.name = "gpt-2"},
+      {.name = "gpt2"},
+      {.name = "olmo", .composed = true},  // GPT-NeoX's
+      {.name = "smollm", .pattern = BpePattern::kSmolLm},
+      {.name = "refact", .pattern = BpePattern::kSmolLm},  // Granite's
+      {.name = "starcoder", .pattern = BpePattern::kSmolLm},
+      {.name = "llama-bpe", .pattern = BpePattern::kLlama3, .whole_tokens = true},
+      {.name = "llama3", .pattern = BpePattern::kLlama3, .whole_tokens = true},
+      {.name = "llama-v3", .pattern = BpePattern::kLlama3, .whole_tokens = true},
+      {.name = "falcon3", .pattern = BpePattern::kLlama3, .whole_tokens = true},
+      {.name = "dbrx", .pattern = BpePattern::kLlama3},  // OLMo 2's
+      {.name = "smaug-bpe", .pattern = BpePattern::kLlama3},
+      {.name = "qwen2", .pattern = BpePattern::kQwen2, .composed = true},
+      {.name = "deepseek-r1-qwen", .pattern = BpePattern::kQwen2, .composed = true},
+  };
+  std::string allowed;
+  for (const BpePre& known : kKnown) {
+    if (known.name == name) return known;
+    allowed += (allowed.empty() ? "" : ", ") + std::string(known.name);
+  }
+  return Status::not_supported("tokenizer.ggml.pre: " + in_quotes(name) +
+                               " is not run here; allowed: " + allowed);
 }
 
 std::vector<ByteSpan> split_bpe_pieces(std::string_view text, BpePattern pattern) {

@@ -10,7 +10,7 @@
 
 namespace collegium::core {
 
-// How text is cut into pieces that merges never cross; named as `tokenizer.ggml.pre` names it.
+// How text is cut into pieces that merges never cross.
 enum class BpePattern {
   // 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
   kGpt2,
@@ -24,8 +24,15 @@ enum class BpePattern {
   kQwen2,
 };
 
-// not_supported, by name, for a pattern that is not run here.
-Result<BpePattern> bpe_pattern(std::string_view name);
+// What a name in `tokenizer.ggml.pre` stands for.
+struct BpePre {
+  std::string_view name;
+  BpePattern pattern = BpePattern::kGpt2;
+  bool composed = false;      // text is brought into the form NFC first
+  bool whole_tokens = false;  // a piece that is a token is that token whatever its merges say
+};
+// not_supported, by name, for one that is not run here.
+Result<BpePre> bpe_pre(std::string_view name);
 
 // The pattern a tokenizer.json spells as a regular expression, or none: regular expressions are
 // known by their spelling here, not run.

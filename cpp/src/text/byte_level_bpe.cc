@@ -18,10 +18,10 @@
 namespace collegium::core {
 namespace {
 
-// The one cutting whose models want a beginning of sequence where the file does not say.
-bool is_llama3(std::string_view pattern) {
-  const auto known = bpe_pattern(pattern);
-  return known.ok() && *known == BpePattern::kLlama3;
+// The ones whose models want a beginning of sequence where the file does not say.
+bool is_llama3(std::string_view name) {
+  const auto pre = bpe_pre(name);
+  return pre.ok() && pre->whole_tokens;
 }
 
 // Longer control tokens would make matching slow, and no model has them.
@@ -42,9 +42,9 @@ Status ByteLevelBpe::build(const std::string& where) {
   const auto damage = [&](const std::string& message) {
     return Status::corruption(where + ": " + message);
   };
-  auto pattern = bpe_pattern(source_.pattern);
-  if (!pattern.ok()) return pattern.status().with_context(where);
-  pattern_ = *pattern;
+  const auto pre = bpe_pre(source_.pre);
+  if (!pre.ok()) return pre.status().with_context(where);
+  pre_ = *pre;
 
   const std::size_t count = source_.tokens.size();
   if (count == 0) return damage("the vocabulary is empty");
@@ -121,7 +121,7 @@ Status ByteLevelBpe::build(const std::string& where) {
     digest.update(std::as_bytes(std::span(text)));
   };
   add("byte_level_bpe 1");
-  add(source_.pattern);
+  add(source_.pre);
   for (const std::string& token : source_.tokens) add(token);
   digest.update(std::as_bytes(std::span(source_.types)));
   for (const std::string& merge : source_.merges) add(merge);
@@ -133,7 +133,7 @@ Status ByteLevelBpe::build(const std::string& where) {
 }
 
 Result<std::shared_ptr<const ByteLevelBpe>> ByteLevelBpe::from_gguf(
-    const GgufFile& file, std::optional<std::string> pattern) {
+    const GgufFile& file, std::optional<std::string> pre) {
   const std::string where = file.path();
   // A metadata value that is missing or of another type is damage of the file.
   const auto damage = [](const Status& status) { return Status::corruption(status.message()); };
@@ -144,14 +144,14 @@ Result<std::shared_ptr<const ByteLevelBpe>> ByteLevelBpe::from_gguf(
     return Status::not_supported(where + ": tokenizer.ggml.model: " + in_quotes(*model) +
                                  " is not run here; allowed: gpt2, llama");
   BpeSource source;
-  if (pattern) {
-    source.pattern = *pattern;
+  if (pre) {
+    source.pre = *pre;
   } else if (!file.has("tokenizer.ggml.pre")) {
     return Status::not_supported(where + ": names no tokenizer.ggml.pre");
   } else {
     const auto name = file.get_string("tokenizer.ggml.pre");
     if (!name.ok()) return damage(name.status());
-    source.pattern = *name;
+    source.pre = *name;
   }
   COLLEGIUM_ASSIGN_OR_RETURN(source.tokens, read_gguf_tokens(file));
   const auto merges = file.get_strings("tokenizer.ggml.merges");
@@ -167,7 +167,7 @@ Result<std::shared_ptr<const ByteLevelBpe>> ByteLevelBpe::from_gguf(
       const auto wanted = file.get_bool(flag);
       if (!wanted.ok()) return damage(wanted.status());
       if (!*wanted) continue;
-    } else if (id != &source.bos_id || !file.has(key) || !is_llama3(source.pattern)) {
+    } else if (id != &source.bos_id || !file.has(key) || !is_llama3(source.pre)) {
       continue;
     }
     COLLEGIUM_ASSIGN_OR_RETURN(*id, read_gguf_token_id(file, key, source.tokens.size()));
@@ -234,15 +234,15 @@ void ByteLevelBpe::encode_plain(std::string_view text, std::size_t begin, std::s
   const std::string_view part = text.substr(begin, end - begin);
   const bool ascii =
       std::ranges::all_of(part, [](char c) { return static_cast<unsigned char>(c) < 0x80; });
-  if (pattern_ != BpePattern::kQwen2 || ascii) {
-    for (const ByteSpan piece : split_bpe_pieces(part, pattern_))
+  if (!pre_.composed || ascii) {
+    for (const ByteSpan piece : split_bpe_pieces(part, pre_.pattern))
       encode_piece(text, {begin + piece.begin, begin + piece.end}, scratch, out);
     return;
   }
   AlignedText composed = AlignedText::slice(text, begin, end);
   apply_normal_form(NormalForm::kNfc, composed);
   const std::size_t first = out.offsets.size();
-  for (const ByteSpan piece : split_bpe_pieces(composed.text, pattern_))
+  for (const ByteSpan piece : split_bpe_pieces(composed.text, pre_.pattern))
     encode_piece(composed.text, piece, scratch, out);
   for (std::size_t i = first; i < out.offsets.size(); ++i)
     out.offsets[i] = composed.source(out.offsets[i].begin, out.offsets[i].end);
@@ -251,7 +251,7 @@ void ByteLevelBpe::encode_plain(std::string_view text, std::size_t begin, std::s
 void ByteLevelBpe::encode_piece(std::string_view text, ByteSpan piece, BpeMerges::Scratch& scratch,
                                 Encoding& out) const {
   scratch.symbols.clear();
-  if (pattern_ == BpePattern::kLlama3) {
+  if (pre_.whole_tokens) {
     std::string spelling;
     for (std::size_t at = piece.begin; at < piece.end; ++at)
       spelling += spell_byte(static_cast<std::uint8_t>(text[at]));

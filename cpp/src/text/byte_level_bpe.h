@@ -31,7 +31,7 @@ enum class BpeTokenType : std::uint8_t {
 
 // What a byte-level BPE is made of, however it was stored.
 struct BpeSource {
-  std::string pattern;              // as bpe_pattern() names it
+  std::string pre;                  // as bpe_pre() names it
   std::vector<std::string> tokens;  // spelled in the byte alphabet of GPT-2
   std::vector<BpeTokenType> types;  // one a token; empty: all normal
   std::vector<std::string> merges;  // "left right", best first
@@ -44,17 +44,17 @@ struct BpeSource {
 // matched in the raw text first (leftmost, longest), as the `tokenizers` package does with added
 // tokens. A byte that has no token of its own, which the vocabularies of small models lack for
 // some control characters, gives no id, as there. As there, too, Qwen2's text is brought into the
-// form NFC, and a piece that is a token of Llama 3 is that token whatever its merges say.
+// form NFC, and a piece that is a token of Llama 3 is that token whatever its merges say (BpePre).
 class ByteLevelBpe final : public Tokenizer {
  public:
   // corruption: a token twice, a merge of unknown tokens, a token that is not UTF-8, ids out of
-  // range. not_supported: a pattern that is not run here. `where` starts the messages.
+  // range. not_supported: a `pre` that is not run here. `where` starts the messages.
   static Result<std::shared_ptr<const ByteLevelBpe>> create(BpeSource source,
                                                             const std::string& where);
-  // Reads `tokenizer.ggml.*`. `pattern` replaces what the file names, for comparison with readers
+  // Reads `tokenizer.ggml.*`. `pre` replaces what the file names, for comparison with readers
   // that ignore it.
-  static Result<std::shared_ptr<const ByteLevelBpe>> from_gguf(
-      const GgufFile& file, std::optional<std::string> pattern = {});
+  static Result<std::shared_ptr<const ByteLevelBpe>> from_gguf(const GgufFile& file,
+                                                               std::optional<std::string> pre = {});
 
   Result<Encoding> encode(std::string_view text, const EncodeOptions& options) const override;
   // Bytes that are not UTF-8 become U+FFFD, as in the `tokenizers` package.
@@ -90,7 +90,7 @@ class ByteLevelBpe final : public Tokenizer {
                     Encoding& out) const;
 
   BpeSource source_;
-  BpePattern pattern_ = BpePattern::kGpt2;
+  BpePre pre_;
   std::vector<std::string> bytes_;  // by id
   TokenTable ids_;
   BpeMerges merges_;

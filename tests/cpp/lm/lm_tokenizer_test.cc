@@ -107,7 +107,7 @@ BpeSource gguf_source(const std::string& name, const std::string& pattern) {
   const JsonValue root = document.root();
   const JsonValue model = *root.get("model");
   BpeSource source;
-  source.pattern = pattern;
+  source.pre = pattern;
   source.tokens.resize(*goldens().root().get(name)->get_unsigned("vocab"));
   source.types.assign(source.tokens.size(), BpeTokenType::kNormal);
   const Status read = model.get("vocab")->for_each_field(

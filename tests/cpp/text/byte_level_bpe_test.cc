@@ -18,7 +18,7 @@ namespace {
 // GPT-2's spelling of the bytes these tests use.
 BpeSource tiny_source() {
   BpeSource source;
-  source.pattern = "gpt-2";
+  source.pre = "gpt-2";
   source.tokens = {"<|end|>", "<|end", "a",  "b",   "c", "Ġ", "1",
                    "ab",      "abc",   "bc", "Ġab", "Ã", "©", "<keep>"};
   source.types.assign(source.tokens.size(), BpeTokenType::kNormal);
@@ -52,6 +52,32 @@ TEST(ByteLevelBpe, MergesTheBestPairFirst) {
   EXPECT_EQ(ids_of(*bpe, " abc"), (Ids{5, 8}));  // "ab c" comes before "Ġ ab"
   EXPECT_EQ(ids_of(*bpe, "bc b ab"), (Ids{9, 5, 3, 10}));
   EXPECT_EQ(ids_of(*bpe, ""), Ids{});
+}
+
+TEST(ByteLevelBpe, CutsAsTheNameOfTheTokenizerSays) {
+  BpeSource source = tiny_source();
+  source.tokens.push_back("cab");  // 14, which no merges make
+  source.types.push_back(BpeTokenType::kNormal);
+  const auto ids = [&](const char* pre, std::string_view text) {
+    BpeSource named = source;
+    named.pre = pre;
+    return ids_of(*make(std::move(named)), text);
+  };
+  for (const char* name : {"llama-bpe", "llama3", "llama-v3", "falcon3"})
+    EXPECT_EQ(ids(name, "cab"), (Ids{14})) << name;
+  for (const char* name : {"dbrx", "smaug-bpe", "qwen2", "deepseek-r1-qwen", "gpt-2", "olmo"})
+    EXPECT_EQ(ids(name, "cab"), (Ids{4, 7})) << name;
+  for (const char* name : {"olmo", "qwen2", "deepseek-r1-qwen"})  // é in one character
+    EXPECT_EQ(ids(name, "e\u0301"), (Ids{11, 12})) << name;
+  for (const char* name : {"gpt-2", "dbrx", "refact", "smollm"})
+    EXPECT_EQ(ids(name, "e\u0301"), Ids{}) << name;
+  // " 1": digits alone, or with the space.
+  source.merges.push_back("Ġ 1");
+  source.tokens.push_back("Ġ1");  // 15
+  source.types.push_back(BpeTokenType::kNormal);
+  for (const char* name : {"smollm", "refact", "starcoder"})
+    EXPECT_EQ(ids(name, "a 1"), (Ids{2, 5, 6})) << name;
+  for (const char* name : {"gpt-2", "olmo"}) EXPECT_EQ(ids(name, "a 1"), (Ids{2, 15})) << name;
 }
 
 TEST(ByteLevelBpe, FindsAddedTokensLongestFirstAndControlOnesBeforeOthers) {
@@ -140,7 +166,7 @@ TEST(ByteLevelBpe, RefusesDamagedVocabulariesByKind) {
   EXPECT_EQ(damaged([](BpeSource& s) { s.merges[0] = "a b c"; }), StatusCode::kCorruption);
   EXPECT_EQ(damaged([](BpeSource& s) { s.bos_id = 14; }), StatusCode::kCorruption);
   EXPECT_EQ(damaged([](BpeSource& s) { s.eos_id = -2; }), StatusCode::kCorruption);
-  EXPECT_EQ(damaged([](BpeSource& s) { s.pattern = "tekken"; }), StatusCode::kNotSupported);
+  EXPECT_EQ(damaged([](BpeSource& s) { s.pre = "tekken"; }), StatusCode::kNotSupported);
 }
 
 TEST(ByteLevelBpe, DigestCoversVocabularyMergesPatternAndSpecialTokens) {
@@ -151,7 +177,7 @@ TEST(ByteLevelBpe, DigestCoversVocabularyMergesPatternAndSpecialTokens) {
     change(source);
     return make(std::move(source))->digest();
   };
-  EXPECT_NE(changed([](BpeSource& s) { s.pattern = "smollm"; }), digest);
+  EXPECT_NE(changed([](BpeSource& s) { s.pre = "smollm"; }), digest);
   EXPECT_NE(changed([](BpeSource& s) { std::swap(s.merges[0], s.merges[1]); }), digest);
   EXPECT_NE(changed([](BpeSource& s) { s.tokens[13] = "<kept>"; }), digest);
   EXPECT_NE(changed([](BpeSource& s) { s.types[13] = BpeTokenType::kControl; }), digest);
@@ -245,6 +271,31 @@ TEST(ByteLevelBpe, EqualsTransformersAndTokenizersOnMadeTexts) {
       for (std::size_t i = 1; i < expected.size(); i += 2) part.push_back(expected[i]);
       EXPECT_EQ(*bpe->decode(part, false), *c.get_string("decoded_part"));
     }
+  }
+}
+
+TEST(ByteLevelBpe, EqualsLlamaCppUnderEveryNameOfAPreTokenizer) {
+  if (std::getenv("COLLEGIUM_SMOLLM2") == nullptr)
+    GTEST_SKIP() << "COLLEGIUM_SMOLLM2 names no SmolLM2 GGUF file";
+  const auto document =
+      *JsonDocument::open(std::string(COLLEGIUM_TEST_DATA) + "/bpe_pre_goldens.json");
+  const JsonValue root = document.root();
+  const auto texts = *root.get("texts")->as_array(1000);
+  const auto first = *root.get("gpt-2")->as_array(1000);
+  ASSERT_GT(texts.size(), 200u);
+  ASSERT_EQ(first.size(), texts.size());
+  for (const char* name :
+       {"gpt-2", "olmo", "smollm", "refact", "starcoder", "llama-bpe", "llama3", "llama-v3",
+        "falcon3", "dbrx", "smaug-bpe", "qwen2", "deepseek-r1-qwen"}) {
+    const auto bpe = smollm2(name);
+    std::size_t others = 0;
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      Ids expected = integers(first[i]);
+      const auto own = root.get(name)->get(std::to_string(i));
+      if (own.ok()) expected = integers(*own), ++others;
+      EXPECT_EQ(ids_of(*bpe, *texts[i].as_string()), expected) << name << " " << i;
+    }
+    EXPECT_EQ(others > 10, std::string_view(name) != "gpt-2" && std::string_view(name) != "olmo");
   }
 }
 
