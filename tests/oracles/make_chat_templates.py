@@ -4,16 +4,21 @@ For each template its source, XXH3-128 and, over the same conversations, the pro
 template refuses the conversation. The sources are those published with the models named beside
 them, in both spellings of a line break within a string (a file may hold either). ChatML, Gemma,
 Llama 3, Mistral, Phi-3 mini and small were compared with llama.cpp's tests/test-chat-template.cpp,
-character by character; the others were written down without their files at hand.
+character by character, Gemma 2 with its file; the others were written down without their files at
+hand. Templates that take tools are long, and are read from the files in llama.cpp's models/templates
+instead (as llama-cpp-python 0.3.36 carries them in its source archive); of those digest and prompts
+are kept alone. Rendering knows one date.
 
-    python tests/oracles/make_chat_templates.py
+    python tests/oracles/make_chat_templates.py FOLDER_OF_TEMPLATES
 
 Needs jinja2, tokenizers, transformers, xxhash.
 """
 
 from __future__ import annotations
 
+import datetime
 import json
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +27,7 @@ from jinja2.exceptions import TemplateError
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
+from transformers.utils import chat_template_utils
 
 OUTPUT = Path(__file__).resolve().parent.parent / "data/chat_templates.json"
 
@@ -138,6 +144,61 @@ TEMPLATES: dict[str, tuple[str, str]] = {
     ),
 }
 
+# Name: (kind, file).
+FILES = {
+    "Qwen2.5": ("kQwen25", "Qwen-Qwen2.5-7B-Instruct"),
+    "Qwen3": ("kQwen3", "Qwen-Qwen3-0.6B"),
+    "Llama 3.1": ("kLlama31", "meta-llama-Llama-3.1-8B-Instruct"),
+    "Llama 3.2": ("kLlama32", "meta-llama-Llama-3.2-3B-Instruct"),
+    "Llama 3.3": ("kLlama31", "meta-llama-Llama-3.3-70B-Instruct"),
+    "Phi-3.5 mini": ("kPhi35", "microsoft-Phi-3.5-mini-instruct"),
+    "Granite 3.3": ("kGranite33", "ibm-granite-granite-3.3-2B-Instruct"),
+}
+# What the second edition of Qwen3's file has otherwise (written down from a model that was made of
+# it), which lets messages have no content.
+QWEN3_SECOND = [
+    (
+        'message.role == "user" and not(',
+        'message.role == "user" and message.content is string and not(',
+    ),
+    (
+        "{%- for message in messages %}\n    {%- if (message.role",
+        "{%- for message in messages %}\n    {%- if message.content is string %}\n"
+        "        {%- set content = message.content %}\n    {%- else %}\n"
+        "        {%- set content = '' %}\n    {%- endif %}\n    {%- if (message.role",
+    ),
+    (
+        "message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}",
+        "message.role + '\\n' + content + '<|im_end|>' + '\\n' }}",
+    ),
+    (
+        "        {%- set content = message.content %}\n        {%- set reasoning",
+        "        {%- set reasoning",
+    ),
+    (
+        "message.reasoning_content is defined and message.reasoning_content is not none",
+        "message.reasoning_content is string",
+    ),
+    (
+        "'</think>' in message.content %}\n                {%- set content = "
+        "message.content.split('</think>')[-1].lstrip('\\n') %}\n                {%- set "
+        "reasoning_content = message.content.split('</think>')[0].rstrip('\\n').split('<think>')[-1]"
+        ".lstrip('\\n') %}",
+        "'</think>' in content %}\n                {%- set reasoning_content = "
+        "content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}\n"
+        "                {%- set content = content.split('</think>')[-1].lstrip('\\n') %}",
+    ),
+    ("{{- message.content }}", "{{- content }}"),
+]
+TODAY = datetime.datetime(2026, 7, 4)
+
+
+class Today(datetime.datetime):
+    @classmethod
+    def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:
+        return TODAY
+
+
 Message = dict[str, str]
 
 
@@ -168,6 +229,11 @@ CONVERSATIONS: list[list[Message]] = [
     talk("user: Hello", "system: late", "user: two"),
     talk("system: one", "system: two", "user: three"),
     talk("system: one", "assistant: two", "user: three"),
+    # Thoughts, which Qwen3's looks at, and what it takes for a tool's answer.
+    talk("user: a", "assistant: <think>\n\nhm\n</think>\n\nb", "user: c"),
+    talk("user: a", "assistant: <think>\nx</think>y</think>\n\nb"),
+    talk("user: a", "assistant: \nno thoughts", "assistant: x</think>\n"),
+    talk("user: a", "assistant: b", "user: <tool_response>c</tool_response>", "assistant: d"),
 ]
 BOS, EOS = "<s>", "</s>"
 
@@ -190,6 +256,8 @@ def render(source: str, conversation: list[Message]) -> str | None:
 
 
 def main() -> None:
+    folder = Path(sys.argv[1])
+    chat_template_utils.datetime = Today
     entries = []
     for name, (kind, source) in TEMPLATES.items():
         spellings = [source, source.replace("\\n", "\n")]
@@ -209,12 +277,30 @@ def main() -> None:
             print(
                 f'    {{"{xxhash.xxh3_128_hexdigest(spelling.encode())}", ChatTemplate::{kind}}},'
             )
+    files = {
+        name: (kind, (folder / f"{file}.jinja").read_text(encoding="utf-8"))
+        for name, (kind, file) in FILES.items()
+    }
+    second = files["Qwen3"][1]
+    for first_edition, second_edition in QWEN3_SECOND:
+        assert second.count(first_edition) == 1, first_edition
+        second = second.replace(first_edition, second_edition)
+    files["Qwen3, second edition"] = ("kQwen3", second)
+    for name, (kind, source) in files.items():
+        prompts = [render(source, conversation) for conversation in CONVERSATIONS]
+        # With the line break at its end and without, whichever a file kept.
+        for spelling in (source.rstrip("\n"), source.rstrip("\n") + "\n"):
+            assert prompts == [render(spelling, conversation) for conversation in CONVERSATIONS]
+            digest = xxhash.xxh3_128_hexdigest(spelling.encode())
+            entries.append({"name": name, "kind": kind, "digest": digest, "prompts": prompts})
+            print(f'    {{"{digest}", ChatTemplate::{kind}}},')
     head = {
         "made_by": "tests/oracles/make_chat_templates.py",
         "transformers": version("transformers"),
         "jinja2": version("jinja2"),
         "bos": BOS,
         "eos": EOS,
+        "today": [TODAY.year, TODAY.month, TODAY.day],
     }
     lines = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in head.items()]
     for key, values in (("conversations", CONVERSATIONS), ("templates", entries)):

@@ -14,8 +14,8 @@ struct KnownTemplate {
   ChatTemplate kind;
 };
 
-// Two spellings each, with line breaks within strings as they are or as \\n. The texts are in
-// tests/oracles/make_chat_templates.py.
+// Two spellings each: with line breaks within strings as they are or as \\n; of those with tools,
+// with a line break at the end and without. See tests/oracles/make_chat_templates.py.
 constexpr KnownTemplate kKnown[] = {
     {"577a7fce73f72e1ee2be9fd6966bb5eb", ChatTemplate::kChatMl},
     {"f0a6a8278439fdb056191e205a440263", ChatTemplate::kChatMl},
@@ -48,6 +48,20 @@ constexpr KnownTemplate kKnown[] = {
     {"2ef1dbbe37b5241f2cf6c80e0c47b498", ChatTemplate::kOlmo2},
     {"f5298f3f76e6c27faccdd56957c43587", ChatTemplate::kDeepSeek2},
     {"87e1980108b40447f64ecff9c8ef587d", ChatTemplate::kDeepSeek2},
+    {"e392aa06018503fd2469c9508f79506e", ChatTemplate::kQwen25},
+    {"c63bde148c12b98b639547fe4d33fa67", ChatTemplate::kQwen25},
+    {"4457e3d12b367a860283f874ff58d644", ChatTemplate::kQwen3},
+    {"90cd99f4ba971c30daa4075515d013cf", ChatTemplate::kQwen3},
+    {"0fab82ce8f4d5175c9e0155c80737cf2", ChatTemplate::kQwen3},
+    {"22065af6ade330c1872102bc6467964e", ChatTemplate::kQwen3},
+    {"9ddcd6cd71f96dd76ca7779b7730196a", ChatTemplate::kLlama31},
+    {"0c2fe941e01674f5a8344fceb19d98ce", ChatTemplate::kLlama31},
+    {"573e1bcc8c56f178c3d57e38f5ff0756", ChatTemplate::kLlama32},
+    {"0f755a597d4eb9dd41032903ea170582", ChatTemplate::kLlama32},
+    {"ceaa31b1554ec3f5cd8aff863abd4554", ChatTemplate::kPhi35},
+    {"e53ef806febdc95c822a978cc2dd5dbd", ChatTemplate::kPhi35},
+    {"c8297af664a8a1413ecf25733ce105a3", ChatTemplate::kGranite33},
+    {"90dcc3a5a06c0ea60fe15f6ac00ed3cd", ChatTemplate::kGranite33},
 };
 
 // As Python's str.strip() and Jinja's trim.
@@ -191,11 +205,115 @@ std::string deepseek2(Messages messages, const ChatTokens& tokens) {
   return prompt + "Assistant:";
 }
 
+// `text` without line breaks at its ends.
+std::string_view without_breaks(std::string_view text, bool at_begin, bool at_end) {
+  while (at_begin && text.starts_with('\n')) text.remove_prefix(1);
+  while (at_end && text.ends_with('\n')) text.remove_suffix(1);
+  return text;
+}
+
+std::string qwen3(Messages messages) {
+  constexpr std::string_view kBegin = "<think>", kEnd = "</think>";
+  std::size_t last_query = messages.size() - 1;
+  for (std::size_t i = messages.size(); i-- > 0;) {
+    const std::string& content = messages[i].content;
+    const bool tool =
+        content.starts_with("<tool_response>") && content.ends_with("</tool_response>");
+    if (messages[i].role != "user" || tool) continue;
+    last_query = i;
+    break;
+  }
+  std::string prompt;
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    const auto& [role, content] = messages[i];
+    std::string_view said = content, thoughts;
+    prompt += "<|im_start|>" + role + "\n";
+    if (role == "assistant") {
+      if (const std::size_t end = content.find(kEnd); end != std::string::npos) {
+        said = without_breaks(said.substr(content.rfind(kEnd) + kEnd.size()), true, false);
+        thoughts = without_breaks(std::string_view(content).substr(0, end), false, true);
+        if (const std::size_t begin = thoughts.rfind(kBegin); begin != std::string_view::npos)
+          thoughts.remove_prefix(begin + kBegin.size());
+        thoughts = without_breaks(thoughts, true, false);
+      }
+      if (i > last_query && (i + 1 == messages.size() || !thoughts.empty())) {
+        prompt.append("<think>\n").append(without_breaks(thoughts, true, true));
+        prompt.append("\n</think>\n\n");
+        said = without_breaks(said, true, false);
+      }
+    }
+    prompt.append(said).append("<|im_end|>\n");
+  }
+  return prompt + "<|im_start|>assistant\n";
+}
+
+constexpr std::string_view kMonths[] = {"January",   "February", "March",    "April",
+                                        "May",       "June",     "July",     "August",
+                                        "September", "October",  "November", "December"};
+
+std::string_view month_name(std::chrono::year_month_day date) {
+  return kMonths[(static_cast<unsigned>(date.month()) + 11) % 12];
+}
+
+// Two digits.
+std::string day_of(std::chrono::year_month_day date) {
+  const std::string day = std::to_string(static_cast<unsigned>(date.day()));
+  return day.size() == 1 ? "0" + day : day;
+}
+
+// 04 Jul 2026
+std::string day_month_year(std::chrono::year_month_day date) {
+  return day_of(date) + " " + std::string(month_name(date).substr(0, 3)) + " " +
+         std::to_string(static_cast<int>(date.year()));
+}
+
+std::string llama31(Messages messages, const ChatTokens& tokens, std::string_view date) {
+  std::string prompt(tokens.bos);
+  const bool has_system = messages[0].role == "system";
+  prompt.append("<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: ")
+      .append("December 2023\nToday Date: ")
+      .append(date)
+      .append("\n\n")
+      .append(has_system ? stripped(messages[0].content) : std::string_view())
+      .append("<|eot_id|>");
+  return prompt + llama3(messages.subspan(has_system ? 1 : 0), {});
+}
+
+std::string phi35(Messages messages) {
+  std::string prompt;
+  for (const auto& [role, content] : messages)
+    if (role != "system" || !content.empty())
+      prompt += "<|" + role + "|>\n" + content + "<|end|>\n";
+  return prompt + "<|assistant|>\n";
+}
+
+std::string granite33(Messages messages, const ChatTokens& tokens) {
+  const auto turn = [](std::string_view role, std::string_view content) {
+    std::string text = "<|start_of_role|>";
+    text.append(role).append("<|end_of_role|>").append(content).append("<|end_of_text|>\n");
+    return text;
+  };
+  std::string prompt;
+  if (messages[0].role != "system")
+    prompt = turn("system", "Knowledge Cutoff Date: April 2024. Today's Date: " +
+                                std::string(month_name(tokens.today)) + " " + day_of(tokens.today) +
+                                ", " + std::to_string(static_cast<int>(tokens.today.year())) +
+                                ". You are Granite, developed by IBM. You are a helpful AI "
+                                "assistant.");
+  for (const auto& [role, content] : messages) prompt += turn(role, content);
+  // The template asks for an answer behind a turn, and a system message is none.
+  if (messages.size() == 1 && messages[0].role == "system") return prompt;
+  return prompt + "<|start_of_role|>assistant<|end_of_role|>";
+}
+
 }  // namespace
 
 ChatTemplate recognise_chat_template(std::string_view source) {
   if (source.empty()) return ChatTemplate::kNone;
-  const std::string digest = digest_hex(std::as_bytes(std::span(source)));
+  return chat_template_of(digest_hex(std::as_bytes(std::span(source))));
+}
+
+ChatTemplate chat_template_of(std::string_view digest) {
   for (const KnownTemplate& known : kKnown)
     if (known.digest == digest) return known.kind;
   return ChatTemplate::kUnknown;
@@ -247,6 +365,19 @@ Result<std::string> apply_chat_template(ChatTemplate known, Messages messages,
       return olmo2(messages, tokens);
     case ChatTemplate::kDeepSeek2:
       return deepseek2(messages, tokens);
+    case ChatTemplate::kQwen25:
+      return chatml(messages,
+                    "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.");
+    case ChatTemplate::kQwen3:
+      return qwen3(messages);
+    case ChatTemplate::kLlama31:
+      return llama31(messages, tokens, "26 Jul 2024");
+    case ChatTemplate::kLlama32:
+      return llama31(messages, tokens, day_month_year(tokens.today));
+    case ChatTemplate::kPhi35:
+      return phi35(messages);
+    case ChatTemplate::kGranite33:
+      return granite33(messages, tokens);
   }
   return Status::internal("apply_chat_template: the template is not a known one");
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -30,20 +31,30 @@ enum class ChatTemplate : std::uint8_t {
   kPhi3Small,
   kOlmo2,  // OLMoE's too
   kDeepSeek2,
+  // Those below take tools too, which are not given to them here.
+  kQwen25,
+  kQwen3,      // leaves the thoughts of earlier answers out
+  kLlama31,    // 3.3's too; says a date, always the same
+  kLlama32,    // says today's
+  kPhi35,      // mini
+  kGranite33,  // says today's date where there is no system message
 };
 
 // What an error message says of them.
 inline constexpr std::string_view kKnownChatTemplates =
     "ChatML, SmolLM2, Qwen1.5, Qwen2, Llama 2, Llama 3, Gemma, Mistral 7B v0.2, Zephyr, Phi-3, "
-    "OLMo 2, DeepSeek-V2";
+    "OLMo 2, DeepSeek-V2, Qwen2.5, Qwen3, Llama 3.1 to 3.3, Phi-3.5 mini, Granite 3.3";
 
-// The model's own, as templates put them in.
+// What templates put in: the model's own tokens, and the date, which some of them say.
 struct ChatTokens {
   std::string bos;
   std::string eos;
+  std::chrono::year_month_day today{};
 };
 
 ChatTemplate recognise_chat_template(std::string_view source);
+// By XXH3-128 of its text.
+ChatTemplate chat_template_of(std::string_view digest);
 
 // The prompt for `messages`, ending where the assistant speaks. invalid_argument for no messages,
 // a role that is not system, user or assistant, content that is not UTF-8, or a conversation that

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <ctime>
 #include <filesystem>
 #include <optional>
 #include <span>
@@ -35,6 +37,16 @@ Result<std::string> folder_digest(const std::string& folder) {
     digest.update(file.bytes());
   }
   return digest.hex();
+}
+
+// Of this machine's clock and time zone.
+std::chrono::year_month_day today() {
+  const std::time_t now = std::time(nullptr);
+  std::tm local{};
+  localtime_r(&now, &local);
+  return {std::chrono::year(local.tm_year + 1900),
+          std::chrono::month(static_cast<unsigned>(local.tm_mon + 1)),
+          std::chrono::day(static_cast<unsigned>(local.tm_mday))};
 }
 
 Result<std::unique_ptr<LanguageModelImpl>> finish(std::string path, std::optional<GgufFile> file,
@@ -201,7 +213,7 @@ Result<std::string> LanguageModel::apply_chat_template(
                                  "); give generate() a whole prompt");
   return guarded("apply_chat_template", [&]() -> Result<std::string> {
     return core::apply_chat_template(impl_->chat_template, messages,
-                                     {tokenizer.bos_token(), tokenizer.eos_token()});
+                                     {tokenizer.bos_token(), tokenizer.eos_token(), today()});
   });
 }
 
