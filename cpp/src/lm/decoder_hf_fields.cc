@@ -187,6 +187,13 @@ Rope read_hf_rope(JsonFields& fields, const HfRopeAsk& ask, float& attention_sca
     return value > 0.0 ? value : 1.0;
   };
   if (type == "default") return rope;
+  if (type == "dynamic") {
+    // As long as no text is longer than max_position_embeddings, where the context ends here, the
+    // frequencies are the plain ones.
+    positive("factor", fields.number("factor"));
+    fields.ignore("original_max_position_embeddings");
+    return rope;
+  }
   if (type == "linear") {
     scale_rope_linear(positive("factor", fields.number("factor")), rope.frequencies);
     return rope;
@@ -254,7 +261,7 @@ Rope read_hf_rope(JsonFields& fields, const HfRopeAsk& ask, float& attention_sca
     return rope;
   }
   fields.fail(Status::not_supported(fields.root().where() + ": rope_type is " + in_quotes(type) +
-                                    "; here only default, linear, llama3 and yarn are run"));
+                                    "; here only default, linear, dynamic, llama3 and yarn are run"));
   return rope;
 }
 

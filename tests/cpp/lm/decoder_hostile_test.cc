@@ -76,7 +76,7 @@ TEST_F(HostileDecoder, FieldsThatChangeTheArithmeticAreRefusedByName) {
   refused("\"silu\"", "\"mish\"", "mish");
   refused("", "\"window_of_dreams\": 3,", "window_of_dreams");
   refused("", "\"quantization_config\": {\"bits\": 4},", "quantization_config");
-  refused("\"default\"", "\"dynamic\", \"factor\": 2.0", "dynamic");
+  refused("\"default\"", "\"spiral\", \"factor\": 2.0", "spiral");
   refused("", "\"rope_interleaved\": true,", "rope_interleaved");
   refused("\"rope_type\"", "\"beta_of_rope\": 1, \"rope_type\"", "beta_of_rope");
   EXPECT_TRUE(load_with("", "\"_name_or_path\": \"x\", \"torch_dtype\": \"float16\",").ok());
@@ -97,6 +97,20 @@ TEST_F(HostileDecoder, FieldsThatChangeTheArithmeticAreRefusedByName) {
   refused("\"greedy\"", "\"noaux_tc\"", "topk_method");
   use("phimoe");
   refused("\"num_experts_per_tok\": 2", "\"num_experts_per_tok\": 3", "num_experts_per_tok");
+}
+
+// base x (factor x length / context - (factor - 1)) ^ (dim / (dim - 2)) is the base itself where the
+// length counts as the context's, as it does in transformers up to there.
+TEST_F(HostileDecoder, DynamicScalingIsNoneWithinTheContext) {
+  use("llama");
+  const auto plain = read_decoder_hf(folder_.path(), active_isa());
+  ASSERT_TRUE(load_with("\"default\"", "\"dynamic\", \"factor\": 4.0").ok());
+  const auto dynamic = read_decoder_hf(folder_.path(), active_isa());
+  EXPECT_EQ(dynamic->config().context, plain->config().context);
+  ASSERT_EQ(dynamic->config().ropes.size(), 1u);
+  EXPECT_EQ(dynamic->config().ropes[0].frequencies, plain->config().ropes[0].frequencies);
+  damaged("\"default\"", "\"dynamic\", \"factor\": 0.0");
+  damaged("\"default\"", "\"dynamic\"");
 }
 
 TEST_F(HostileDecoder, ImpossibleAndMissingFieldsAreCorruption) {
