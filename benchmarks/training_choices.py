@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,6 @@ class Result:
     plain: list[float]
     own: list[float]
     chosen: str
-    seconds: float
 
 
 def measure(
@@ -65,14 +63,12 @@ def measure(
         f"training-{name}", {name: (routing_data.documents_of(subset), pairs)}, [], english=True
     ) as library:
         for title, options in CHOICES.items():
-            start = time.monotonic()
             report = library.fit(
                 adapter=collegium.HeadAdapterOptions(seed=seed, **options),
                 multi_task=False,
                 router="linear",
                 refit=True,
             )
-            seconds = time.monotonic() - start
             expert = report.experts[0]
             figures = Figures(library.evaluate(judged=judged, seed=seed, resamples=100, worst=0))
             plain, own = (
@@ -81,9 +77,9 @@ def measure(
                 for method in ("plain", "plain" if expert.strength == 0 else f"expert {name}")
             )
             chosen = "none" if expert.strength == 0 else f"{expert.pool} {expert.strength:.1f}"
-            results[title] = Result(plain, own, chosen, seconds)
+            results[title] = Result(plain, own, chosen)
             gain = 100 * (sum(own) - sum(plain)) / len(own)
-            print(f"{name}: {title}: {gain:+.1f} ({chosen}, {seconds:.1f} s)", flush=True)
+            print(f"{name}: {title}: {gain:+.1f} ({chosen})", flush=True)
     return results, (len(subset.documents), len(subset.queries["train"]), len(judges))
 
 
@@ -128,9 +124,8 @@ def page(
         "",
         "Own expert less plain; in brackets what dev chose (pool and strength).",
         "",
-        "| choice | " + " | ".join(results) + " | mean - plain (95 %) | mean - default (95 %) "
-        "| seconds of fit, all sets |",
-        "|---|" + "--:|" * len(results) + "---|---|--:|",
+        "| choice | " + " | ".join(results) + " | mean - plain (95 %) | mean - default (95 %) |",
+        "|---|" + "--:|" * len(results) + "---|---|",
     ]
     for title in CHOICES:
         cells = []
@@ -138,11 +133,10 @@ def page(
             one = by[title]
             gain = 100 * (sum(one.own) - sum(one.plain)) / len(one.own)
             cells.append(f"{gain:+.1f} ({one.chosen})")
-        seconds = sum(by[title].seconds for by in results.values())
         against = "" if title == first else difference(results, title, first)
         lines.append(
             f"| {title} | " + " | ".join(cells) + f" | {difference(results, title, None)} "
-            f"| {against} | {seconds:.0f} |"
+            f"| {against} |"
         )
     return "\n".join(lines) + "\n"
 

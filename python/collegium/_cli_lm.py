@@ -54,6 +54,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="with --json: the log-probability of each token",
     )
     options.add_argument(
+        "--no-thinking",
+        dest="enable_thinking",
+        action="store_false",
+        default=None,
+        help="of a chat: answer behind empty thoughts, if the model's template knows thoughts",
+    )
+    options.add_argument(
         "--draft",
         metavar="MODEL",
         help="a quicker model of the same vocabulary, computing fast, guesses; same text, sooner",
@@ -62,7 +69,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _options_of(arguments: argparse.Namespace) -> lm.Options:
-    names = [name for name, _, _ in _NUMBERS] + ["stop", "log_probabilities"]
+    names = [name for name, _, _ in _NUMBERS] + ["stop", "log_probabilities", "enable_thinking"]
     chosen = {name: getattr(arguments, name) for name in names}
     options: lm.Options = {  # type: ignore[assignment]
         name: value for name, value in chosen.items() if value is not None

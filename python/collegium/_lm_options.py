@@ -25,6 +25,7 @@ class Options(TypedDict, total=False):
 
     max_new_tokens: int  # 128; at least 1
     add_special_tokens: bool  # <s> and the like, where the model has them; a chat's template does
+    enable_thinking: bool  # of a chat: False answers behind empty thoughts, if the template has any
     temperature: float  # 0: greedy
     top_k: int  # keep the k most likely; 0 keeps all
     top_p: float  # the fewest whose probabilities reach this; in (0, 1]

@@ -111,8 +111,9 @@ class Scheduler:
     ) -> Submission:
         """:meth:`submit` of what :meth:`LanguageModel.chat` would answer."""
         changes["add_special_tokens"] = False  # the template has put in its own
-        prompt = self.model.apply_chat_template(messages)
-        return self.submit(prompt, options=options, on_token=on_token, timeout=timeout, **changes)
+        made = options_of(options, changes)
+        prompt = self.model.apply_chat_template(messages, enable_thinking=made.enable_thinking)
+        return self.submit(prompt, options=made, on_token=on_token, timeout=timeout)
 
     def stream(
         self, prompt: str, *, options: GenerateOptions | None = None, **changes: Unpack[Options]

@@ -231,9 +231,16 @@ class LanguageModel:
         """
         return self._core.load_lora(folder)
 
-    def apply_chat_template(self, messages: Sequence[Message]) -> str:
-        """The prompt for ``messages`` ({"role", "content"}), ending where the assistant speaks."""
-        return self._core.apply_chat_template(messages_of(messages))
+    def apply_chat_template(
+        self, messages: Sequence[Message], *, enable_thinking: bool = True
+    ) -> str:
+        """The prompt for ``messages`` ({"role", "content"}), ending where the assistant speaks.
+
+        ``enable_thinking``: False ends it behind empty thoughts, where the template knows thoughts.
+        """
+        return self._core.apply_chat_template(
+            messages_of(messages), enable_thinking=enable_thinking
+        )
 
     def generate(
         self,
@@ -271,8 +278,9 @@ class LanguageModel:
             NotSupportedError: it has one that is not known here.
         """
         changes["add_special_tokens"] = False  # the template has put in its own
-        prompt = self.apply_chat_template(messages)
-        return self._core.generate(prompt, options=options_of(options, changes), on_token=on_token)
+        made = options_of(options, changes)
+        prompt = self.apply_chat_template(messages, enable_thinking=made.enable_thinking)
+        return self._core.generate(prompt, options=made, on_token=on_token)
 
     def stream(
         self, prompt: str, *, options: GenerateOptions | None = None, **changes: Unpack[Options]

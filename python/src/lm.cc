@@ -151,16 +151,18 @@ std::shared_ptr<const LanguageModel> draft_of(const py::object& draft) {
 }
 
 GenerateOptions generate_options(
-    const WholeNumber& max_new_tokens, bool add_special_tokens, float temperature,
-    const WholeNumber& top_k, float top_p, float min_p, float typical_p, float repetition_penalty,
-    float presence_penalty, float frequency_penalty, const WholeNumber& seed,
-    const std::vector<Utf8>& stop, std::vector<std::int32_t> stop_ids, bool log_probabilities,
-    const WholeNumber& alternatives, const WholeNumber& prompt_lookup, const py::object& draft,
-    const WholeNumber& draft_tokens, const std::shared_ptr<core::LmLora>& lora,
-    const py::object& routing, bool trace, const WholeNumber& max_memory_bytes) {
+    const WholeNumber& max_new_tokens, bool add_special_tokens, bool enable_thinking,
+    float temperature, const WholeNumber& top_k, float top_p, float min_p, float typical_p,
+    float repetition_penalty, float presence_penalty, float frequency_penalty,
+    const WholeNumber& seed, const std::vector<Utf8>& stop, std::vector<std::int32_t> stop_ids,
+    bool log_probabilities, const WholeNumber& alternatives, const WholeNumber& prompt_lookup,
+    const py::object& draft, const WholeNumber& draft_tokens,
+    const std::shared_ptr<core::LmLora>& lora, const py::object& routing, bool trace,
+    const WholeNumber& max_memory_bytes) {
   GenerateOptions options;
   options.max_new_tokens = max_new_tokens.value("max_new_tokens");
   options.add_special_tokens = add_special_tokens;
+  options.enable_thinking = enable_thinking;
   options.temperature = temperature;
   options.top_k = top_k.value("top_k");
   options.top_p = top_p;
@@ -191,6 +193,7 @@ void bind_options(py::module_& m) {
       .def(py::init(&generate_options), py::kw_only(),
            py::arg("max_new_tokens") = defaults.max_new_tokens,
            py::arg("add_special_tokens") = defaults.add_special_tokens,
+           py::arg("enable_thinking") = defaults.enable_thinking,
            py::arg("temperature") = defaults.temperature, py::arg("top_k") = defaults.top_k,
            py::arg("top_p") = defaults.top_p, py::arg("min_p") = defaults.min_p,
            py::arg("typical_p") = defaults.typical_p,
@@ -207,6 +210,7 @@ void bind_options(py::module_& m) {
            py::arg("max_memory_bytes") = defaults.max_memory_bytes)
       .def_readonly("max_new_tokens", &GenerateOptions::max_new_tokens)
       .def_readonly("add_special_tokens", &GenerateOptions::add_special_tokens)
+      .def_readonly("enable_thinking", &GenerateOptions::enable_thinking)
       .def_readonly("temperature", &GenerateOptions::temperature)
       .def_readonly("top_k", &GenerateOptions::top_k)
       .def_readonly("top_p", &GenerateOptions::top_p)
@@ -350,10 +354,10 @@ void bind_lm(py::module_& m) {
           py::arg("folder"))
       .def(
           "apply_chat_template",
-          [](const LanguageModel& self, const Messages& messages) {
-            return unwrap(self.apply_chat_template(chat_messages(messages)));
+          [](const LanguageModel& self, const Messages& messages, bool enable_thinking) {
+            return unwrap(self.apply_chat_template(chat_messages(messages), enable_thinking));
           },
-          py::arg("messages"))
+          py::arg("messages"), py::kw_only(), py::arg("enable_thinking") = true)
       .def(
           "generate",
           [](const LanguageModel& self, Utf8 prompt, const GenerateOptions& options,

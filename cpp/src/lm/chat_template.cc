@@ -107,7 +107,7 @@ std::string chatml(Messages messages, std::string_view system) {
   return prompt + "<|im_start|>assistant\n";
 }
 
-Result<std::string> llama2(Messages messages, const ChatTokens& tokens) {
+Result<std::string> llama2(Messages messages, const ChatContext& context) {
   const std::size_t first = messages[0].role == "system" ? 1 : 0;
   COLLEGIUM_RETURN_IF_ERROR(check_alternation(messages, first));
   std::string prompt;
@@ -118,15 +118,15 @@ Result<std::string> llama2(Messages messages, const ChatTokens& tokens) {
       text = "<<SYS>>\n" + messages[0].content + "\n<</SYS>>\n\n" + content;
     const std::string_view inner = stripped(text);
     if (role == "user")
-      prompt.append(tokens.bos).append("[INST] ").append(inner).append(" [/INST]");
+      prompt.append(context.bos).append("[INST] ").append(inner).append(" [/INST]");
     else if (role == "assistant")
-      prompt.append(" ").append(inner).append(" ").append(tokens.eos);
+      prompt.append(" ").append(inner).append(" ").append(context.eos);
   }
   return prompt;
 }
 
-std::string llama3(Messages messages, const ChatTokens& tokens) {
-  std::string prompt(tokens.bos);
+std::string llama3(Messages messages, const ChatContext& context) {
+  std::string prompt(context.bos);
   for (const auto& [role, content] : messages)
     prompt.append("<|start_header_id|>")
         .append(role)
@@ -149,20 +149,20 @@ Result<std::string> gemma(Messages messages, std::string_view bos) {
   return prompt + "<start_of_turn>model\n";
 }
 
-Result<std::string> mistral(Messages messages, const ChatTokens& tokens) {
+Result<std::string> mistral(Messages messages, const ChatContext& context) {
   for (std::size_t i = 0; i < messages.size(); ++i)
     if (messages[i].role == "system") return no_system(i);
   COLLEGIUM_RETURN_IF_ERROR(check_alternation(messages, 0));
-  std::string prompt(tokens.bos);
+  std::string prompt(context.bos);
   for (const auto& [role, content] : messages)
-    prompt += role == "user" ? "[INST] " + content + " [/INST]" : content + tokens.eos;
+    prompt += role == "user" ? "[INST] " + content + " [/INST]" : content + context.eos;
   return prompt;
 }
 
-std::string zephyr(Messages messages, const ChatTokens& tokens) {
+std::string zephyr(Messages messages, const ChatContext& context) {
   std::string prompt;
   for (const auto& [role, content] : messages)
-    prompt += "<|" + role + "|>\n" + content + tokens.eos + "\n";
+    prompt += "<|" + role + "|>\n" + content + context.eos + "\n";
   return prompt + "<|assistant|>\n";
 }
 
@@ -176,29 +176,29 @@ std::string phi3(Messages messages, std::string_view bos) {
   return prompt;
 }
 
-std::string phi3_small(Messages messages, const ChatTokens& tokens) {
-  std::string prompt = tokens.bos;
+std::string phi3_small(Messages messages, const ChatContext& context) {
+  std::string prompt = context.bos;
   for (const auto& [role, content] : messages)
     prompt += "<|" + role + "|>\n" + content + "<|end|>\n";
   return prompt + "<|assistant|>\n";
 }
 
-std::string olmo2(Messages messages, const ChatTokens& tokens) {
-  std::string prompt = tokens.bos;
+std::string olmo2(Messages messages, const ChatContext& context) {
+  std::string prompt = context.bos;
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const auto& [role, content] = messages[i];
     prompt += "<|" + role + "|>\n" + content;
-    if (role == "assistant") prompt += tokens.eos;
+    if (role == "assistant") prompt += context.eos;
     if (role != "assistant" || i + 1 < messages.size()) prompt += "\n";
   }
   return prompt + "<|assistant|>\n";
 }
 
-std::string deepseek2(Messages messages, const ChatTokens& tokens) {
-  std::string prompt = tokens.bos;
+std::string deepseek2(Messages messages, const ChatContext& context) {
+  std::string prompt = context.bos;
   for (const auto& [role, content] : messages) {
     if (role == "assistant")
-      prompt += "Assistant: " + content + tokens.eos;
+      prompt += "Assistant: " + content + context.eos;
     else
       prompt += (role == "user" ? "User: " : "") + content + "\n\n";
   }
@@ -212,7 +212,7 @@ std::string_view without_breaks(std::string_view text, bool at_begin, bool at_en
   return text;
 }
 
-std::string qwen3(Messages messages) {
+std::string qwen3(Messages messages, bool enable_thinking) {
   constexpr std::string_view kBegin = "<think>", kEnd = "</think>";
   std::size_t last_query = messages.size() - 1;
   for (std::size_t i = messages.size(); i-- > 0;) {
@@ -244,7 +244,7 @@ std::string qwen3(Messages messages) {
     }
     prompt.append(said).append("<|im_end|>\n");
   }
-  return prompt + "<|im_start|>assistant\n";
+  return prompt + "<|im_start|>assistant\n" + (enable_thinking ? "" : "<think>\n\n</think>\n\n");
 }
 
 constexpr std::string_view kMonths[] = {"January",   "February", "March",    "April",
@@ -267,8 +267,8 @@ std::string day_month_year(std::chrono::year_month_day date) {
          std::to_string(static_cast<int>(date.year()));
 }
 
-std::string llama31(Messages messages, const ChatTokens& tokens, std::string_view date) {
-  std::string prompt(tokens.bos);
+std::string llama31(Messages messages, const ChatContext& context, std::string_view date) {
+  std::string prompt(context.bos);
   const bool has_system = messages[0].role == "system";
   prompt.append("<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: ")
       .append("December 2023\nToday Date: ")
@@ -287,7 +287,7 @@ std::string phi35(Messages messages) {
   return prompt + "<|assistant|>\n";
 }
 
-std::string granite33(Messages messages, const ChatTokens& tokens) {
+std::string granite33(Messages messages, const ChatContext& context) {
   const auto turn = [](std::string_view role, std::string_view content) {
     std::string text = "<|start_of_role|>";
     text.append(role).append("<|end_of_role|>").append(content).append("<|end_of_text|>\n");
@@ -295,11 +295,12 @@ std::string granite33(Messages messages, const ChatTokens& tokens) {
   };
   std::string prompt;
   if (messages[0].role != "system")
-    prompt = turn("system", "Knowledge Cutoff Date: April 2024. Today's Date: " +
-                                std::string(month_name(tokens.today)) + " " + day_of(tokens.today) +
-                                ", " + std::to_string(static_cast<int>(tokens.today.year())) +
-                                ". You are Granite, developed by IBM. You are a helpful AI "
-                                "assistant.");
+    prompt =
+        turn("system", "Knowledge Cutoff Date: April 2024. Today's Date: " +
+                           std::string(month_name(context.today)) + " " + day_of(context.today) +
+                           ", " + std::to_string(static_cast<int>(context.today.year())) +
+                           ". You are Granite, developed by IBM. You are a helpful AI "
+                           "assistant.");
   for (const auto& [role, content] : messages) prompt += turn(role, content);
   // The template asks for an answer behind a turn, and a system message is none.
   if (messages.size() == 1 && messages[0].role == "system") return prompt;
@@ -320,7 +321,7 @@ ChatTemplate chat_template_of(std::string_view digest) {
 }
 
 Result<std::string> apply_chat_template(ChatTemplate known, Messages messages,
-                                        const ChatTokens& tokens) {
+                                        const ChatContext& context) {
   if (messages.empty()) return Status::invalid_argument("messages: there is none");
   for (std::size_t i = 0; i < messages.size(); ++i) {
     const auto& [role, content] = messages[i];
@@ -344,40 +345,40 @@ Result<std::string> apply_chat_template(ChatTemplate known, Messages messages,
     case ChatTemplate::kQwen2:
       return chatml(messages, "You are a helpful assistant.");
     case ChatTemplate::kLlama2:
-      return llama2(messages, tokens);
+      return llama2(messages, context);
     case ChatTemplate::kLlama3:
-      return llama3(messages, tokens);
+      return llama3(messages, context);
     case ChatTemplate::kGemma:
-      return gemma(messages, tokens.bos);
+      return gemma(messages, context.bos);
     case ChatTemplate::kGemmaNoBos:
       return gemma(messages, "");
     case ChatTemplate::kMistral:
-      return mistral(messages, tokens);
+      return mistral(messages, context);
     case ChatTemplate::kZephyr:
-      return zephyr(messages, tokens);
+      return zephyr(messages, context);
     case ChatTemplate::kPhi3Mini:
-      return phi3(messages, tokens.bos);
+      return phi3(messages, context.bos);
     case ChatTemplate::kPhi3Medium:
       return phi3(messages, "");
     case ChatTemplate::kPhi3Small:
-      return phi3_small(messages, tokens);
+      return phi3_small(messages, context);
     case ChatTemplate::kOlmo2:
-      return olmo2(messages, tokens);
+      return olmo2(messages, context);
     case ChatTemplate::kDeepSeek2:
-      return deepseek2(messages, tokens);
+      return deepseek2(messages, context);
     case ChatTemplate::kQwen25:
       return chatml(messages,
                     "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.");
     case ChatTemplate::kQwen3:
-      return qwen3(messages);
+      return qwen3(messages, context.enable_thinking);
     case ChatTemplate::kLlama31:
-      return llama31(messages, tokens, "26 Jul 2024");
+      return llama31(messages, context, "26 Jul 2024");
     case ChatTemplate::kLlama32:
-      return llama31(messages, tokens, day_month_year(tokens.today));
+      return llama31(messages, context, day_month_year(context.today));
     case ChatTemplate::kPhi35:
       return phi35(messages);
     case ChatTemplate::kGranite33:
-      return granite33(messages, tokens);
+      return granite33(messages, context);
   }
   return Status::internal("apply_chat_template: the template is not a known one");
 }

@@ -45,11 +45,13 @@ inline constexpr std::string_view kKnownChatTemplates =
     "ChatML, SmolLM2, Qwen1.5, Qwen2, Llama 2, Llama 3, Gemma, Mistral 7B v0.2, Zephyr, Phi-3, "
     "OLMo 2, DeepSeek-V2, Qwen2.5, Qwen3, Llama 3.1 to 3.3, Phi-3.5 mini, Granite 3.3";
 
-// What templates put in: the model's own tokens, and the date, which some of them say.
-struct ChatTokens {
+// What templates look at beside the messages: the model's own tokens; the date, which some say; and
+// whether the answer may begin with thoughts.
+struct ChatContext {
   std::string bos;
   std::string eos;
   std::chrono::year_month_day today{};
+  bool enable_thinking = true;
 };
 
 ChatTemplate recognise_chat_template(std::string_view source);
@@ -60,6 +62,6 @@ ChatTemplate chat_template_of(std::string_view digest);
 // a role that is not system, user or assistant, content that is not UTF-8, or a conversation that
 // the template refuses. Pre: a known template.
 Result<std::string> apply_chat_template(ChatTemplate known, std::span<const ChatMessage> messages,
-                                        const ChatTokens& tokens);
+                                        const ChatContext& context);
 
 }  // namespace collegium::core

@@ -260,8 +260,9 @@ Rope read_hf_rope(JsonFields& fields, const HfRopeAsk& ask, float& attention_sca
     context = std::min(context, original);
     return rope;
   }
-  fields.fail(Status::not_supported(fields.root().where() + ": rope_type is " + in_quotes(type) +
-                                    "; here only default, linear, dynamic, llama3 and yarn are run"));
+  fields.fail(
+      Status::not_supported(fields.root().where() + ": rope_type is " + in_quotes(type) +
+                            "; here only default, linear, dynamic, llama3 and yarn are run"));
   return rope;
 }
 

@@ -81,7 +81,8 @@ Result<Generation> LanguageModel::chat(std::span<const ChatMessage> messages,
                                        const GenerateOptions& options,
                                        const TokenCallback& on_token,
                                        const ProgressCallback& progress) const {
-  COLLEGIUM_ASSIGN_OR_RETURN(const std::string prompt, apply_chat_template(messages));
+  COLLEGIUM_ASSIGN_OR_RETURN(const std::string prompt,
+                             apply_chat_template(messages, options.enable_thinking));
   GenerateOptions as_it_is = options;
   as_it_is.add_special_tokens = false;  // The template has put in its own.
   return generate(prompt, as_it_is, on_token, progress);

@@ -199,8 +199,8 @@ std::string LanguageModel::without_control_tokens(std::string_view text) const {
   return impl_->tokenizer->without_control_tokens(text);
 }
 
-Result<std::string> LanguageModel::apply_chat_template(
-    std::span<const ChatMessage> messages) const {
+Result<std::string> LanguageModel::apply_chat_template(std::span<const ChatMessage> messages,
+                                                       bool enable_thinking) const {
   const LmTokenizer& tokenizer = *impl_->tokenizer;
   if (impl_->chat_template == ChatTemplate::kNone)
     return Status::failed_precondition(impl_->path +
@@ -212,8 +212,9 @@ Result<std::string> LanguageModel::apply_chat_template(
                                  std::string(kKnownChatTemplates) +
                                  "); give generate() a whole prompt");
   return guarded("apply_chat_template", [&]() -> Result<std::string> {
-    return core::apply_chat_template(impl_->chat_template, messages,
-                                     {tokenizer.bos_token(), tokenizer.eos_token(), today()});
+    return core::apply_chat_template(
+        impl_->chat_template, messages,
+        {tokenizer.bos_token(), tokenizer.eos_token(), today(), enable_thinking});
   });
 }
 

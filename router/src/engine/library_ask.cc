@@ -368,7 +368,9 @@ Status LibraryImpl::answer_internally(Question& question, const AskOptions& opti
   const auto heartbeat = [&](const core::Progress&) {
     return !on_token || on_token(std::string_view());
   };
-  const auto generation = language_model_->chat(messages, options.generate, on_token, heartbeat);
+  core::GenerateOptions generate = options.generate;
+  generate.enable_thinking = false;  // an answer has no thoughts before it
+  const auto generation = language_model_->chat(messages, generate, on_token, heartbeat);
   if (!generation.ok()) {
     // The question is too long for the language model; what was read stands.
     if (!both || generation.status().code() != StatusCode::kInvalidArgument)

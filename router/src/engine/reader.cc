@@ -298,6 +298,8 @@ Result<Reading> read_generative(const core::Encoder& encoder, const core::Langua
   const auto heartbeat = [&](const core::Progress&) {
     return !on_token || on_token(std::string_view());
   };
+  core::GenerateOptions answering = options;
+  answering.enable_thinking = false;  // thoughts are no answer, and cite nothing
   // A prompt that does not fit is made shorter before it is given up.
   std::string problem;
   core::Generation generated;
@@ -305,7 +307,7 @@ Result<Reading> read_generative(const core::Encoder& encoder, const core::Langua
   const auto start = std::chrono::steady_clock::now();
   for (std::size_t bytes = kPromptPassageBytes;; bytes /= 2) {
     auto generation =
-        model.chat(reading_prompt(model, question_text, shown, bytes), options, {}, heartbeat);
+        model.chat(reading_prompt(model, question_text, shown, bytes), answering, {}, heartbeat);
     if (generation.ok()) {
       generated = std::move(*generation);
       answer_ms =

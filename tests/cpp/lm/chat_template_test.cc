@@ -32,7 +32,7 @@ TEST(ChatTemplate, EveryKnownTemplateGivesThePromptsOfTransformers) {
   ASSERT_TRUE(document.ok()) << document.status().to_string();
   const JsonValue root = document->root();
   const auto date = json_numbers<std::int32_t>(*root.get("today"));
-  const ChatTokens tokens{
+  const ChatContext context{
       *root.get_string("bos"),
       *root.get_string("eos"),
       {std::chrono::year(date.at(0)), std::chrono::month(static_cast<unsigned>(date.at(1))),
@@ -55,7 +55,7 @@ TEST(ChatTemplate, EveryKnownTemplateGivesThePromptsOfTransformers) {
     const auto prompts = *entry.get("prompts")->as_array(100);
     ASSERT_EQ(prompts.size(), conversations.size());
     for (std::size_t i = 0; i < prompts.size(); ++i) {
-      const auto prompt = apply_chat_template(known, read_messages(conversations[i]), tokens);
+      const auto prompt = apply_chat_template(known, read_messages(conversations[i]), context);
       if (prompts[i].is_null()) {
         EXPECT_EQ(prompt.status().code(), StatusCode::kInvalidArgument) << name << " " << i;
         ++refused;
@@ -66,6 +66,16 @@ TEST(ChatTemplate, EveryKnownTemplateGivesThePromptsOfTransformers) {
     }
   }
   EXPECT_GT(refused, 40u);
+}
+
+TEST(ChatTemplate, ThoughtsAreLeftOutWhereTheTemplateKnowsThem) {
+  const ChatMessage hello{"user", "Hello"};
+  const auto prompt = [&](ChatTemplate known, bool enable_thinking) {
+    return *apply_chat_template(known, {&hello, 1}, {"", "", {}, enable_thinking});
+  };
+  EXPECT_EQ(prompt(ChatTemplate::kQwen3, false),
+            prompt(ChatTemplate::kQwen3, true) + "<think>\n\n</think>\n\n");
+  EXPECT_EQ(prompt(ChatTemplate::kQwen25, false), prompt(ChatTemplate::kQwen25, true));
 }
 
 // The prompts in language_model_goldens.json are of the model's own file.

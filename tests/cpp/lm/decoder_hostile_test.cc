@@ -99,8 +99,8 @@ TEST_F(HostileDecoder, FieldsThatChangeTheArithmeticAreRefusedByName) {
   refused("\"num_experts_per_tok\": 2", "\"num_experts_per_tok\": 3", "num_experts_per_tok");
 }
 
-// base x (factor x length / context - (factor - 1)) ^ (dim / (dim - 2)) is the base itself where the
-// length counts as the context's, as it does in transformers up to there.
+// base x (factor x length / context - (factor - 1)) ^ (dim / (dim - 2)) is the base itself where
+// the length counts as the context's, as it does in transformers up to there.
 TEST_F(HostileDecoder, DynamicScalingIsNoneWithinTheContext) {
   use("llama");
   const auto plain = read_decoder_hf(folder_.path(), active_isa());

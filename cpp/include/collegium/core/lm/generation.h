@@ -28,6 +28,9 @@ struct COLLEGIUM_API GenerateOptions {
   // Put around the prompt what the model's tokenizer does, such as <s>. chat() never does: a
   // template has its own.
   bool add_special_tokens = true;
+  // chat() alone: false begins the answer behind empty thoughts, as the templates that know
+  // thoughts have it (Qwen3's). Others are as they are.
+  bool enable_thinking = true;
   float temperature = 0.0f;  // 0: greedy, the most likely token each time
   // Sample among the k most likely, and whatever is as likely as the last of them. 0: all
   std::size_t top_k = 0;

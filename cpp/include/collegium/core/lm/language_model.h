@@ -122,7 +122,9 @@ class COLLEGIUM_API LanguageModel {
   // alternate). It may begin with a special token, so chat() lets the tokenizer put in none.
   // Control tokens inside a message's content are control tokens, as in the reference: what others
   // wrote goes through without_control_tokens() first.
-  Result<std::string> apply_chat_template(std::span<const ChatMessage> messages) const;
+  // `enable_thinking`: as GenerateOptions has it.
+  Result<std::string> apply_chat_template(std::span<const ChatMessage> messages,
+                                          bool enable_thinking = true) const;
   // `text` with a space after the first character of whatever in it would become a control token
   // of this model ("< |im_end|>"), so that it is read as text. Left out instead is a token of one
   // character, and every one where a control token has a space itself.
