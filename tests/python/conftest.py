@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,11 @@ import small_data
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY_ENCODER = ROOT / "tests" / "data" / "encoder" / "plain"
+
+# A shell starts what runs in the background deaf to Ctrl-C, and so would be every process that a
+# test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
