@@ -21,10 +21,6 @@ import routing_data
 from collegium.evaluation import paired_bootstrap
 from routing_tables import Figures, with_interval
 
-SETS = [
-    "nl2bash", "cosqa", "finance10k", "checkthat", "insuranceqa",
-    "boolq", "openqa_wiki", "medquad", "scifact", "cuad",
-]  # fmt: skip
 RESAMPLES = 10000
 CHOICES: dict[str, dict[str, Any]] = {
     "default: infonce; dev chooses whole or paired": {},
@@ -46,6 +42,10 @@ class Result:
     plain: list[float]
     own: list[float]
     chosen: str
+
+    def __str__(self) -> str:
+        gain = 100 * (sum(self.own) - sum(self.plain)) / len(self.own)
+        return f"{gain:+.1f} ({self.chosen})"
 
 
 def measure(
@@ -78,8 +78,7 @@ def measure(
             )
             chosen = "none" if expert.strength == 0 else f"{expert.pool} {expert.strength:.1f}"
             results[title] = Result(plain, own, chosen)
-            gain = 100 * (sum(own) - sum(plain)) / len(own)
-            print(f"{name}: {title}: {gain:+.1f} ({chosen})", flush=True)
+            print(f"{name}: {title}: {results[title]}", flush=True)
     return results, (len(subset.documents), len(subset.queries["train"]), len(judges))
 
 
@@ -98,7 +97,10 @@ def difference(results: dict[str, dict[str, Result]], one: str, other: str | Non
 
 
 def page(
-    results: dict[str, dict[str, Result]], sizes: dict[str, tuple[int, int, int]], seed: int
+    results: dict[str, dict[str, Result]],
+    sizes: dict[str, tuple[int, int, int]],
+    most: int,
+    seed: int,
 ) -> str:
     first = next(iter(CHOICES))
     lines = [
@@ -106,7 +108,7 @@ def page(
             "What an expert learns by", "make evidence ONLY=training-choices", str(seed)
         ),
         "Head adapters on all-MiniLM-L6-v2, each set searched alone; nDCG@10 x 100 on the half of "
-        "dev that chose nothing. At most 4,000 documents a set, judged ones first, which makes "
+        f"dev that chose nothing. At most {most:,} documents a set, judged ones first, which makes "
         "`paired` look like `whole` more than it does on a whole corpus. `mined`: 50 passages of "
         "the plain encoder and 50 documents of BM25 for each training question; margin-mse: the "
         "same, taught by the collection's hybrid.",
@@ -128,11 +130,7 @@ def page(
         "|---|" + "--:|" * len(results) + "---|---|",
     ]
     for title in CHOICES:
-        cells = []
-        for by in results.values():
-            one = by[title]
-            gain = 100 * (sum(one.own) - sum(one.plain)) / len(one.own)
-            cells.append(f"{gain:+.1f} ({one.chosen})")
+        cells = [str(by[title]) for by in results.values()]
         against = "" if title == first else difference(results, title, first)
         lines.append(
             f"| {title} | " + " | ".join(cells) + f" | {difference(results, title, None)} "
@@ -144,7 +142,7 @@ def page(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=os.environ.get("COLLEGIUM_DATA"))
-    parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--sets", default=",".join(routing_data.SEEN))
     parser.add_argument("--documents", type=int, default=routing_data.MAX_DOCUMENTS)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-write", action="store_true", help="print the page only")
@@ -157,7 +155,7 @@ def main() -> None:
         results[name], sizes[name] = measure(
             Path(arguments.data), name, arguments.documents, arguments.seed
         )
-    text = page(results, sizes, arguments.seed)
+    text = page(results, sizes, arguments.documents, arguments.seed)
     if arguments.no_write:
         print(text)
     else:

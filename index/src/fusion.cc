@@ -87,9 +87,7 @@ Result<std::vector<FusedDocument>> fuse(std::span<const RankedDocument> dense,
         document.lexical == kNotRanked ? of_lexical.missing : of_lexical.ranked[document.lexical];
     document.score = (1.0 - w) * d + w * l;
   }
-  const auto id = [&](const FusedDocument& document) {
-    return document.dense != kNotRanked ? dense[document.dense].id : lexical[document.lexical].id;
-  };
+  const auto id = [&](const FusedDocument& document) { return fused_id(document, dense, lexical); };
   // At weight 0 or 1 one list decides alone, and what it lacks comes after all of it although it
   // may have the last one's score.
   const auto after = [&](const FusedDocument& document) {

@@ -65,6 +65,18 @@ def options_of(options: GenerateOptions | None, changes: Mapping[str, Any]) -> G
     return GenerateOptions(**{name: getattr(options, name) for name in _NAMES} | dict(changes))
 
 
+def chat_of(
+    model: LanguageModel,
+    messages: Sequence[Message],
+    options: GenerateOptions | None,
+    changes: Mapping[str, Any],
+) -> tuple[str, GenerateOptions]:
+    """The prompt that the model's template makes, and the options to continue it with."""
+    # The template has put in its own special tokens.
+    made = options_of(options, {**changes, "add_special_tokens": False})
+    return model.apply_chat_template(messages, enable_thinking=made.enable_thinking), made
+
+
 def messages_of(messages: Sequence[Message]) -> list[tuple[str, str]]:
     pairs = []
     for i, message in enumerate(messages):

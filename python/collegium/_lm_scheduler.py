@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from . import _core
 from ._core import GenerateOptions, Generation, SchedulerStats, Submission
-from ._lm_options import Message, Options, options_of
+from ._lm_options import Message, Options, chat_of, options_of
 from ._text_stream import TextStream, TokenCallable
 from .errors import BusyError
 
@@ -110,9 +110,7 @@ class Scheduler:
         **changes: Unpack[Options],
     ) -> Submission:
         """:meth:`submit` of what :meth:`LanguageModel.chat` would answer."""
-        changes["add_special_tokens"] = False  # the template has put in its own
-        made = options_of(options, changes)
-        prompt = self.model.apply_chat_template(messages, enable_thinking=made.enable_thinking)
+        prompt, made = chat_of(self.model, messages, options, changes)
         return self.submit(prompt, options=made, on_token=on_token, timeout=timeout)
 
     def stream(

@@ -30,7 +30,7 @@ from ._core import (
     Submission,
     sum_scores,
 )
-from ._lm_options import Message, Options, messages_of, options_of
+from ._lm_options import Message, Options, chat_of, messages_of, options_of
 from ._lm_routing import (
     ExpertBias,
     ExpertMask,
@@ -277,9 +277,7 @@ class LanguageModel:
             FailedPreconditionError: the model has no chat template.
             NotSupportedError: it has one that is not known here.
         """
-        changes["add_special_tokens"] = False  # the template has put in its own
-        made = options_of(options, changes)
-        prompt = self.apply_chat_template(messages, enable_thinking=made.enable_thinking)
+        prompt, made = chat_of(self, messages, options, changes)
         return self._core.generate(prompt, options=made, on_token=on_token)
 
     def stream(

@@ -39,11 +39,8 @@ ByWeight ndcg_by_weight(const FusionCase& one, index::FusionRule rule) {
     const auto fused = index::fuse(dense, lexical, {rule, weight_of(step)}).value();
     Ranking first;
     for (std::size_t i = 0; i < std::min<std::size_t>(10, fused.size()); ++i) {
-      const index::FusedDocument& document = fused[i];
       // By rank, so that fuse()'s order is the one that is judged.
-      first.emplace_back(document.dense != index::kNotRanked ? dense[document.dense].id
-                                                             : lexical[document.lexical].id,
-                         -static_cast<double>(i));
+      first.emplace_back(index::fused_id(fused[i], dense, lexical), -static_cast<double>(i));
     }
     result[step] = ndcg_at(10, first, one.judgments);
   }

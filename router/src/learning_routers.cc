@@ -1,6 +1,7 @@
 #include "learning_routers.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <string_view>
 #include <utility>
@@ -35,6 +36,10 @@ void append(RouterExamples& examples, std::span<const float> vectors, std::size_
   examples.vectors.insert(examples.vectors.end(), vectors.begin(), vectors.end());
   examples.labels.insert(examples.labels.end(), vectors.size() / examples.dim,
                          static_cast<std::uint32_t>(label));
+}
+
+std::span<const float> row(const RouterExamples& examples, std::size_t i) {
+  return std::span(examples.vectors).subspan(i * examples.dim, examples.dim);
 }
 
 // The dev queries of the collections that have no others; `left_out`: a half, or kNoHalf.
@@ -75,9 +80,7 @@ RouterExamples not_in(const RouterExamples& train, const RouterExamples& example
   kept.labels.clear();
   const std::vector<std::size_t> places = places_in(train, examples);
   for (std::size_t i = 0; i < places.size(); ++i)
-    if (places[i] == kNotThere)
-      append(kept, std::span(examples.vectors).subspan(i * examples.dim, examples.dim),
-             examples.labels[i]);
+    if (places[i] == kNotThere) append(kept, row(examples, i), examples.labels[i]);
   return kept;
 }
 
@@ -92,16 +95,27 @@ std::vector<const core::HeadAdapter*> experts_of(const LearningData& data, const
   return experts;
 }
 
+// Queries with the collections that they are of, which are not always their labels.
+struct SourcedExamples {
+  RouterExamples examples;
+  std::vector<std::uint32_t> sources;
+
+  // Those whose collection is not left out; `left_out` by collection.
+  RouterExamples without(const std::vector<bool>& left_out) const {
+    RouterExamples kept = examples;
+    kept.vectors.clear();
+    kept.labels.clear();
+    for (std::size_t i = 0; i < sources.size(); ++i)
+      if (!left_out[sources[i]]) append(kept, row(examples, i), examples.labels[i]);
+    return kept;
+  }
+};
+
 // Labels are the expert under which the query's own collection is searched best. Ties say nothing
 // and go to the query's source where it is among the winners; a query that every expert loses or
 // that several others win is dropped. Where a collection has no expert, its label stands for plain.
-// `sources`: whose query each example is.
-struct WinnerExamples {
-  RouterExamples examples;
-  std::vector<std::uint32_t> sources;
-};
-WinnerExamples winner_examples(const LearningData& data, const PackedLibrary& library,
-                               const Learned& learned, std::span<const float> centroids) {
+SourcedExamples winner_examples(const LearningData& data, const PackedLibrary& library,
+                                const Learned& learned, std::span<const float> centroids) {
   const std::vector<QueryRef> refs = sample_queries(data, Split::kTrain, kWinnerQueries);
   const auto experts = experts_of(data, learned);
   const std::size_t dim = data.dim;
@@ -133,7 +147,7 @@ WinnerExamples winner_examples(const LearningData& data, const PackedLibrary& li
           }
         }
       });
-  WinnerExamples winners{no_examples(data, centroids), {}};
+  SourcedExamples winners{no_examples(data, centroids), {}};
   for (std::size_t i = 0; i < refs.size(); ++i) {
     const std::size_t source = refs[i].collection;
     double best = 0.0;
@@ -187,9 +201,24 @@ class RouterFitting {
  public:
   RouterFitting(const LearningData& data, const PackedLibrary& library, const Learned& learned)
       : data_(data),
-        centroids_(document_centroids(data)),
-        winners_(winner_examples(data, library, learned, centroids_)),
-        halves_(std::any_of(data.collections.begin(), data.collections.end(), only_dev)) {}
+        halves_(std::any_of(data.collections.begin(), data.collections.end(), only_dev)) {
+    const std::vector<float> centroids = document_centroids(data);
+    const SourcedExamples winners = winner_examples(data, library, learned, centroids);
+    for (std::size_t half = halves_ ? 0 : kNoHalf; half <= kNoHalf; ++half) {
+      Given& given = given_[half];
+      const auto by_label = [](RouterExamples examples) {
+        return SourcedExamples{examples, examples.labels};
+      };
+      given.sources = by_label(source_examples(data, centroids, half));
+      given.dev = by_label(not_in(given.sources.examples, dev_examples(data, centroids, half)));
+      given.winners = winners;
+      append_only_dev(data, half, given.winners.examples);
+      const auto& labels = given.winners.examples.labels;  // the collections of what was added
+      given.winners.sources.insert(
+          given.winners.sources.end(),
+          labels.begin() + static_cast<std::ptrdiff_t>(winners.sources.size()), labels.end());
+    }
+  }
 
   bool has_dev() const {
     return std::any_of(data_.collections.begin(), data_.collections.end(),
@@ -199,56 +228,54 @@ class RouterFitting {
   Result<Fitted> fit(std::string_view kind) const {
     Fitted fitted;
     Tally tally(data_.collections.size());
-    COLLEGIUM_ASSIGN_OR_RETURN(fitted.router,
-                               fit_without(kind, kNoHalf, halves_ ? nullptr : &tally));
+    COLLEGIUM_ASSIGN_OR_RETURN(fitted.router, fit_on(kind, kNoHalf));
+    if (!halves_) tally.add(*fitted.router, given_[kNoHalf].dev.examples);
     for (std::size_t half = 0; half < 2 && halves_; ++half) {
-      COLLEGIUM_ASSIGN_OR_RETURN(auto blind, fit_without(kind, half, &tally));
+      COLLEGIUM_ASSIGN_OR_RETURN(auto blind, fit_on(kind, half));
+      tally.add(*blind, given_[half].dev.examples);
       fitted.blind.push_back(std::move(blind));
     }
     fitted.accuracy = tally.accuracy();
     return fitted;
   }
 
-  // Without the queries of the collections of which `left_out` (by collection) says so.
-  Result<std::shared_ptr<const Router>> fit_without(std::string_view kind,
-                                                    const std::vector<bool>& left_out) const {
-    const RouterExamples all =
-        kind == "pilots-winner" ? winners_.examples : source_examples(data_, centroids_, kNoHalf);
-    const auto source = [&](std::size_t i) {
-      return kind == "pilots-winner" ? winners_.sources[i] : all.labels[i];
-    };
-    RouterExamples train = no_examples(data_, centroids_), dev = train;
-    for (std::size_t i = 0; i < all.labels.size(); ++i)
-      if (!left_out[source(i)])
-        append(train, std::span(all.vectors).subspan(i * all.dim, all.dim), all.labels[i]);
-    const RouterExamples known = dev_examples(data_, centroids_, kNoHalf);
-    for (std::size_t i = 0; i < known.labels.size(); ++i)
-      if (!left_out[known.labels[i]])
-        append(dev, std::span(known.vectors).subspan(i * known.dim, known.dim), known.labels[i]);
-    return fit_router(kind, train, not_in(all, dev));
+  // By collection, as Learned has them.
+  Result<std::vector<std::shared_ptr<const Router>>> fit_strangers(std::string_view kind) const {
+    std::vector<std::size_t> taught;
+    for (std::size_t c = 0; c < data_.collections.size(); ++c)
+      if (data_.collections[c].splits[kTrain].size() > 0) taught.push_back(c);
+    std::vector<std::shared_ptr<const Router>> strangers;
+    if (taught.size() < 2 || !has_dev()) return strangers;
+    strangers.resize(data_.collections.size());
+    const std::size_t groups = std::min(taught.size(), kStrangerGroups);
+    const Given& given = given_[kNoHalf];
+    for (std::size_t group = 0; group < groups; ++group) {
+      std::vector<bool> left_out(data_.collections.size(), false);
+      for (std::size_t i = group; i < taught.size(); i += groups) left_out[taught[i]] = true;
+      COLLEGIUM_ASSIGN_OR_RETURN(
+          const std::shared_ptr<const Router> router,
+          fit_router(kind, given.train(kind).without(left_out), given.dev.without(left_out)));
+      for (std::size_t i = group; i < taught.size(); i += groups) strangers[taught[i]] = router;
+    }
+    return strangers;
   }
 
  private:
-  // `tally`: of the dev queries that it did not see; or null.
-  Result<std::shared_ptr<const Router>> fit_without(std::string_view kind, std::size_t half,
-                                                    Tally* tally) const {
-    const RouterExamples sources = source_examples(data_, centroids_, half);
-    const RouterExamples dev = not_in(sources, dev_examples(data_, centroids_, half));
-    RouterExamples winners;
-    if (kind == "pilots-winner") {  // of the same queries
-      winners = winners_.examples;
-      append_only_dev(data_, half, winners);
+  // What a router learns from that does not see a half, and what it is calibrated and measured on.
+  struct Given {
+    SourcedExamples sources, winners, dev;
+    const SourcedExamples& train(std::string_view kind) const {
+      return kind == "pilots-winner" ? winners : sources;
     }
-    COLLEGIUM_ASSIGN_OR_RETURN(auto router,
-                               fit_router(kind, kind == "pilots-winner" ? winners : sources, dev));
-    if (tally != nullptr) tally->add(*router, dev);
-    return router;
+  };
+
+  Result<std::shared_ptr<const Router>> fit_on(std::string_view kind, std::size_t half) const {
+    return fit_router(kind, given_[half].train(kind).examples, given_[half].dev.examples);
   }
 
   const LearningData& data_;
-  const std::vector<float> centroids_;
-  const WinnerExamples winners_;
   const bool halves_;
+  std::array<Given, kNoHalf + 1> given_;  // by half; the halves' own: only where there are such
 };
 
 }  // namespace
@@ -291,20 +318,8 @@ Status fit_routers(const LearningData& data, const PackedLibrary& library,
     learned.router = std::move(fitted.router);
     learned.blind_routers = std::move(fitted.blind);
   }
-  std::vector<std::size_t> taught;
-  for (std::size_t c = 0; c < data.collections.size(); ++c)
-    if (data.collections[c].splits[kTrain].size() > 0) taught.push_back(c);
-  if (taught.size() < 2 || !fitting.has_dev()) return Status();
-  learned.stranger_routers.resize(data.collections.size());
-  const std::size_t groups = std::min(taught.size(), kStrangerGroups);
-  for (std::size_t group = 0; group < groups; ++group) {
-    std::vector<bool> left_out(data.collections.size(), false);
-    for (std::size_t i = group; i < taught.size(); i += groups) left_out[taught[i]] = true;
-    COLLEGIUM_ASSIGN_OR_RETURN(const std::shared_ptr<const Router> router,
-                               fitting.fit_without(learned.router->kind(), left_out));
-    for (std::size_t i = group; i < taught.size(); i += groups)
-      learned.stranger_routers[taught[i]] = router;
-  }
+  COLLEGIUM_ASSIGN_OR_RETURN(learned.stranger_routers,
+                             fitting.fit_strangers(learned.router->kind()));
   return Status();
 }
 

@@ -1,8 +1,8 @@
 #include "policy_choice.h"
 
 #include <algorithm>
-#include <functional>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "collegium/core/thread_pool.h"
@@ -35,7 +35,7 @@ struct Sent {
   std::vector<double> probabilities;  // by collection; as they count in a prior
   double margin = 0.0, familiarity = 0.0;
   const core::HeadAdapter* expert = nullptr;  // the likeliest collection's; null: plain
-  std::vector<Found> found;                   // by collection, under `expert`
+  std::vector<Found> found;                   // by collection, under `expert`, if there is one
 };
 
 struct QueryCase {
@@ -111,23 +111,24 @@ double routed_ndcg(const LearningData& data, const QueryCase& query, const Sent&
   return merged_ndcg(data, query, lists, priors(sent.probabilities, weight));
 }
 
-// Collections that are strangers to the router have no expert either.
-Sent send(const LearningData& data, const Router& router, const float* query,
-          std::vector<const core::HeadAdapter*> experts,
-          const std::function<bool(std::size_t)>& stranger) {
+// Collections that are strangers to `router` have no expert either.
+Sent send(const LearningData& data, const Learned& learned, const Router& router,
+          const float* query, const std::vector<const core::HeadAdapter*>& experts) {
   const std::size_t n = data.collections.size();
+  const auto stranger = [&](std::size_t c) {
+    return !learned.stranger_routers.empty() && learned.stranger_routers[c].get() == &router;
+  };
   Sent sent;
   std::vector<float> probabilities(n);
   router.probabilities(query, probabilities);
   sent.probabilities.assign(probabilities.begin(), probabilities.end());
-  for (std::size_t c = 0; c < n; ++c) {
-    if (stranger(c)) experts[c] = nullptr;
+  for (std::size_t c = 0; c < n; ++c)
     if (guessed(data.collections[c]) || stranger(c))
       sent.probabilities[c] = std::max(sent.probabilities[c], kGuessedProbability);
-  }
   sent.familiarity = router.familiarity(query);
-  const auto top = std::max_element(probabilities.begin(), probabilities.end());
-  sent.expert = experts[static_cast<std::size_t>(top - probabilities.begin())];
+  const auto top = static_cast<std::size_t>(
+      std::max_element(probabilities.begin(), probabilities.end()) - probabilities.begin());
+  sent.expert = stranger(top) ? nullptr : experts[top];
   std::sort(probabilities.rbegin(), probabilities.rend());
   sent.margin = n > 1 ? double{probabilities[0]} - double{probabilities[1]} : 1.0;
   return sent;
@@ -265,32 +266,33 @@ Result<PolicyParameters> choose_policy(const LearningData& data, const PackedLib
         std::min(kTasksPerReport, tasks - start), [&](std::size_t offset) {
           const std::size_t first = (start + offset) * kQueriesPerTask;
           const std::size_t n = std::min(kQueriesPerTask, refs.size() - first);
-          std::vector<float> queries(n * dim), routed(2 * n * dim), own(n * dim);
+          std::vector<float> queries(n * dim), own(n * dim), routed;
+          std::vector<std::pair<Sent*, QueryRef>> mapped;  // parallel to the rows of `routed`
           for (std::size_t i = 0; i < n; ++i) {
             QueryCase& query = cases[first + i];
             query.ref = refs[first + i];
             const float* vector = vector_of(data, Split::kDev, query.ref);
             std::copy_n(vector, dim, &queries[i * dim]);
-            query.sent = send(data, router_for_dev(learned, query.ref), vector, experts,
-                              [](std::size_t) { return false; });
-            const auto& strangers = learned.stranger_routers;
-            if (!strangers.empty() && strangers[query.ref.collection] != nullptr)
-              query.stranger = send(
-                  data, *strangers[query.ref.collection], vector, experts,
-                  [&](std::size_t c) { return strangers[c] == strangers[query.ref.collection]; });
-            const Sent* both[] = {&query.sent, &query.stranger};
-            for (std::size_t s = 0; s < 2; ++s) {
-              float* mapped = &routed[(2 * i + s) * dim];
-              if (both[s]->expert != nullptr)
-                both[s]->expert->apply(vector, mapped);
-              else
-                std::copy_n(vector, dim, mapped);
+            query.sent = send(data, learned, router_for_dev(learned, query.ref), vector, experts);
+            const Router* other = learned.stranger_routers.empty()
+                                      ? nullptr
+                                      : learned.stranger_routers[query.ref.collection].get();
+            if (other != nullptr) query.stranger = send(data, learned, *other, vector, experts);
+            for (Sent* sent : {&query.sent, &query.stranger}) {
+              if (sent->expert == nullptr) continue;
+              mapped.push_back({sent, query.ref});
+              routed.resize(mapped.size() * dim);
+              sent->expert->apply(vector, &routed[(mapped.size() - 1) * dim]);
             }
           }
           for (std::size_t c = 0; c < num_collections; ++c) {
             const MemoryCollection& collection = library.collections[c];
+            const auto relevant = [&](QueryRef ref) {
+              return ref.collection == c ? &data.collections[c].splits[1].relevant[ref.query]
+                                         : nullptr;
+            };
             const auto plain_found = collection.search(queries.data(), n, kDepth);
-            const auto routed_found = collection.search(routed.data(), 2 * n, 10);
+            const auto routed_found = collection.search(routed.data(), mapped.size(), 10);
             std::vector<std::vector<ScoredDocument>> own_found(n);
             if (experts[c] != nullptr) {
               for (std::size_t i = 0; i < n; ++i)
@@ -299,13 +301,12 @@ Result<PolicyParameters> choose_policy(const LearningData& data, const PackedLib
             }
             for (std::size_t i = 0; i < n; ++i) {
               QueryCase& query = cases[first + i];
-              const auto* relevant = query.ref.collection == c
-                                         ? &data.collections[c].splits[1].relevant[query.ref.query]
-                                         : nullptr;
-              query.plain.push_back(summarise(plain_found[i], relevant));
-              query.own.push_back(summarise(own_found[i], relevant));
-              query.sent.found.push_back(summarise(routed_found[2 * i], relevant));
-              query.stranger.found.push_back(summarise(routed_found[2 * i + 1], relevant));
+              query.plain.push_back(summarise(plain_found[i], relevant(query.ref)));
+              query.own.push_back(summarise(own_found[i], relevant(query.ref)));
+            }
+            for (std::size_t i = 0; i < mapped.size(); ++i) {
+              const auto& [sent, ref] = mapped[i];
+              sent->found.push_back(summarise(routed_found[i], relevant(ref)));
             }
           }
         });

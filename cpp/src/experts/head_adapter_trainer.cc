@@ -37,6 +37,7 @@ HeadAdapterTrainer::HeadAdapterTrainer(const TrainingPassages& passages, const J
       options_(options),
       kernels_(kernels_for(active_isa())),
       parameters_(passages.dim, recipe.rank, derive_seed(options.seed, kInitialStream)) {
+  if (margins()) taught_.resize(train.size());
   for (std::uint32_t query : queries) add_examples(query);
   if (margins()) {
     margin_scale_ = plain_margin_scale();
@@ -48,7 +49,10 @@ HeadAdapterTrainer::HeadAdapterTrainer(const TrainingPassages& passages, const J
 void HeadAdapterTrainer::add_examples(std::uint32_t query) {
   const auto first = static_cast<std::uint32_t>(positives_.size());
   const auto& documents = train_.positives[query];
-  if (margins() && margin_documents(query).empty()) return;
+  if (margins()) {
+    taught_[query] = hard_documents(query);
+    if (taught_[query].empty()) return;
+  }
   float sum = 0.0f;
   for (std::size_t i = 0; i < documents.size(); ++i) {
     if (passages_.document_rows[documents[i]].empty()) continue;
@@ -70,18 +74,18 @@ void HeadAdapterTrainer::add_examples(std::uint32_t query) {
 }
 
 void HeadAdapterTrainer::choose_pool(NegativePool pool) {
-  std::vector<char> paired(passages_.rows(), 0);
+  std::vector<char> wanted(passages_.rows(), 0);
   for (const Positive& positive : positives_)
-    for (std::uint32_t row : passages_.document_rows[positive.document]) paired[row] = 1;
+    for (std::uint32_t row : passages_.document_rows[positive.document]) wanted[row] = 1;
   if (pool == NegativePool::kMined)
     for (std::uint32_t query : queries_)
-      for (std::uint32_t row : hard_->rows[query]) paired[row] = 1;
-  const bool some = pool == NegativePool::kPaired || pool == NegativePool::kMined;
-  for (std::uint32_t row = 0; row < paired.size(); ++row) {
-    if (some && !paired[row]) continue;
+      for (std::uint32_t row : hard_->rows[query]) wanted[row] = 1;
+  const bool all = pool == NegativePool::kWhole || pool == NegativePool::kMixture;
+  for (std::uint32_t row = 0; row < wanted.size(); ++row) {
+    if (!all && !wanted[row]) continue;
     pool_.push_back(row);
     if (pool == NegativePool::kMixture)
-      pool_log_weights_.push_back(paired[row] ? 0.0f : std::log(kUnpairedWeight));
+      pool_log_weights_.push_back(wanted[row] ? 0.0f : std::log(kUnpairedWeight));
   }
 }
 
@@ -191,28 +195,27 @@ double HeadAdapterTrainer::softmax_loss(std::span<const Example> examples) {
                                         gradient_.data());
 }
 
-// Places in train_.hard[query] of documents that are not relevant and have rows.
-std::vector<std::size_t> HeadAdapterTrainer::margin_documents(std::uint32_t query) const {
+// Those that are not relevant and have rows.
+std::vector<HeadAdapterTrainer::Hard> HeadAdapterTrainer::hard_documents(
+    std::uint32_t query) const {
   const auto& relevant = train_.positives[query];
-  std::vector<std::size_t> places;
+  std::vector<Hard> kept;
   for (std::size_t i = 0; i < train_.hard[query].size(); ++i) {
     const std::uint32_t document = train_.hard[query][i];
     if (passages_.document_rows[document].empty()) continue;
     if (std::find(relevant.begin(), relevant.end(), document) != relevant.end()) continue;
-    places.push_back(i);
+    kept.push_back({document, train_.teacher[query][relevant.size() + i]});
   }
-  return places;
+  return kept;
 }
 
 // `query` (dim,): the example's, as it is mapped now.
 MarginTarget HeadAdapterTrainer::margin_target(const Example& example, const float* query) const {
   const Positive& positive = positives_[example.first];
-  const auto& teacher = train_.teacher[example.query];
-  const std::size_t num_relevant = train_.positives[example.query].size();
   MarginTarget target{best_row(positive.document, query)};
-  for (std::size_t place : margin_documents(example.query)) {
-    target.others.push_back(best_row(train_.hard[example.query][place], query));
-    target.margins.push_back(margin_scale_ * (positive.teacher - teacher[num_relevant + place]));
+  for (const Hard& hard : taught_[example.query]) {
+    target.others.push_back(best_row(hard.document, query));
+    target.margins.push_back(margin_scale_ * (positive.teacher - hard.teacher));
   }
   return target;
 }
@@ -239,9 +242,9 @@ float HeadAdapterTrainer::plain_margin_scale() const {
       taught[i] += double{target.margins[j]} * double{target.margins[j]};
     }
   });
-  const double mean_plain = std::accumulate(plain.begin(), plain.end(), 0.0);
-  const double mean_taught = std::accumulate(taught.begin(), taught.end(), 0.0);
-  return mean_taught > 0.0 ? static_cast<float>(std::sqrt(mean_plain / mean_taught)) : 1.0f;
+  const double sum_plain = std::accumulate(plain.begin(), plain.end(), 0.0);
+  const double sum_taught = std::accumulate(taught.begin(), taught.end(), 0.0);
+  return sum_taught > 0.0 ? static_cast<float>(std::sqrt(sum_plain / sum_taught)) : 1.0f;
 }
 
 void HeadAdapterTrainer::update(std::size_t n, float learning_rate) {

@@ -60,6 +60,10 @@ class HeadAdapterTrainer {
     float share = 1.0f;
     float teacher = 0.0f;
   };
+  struct Hard {
+    std::uint32_t document = 0;
+    float teacher = 0.0f;
+  };
 
   // Of derive_seed(): an epoch e has 2 e and 2 e + 1.
   static constexpr std::uint64_t kInitialStream = ~std::uint64_t{0};
@@ -67,7 +71,7 @@ class HeadAdapterTrainer {
   bool margins() const noexcept { return options_.loss == TrainingLoss::kMarginMse; }
   void add_examples(std::uint32_t query);
   void choose_pool(NegativePool pool);
-  std::vector<std::size_t> margin_documents(std::uint32_t query) const;
+  std::vector<Hard> hard_documents(std::uint32_t query) const;
   float plain_margin_scale() const;
   // Of a batch's mapped queries, into gradient_; the mean.
   double softmax_loss(std::span<const Example> examples);
@@ -89,6 +93,7 @@ class HeadAdapterTrainer {
 
   std::vector<Example> examples_;
   std::vector<Positive> positives_;
+  std::vector<std::vector<Hard>> taught_;           // kMarginMse: by position in `train`
   float margin_scale_ = 1.0f;                       // from the teacher's unit to cosines
   std::vector<std::uint32_t> pool_;                 // rows that may be negatives, ascending
   std::vector<float> pool_log_weights_;             // parallel, or empty

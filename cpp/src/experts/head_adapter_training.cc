@@ -37,6 +37,22 @@ Result<Enum> parse_name(const std::array<std::string_view, n>& names, std::strin
                                   "', must be one of " + known);
 }
 
+// Of `query`, called `kind`: in range, each once.
+Status check_documents(const std::string& who, std::size_t query, const char* kind,
+                       const std::vector<std::uint32_t>& documents, std::uint32_t num_documents) {
+  const std::string names = who + ": query " + std::to_string(query) + " names " + kind + " ";
+  for (std::uint32_t document : documents)
+    if (document >= num_documents)
+      return Status::invalid_argument(names + std::to_string(document) + " of " +
+                                      std::to_string(num_documents));
+  std::vector<std::uint32_t> sorted = documents;
+  std::sort(sorted.begin(), sorted.end());
+  const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+  if (twice != sorted.end())
+    return Status::invalid_argument(names + std::to_string(*twice) + " twice");
+  return Status();
+}
+
 Status check_queries(std::string_view name, const JudgedQueries& queries, std::size_t dim,
                      std::uint32_t num_documents) {
   const std::string who(name);
@@ -55,17 +71,8 @@ Status check_queries(std::string_view name, const JudgedQueries& queries, std::s
     if (queries.positives[q].empty())
       return Status::invalid_argument(who + ": query " + std::to_string(q) +
                                       " has no relevant document");
-    for (std::uint32_t document : queries.positives[q])
-      if (document >= num_documents)
-        return Status::invalid_argument(who + ": query " + std::to_string(q) + " names document " +
-                                        std::to_string(document) + " of " +
-                                        std::to_string(num_documents));
-    std::vector<std::uint32_t> sorted = queries.positives[q];
-    std::sort(sorted.begin(), sorted.end());
-    const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
-    if (twice != sorted.end())
-      return Status::invalid_argument(who + ": query " + std::to_string(q) + " names document " +
-                                      std::to_string(*twice) + " twice");
+    COLLEGIUM_RETURN_IF_ERROR(
+        check_documents(who, q, "document", queries.positives[q], num_documents));
     if (!queries.gains.empty()) {
       if (queries.gains[q].size() != queries.positives[q].size())
         return Status::invalid_argument(who + ": query " + std::to_string(q) + " has " +
@@ -91,17 +98,9 @@ Status check_hard(const JudgedQueries& train, TrainingLoss loss, std::uint32_t n
   if (!train.hard.empty() && train.hard.size() != train.size())
     return bad("hard documents of " + std::to_string(train.hard.size()) +
                " queries, positives of " + std::to_string(train.size()));
-  for (std::size_t q = 0; q < train.hard.size(); ++q) {
-    std::vector<std::uint32_t> sorted = train.hard[q];
-    std::sort(sorted.begin(), sorted.end());
-    const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
-    if (!sorted.empty() && sorted.back() >= num_documents)
-      return bad("query " + std::to_string(q) + " names hard document " +
-                 std::to_string(sorted.back()) + " of " + std::to_string(num_documents));
-    if (twice != sorted.end())
-      return bad("query " + std::to_string(q) + " names hard document " + std::to_string(*twice) +
-                 " twice");
-  }
+  for (std::size_t q = 0; q < train.hard.size(); ++q)
+    COLLEGIUM_RETURN_IF_ERROR(
+        check_documents("train", q, "hard document", train.hard[q], num_documents));
   if (!margins) return Status();
   if (train.teacher.size() != train.size())
     return bad("a teacher's scores of " + std::to_string(train.teacher.size()) +
@@ -358,28 +357,12 @@ Result<TrainedHeadAdapter> train_head_adapter(std::span<const float> passages,
   COLLEGIUM_RETURN_IF_ERROR(check_apart(train, dev, dim));
 
   TrainedHeadAdapter best{HeadAdapter::identity(dim)};
-  const auto nothing = [&] {  // to learn from
-    if (dev.size() == 0) return best;
-    const float none[] = {0.0f};
-    const auto plain =
-        InterpolationNdcg(passages, row_document, dim, dev).measure_each(best.adapter, none)[0];
-    report_gains(plain, plain, train, dev, best);
-    return best;
-  };
-  const auto has_rows = [&](std::uint32_t document) {
-    return !corpus.document_rows[document].empty();
-  };
-  if (std::none_of(train.positives.begin(), train.positives.end(), [&](const auto& documents) {
-        return std::any_of(documents.begin(), documents.end(), has_rows);
-      }))
-    return nothing();
-
   Training training(corpus, row_document, train, dev, options, progress);
   bool first = true;
   for (std::size_t rank : options.ranks)
     for (NegativePool pool : training.pools()) {
       COLLEGIUM_ASSIGN_OR_RETURN(auto run, training.run({rank, pool}));
-      if (run.grid.empty()) continue;  // no query with a relevant document has hard ones
+      if (run.grid.empty()) continue;  // there is nothing to learn from
       const std::vector<double>& plain = run.grid.front().front();
       const EpochAndStrength chosen = best_gain(run.grid, dev.size());
       const std::vector<double>& adapted = run.grid[chosen.epoch][chosen.strength];
@@ -398,7 +381,12 @@ Result<TrainedHeadAdapter> train_head_adapter(std::span<const float> passages,
       for (const auto& by_strength : run.grid)
         if (!plain.empty()) best.curve.push_back(mean(by_strength[shown]));
     }
-  if (first) return nothing();
+  if (first && dev.size() > 0) {
+    const float none[] = {0.0f};
+    const auto plain =
+        InterpolationNdcg(passages, row_document, dim, dev).measure_each(best.adapter, none)[0];
+    report_gains(plain, plain, train, dev, best);
+  }
   return best;
 }
 

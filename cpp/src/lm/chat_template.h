@@ -31,7 +31,7 @@ enum class ChatTemplate : std::uint8_t {
   kPhi3Small,
   kOlmo2,  // OLMoE's too
   kDeepSeek2,
-  // Those below take tools too, which are not given to them here.
+  // Those that know tools are given none.
   kQwen25,
   kQwen3,      // leaves the thoughts of earlier answers out
   kLlama31,    // 3.3's too; says a date, always the same

@@ -207,7 +207,7 @@ Result<FitReport> LibraryImpl::fit(const FitOptions& options,
     return corpus_->commit(std::move(writes)).status();
   };
 
-  COLLEGIUM_RETURN_IF_ERROR(add_hard_documents(options.learn.adapter, snapshot, progress));
+  COLLEGIUM_RETURN_IF_ERROR(add_hard_documents(options.learn, kept, snapshot, progress));
   auto next = std::make_shared<Generation>();
   COLLEGIUM_ASSIGN_OR_RETURN(next->learned,
                              learn(snapshot.data, options.learn, kept, progress, keep_finished));

@@ -110,8 +110,11 @@ class LibraryImpl : public Library {
   // Sets what the corpus's record of it and the files say (library_operations.cc).
   Status read_generation();
   Result<LearningSnapshot> learning_snapshot() const;
-  // hard_documents.cc: what training looks at beside pairs, where `options` ask for it.
-  Status add_hard_documents(const core::HeadAdapterOptions& options, LearningSnapshot& snapshot,
+  // hard_documents.cc: what training looks at beside pairs, where `options` ask for it; not for
+  // adapters in `kept`, which are not trained.
+  Status add_hard_documents(const LearnOptions& options,
+                            const std::map<std::string, core::TrainedHeadAdapter>& kept,
+                            LearningSnapshot& snapshot,
                             const core::ProgressCallback& progress) const;
   // hybrid.cc
   Result<std::map<std::string, CollectionFusion>> choose_fusions(

@@ -44,6 +44,13 @@ struct FusedDocument {
   std::size_t lexical = kNotRanked;
 };
 
+// Of a document that fuse() made of these.
+inline std::string_view fused_id(const FusedDocument& document,
+                                 std::span<const RankedDocument> dense,
+                                 std::span<const RankedDocument> lexical) {
+  return document.dense != kNotRanked ? dense[document.dense].id : lexical[document.lexical].id;
+}
+
 // The union of two rankings, each best first and every id once, by (fused score descending, id
 // bytewise ascending). A function of its arguments alone. invalid_argument: options out of range.
 COLLEGIUM_API Result<std::vector<FusedDocument>> fuse(std::span<const RankedDocument> dense,
