@@ -15,7 +15,8 @@ from pathlib import Path
 from tokenizers import Regex, pre_tokenizers
 
 PINNED = "0.23.3"
-LETTER, NUMBER, SPACE, DIGIT = 1, 2, 4, 8
+LETTER, NUMBER, SPACE, DIGIT, MARK, PUNCTUATION, SYMBOL = 1, 2, 4, 8, 16, 32, 64
+APART = "\ue000"  # of private use: in none of the classes
 
 HEADER = """\
 // Made by tools/make_bpe_tables.py from tokenizers {version}; do not edit.
@@ -42,10 +43,9 @@ def members(pre_tokenizer: pre_tokenizers.PreTokenizer, code_points: list[int]) 
     step = 4096
     for start in range(0, len(code_points), step):
         chunk = code_points[start : start + step]
-        # "~" is in no class and keeps neighbours apart.
-        text = "".join("~" + chr(c) for c in chunk) + "~"
+        text = "".join(APART + chr(c) for c in chunk) + APART
         for piece, _ in pre_tokenizer.pre_tokenize_str(text):
-            if piece != "~" and len(piece) == 1:
+            if piece != APART and len(piece) == 1:
                 found.add(ord(piece))
     return found
 
@@ -55,13 +55,16 @@ def main() -> None:
         raise SystemExit(f"tokenizers {version('tokenizers')} is installed, {PINNED} is pinned")
     root = Path(__file__).resolve().parent.parent
     output = Path(sys.argv[1]) if len(sys.argv) > 1 else root / "cpp/src/text/bpe_tables.cc"
-    code_points = [c for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF and c != ord("~")]
+    code_points = [c for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF and c != ord(APART)]
     classes = [0] * 0x110000
     for bit, splitter in (
         (LETTER, pre_tokenizers.Split(Regex(r"\p{L}"), "isolated")),
         (NUMBER, pre_tokenizers.Split(Regex(r"\p{N}"), "isolated")),
         (SPACE, pre_tokenizers.Split(Regex(r"\s"), "isolated")),
         (DIGIT, pre_tokenizers.Digits(individual_digits=True)),
+        (MARK, pre_tokenizers.Split(Regex(r"\p{M}"), "isolated")),
+        (PUNCTUATION, pre_tokenizers.Split(Regex(r"\p{P}"), "isolated")),
+        (SYMBOL, pre_tokenizers.Split(Regex(r"\p{S}"), "isolated")),
     ):
         for code_point in members(splitter, code_points):
             classes[code_point] |= bit
@@ -73,7 +76,6 @@ def main() -> None:
             if classes[start]:
                 lines.append(f"    {{0x{start:05x}, 0x{code_point - 1:05x}, {classes[start]}}},\n")
             start = code_point
-    # "~" splits nothing: it is in no class, as chosen above.
     output.write_text(
         HEADER.format(version=PINNED) + "".join(lines) + FOOTER.format(count=len(lines)),
         encoding="utf-8",

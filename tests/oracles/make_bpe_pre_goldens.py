@@ -28,6 +28,7 @@ DATA = Path(__file__).resolve().parent.parent / "data"
 NAMES = [
     "gpt-2", "olmo", "smollm", "refact", "starcoder", "llama-bpe", "llama3", "llama-v3",
     "falcon3", "dbrx", "smaug-bpe", "qwen2", "deepseek-r1-qwen",
+    "deepseek-llm", "deepseek-coder", "deepseek-v3",
 ]  # fmt: skip
 LETTERS = "abcXYZst 0123456789 012345 \n\t'’é日本한.,!?-_/\\()[]{}@#$%^&*+=~`|;:\"½²٣ñöß🙂 "
 

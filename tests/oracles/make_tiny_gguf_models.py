@@ -46,6 +46,23 @@ def rope(base: float, **more: Any) -> dict[str, Any]:
     return {"rope_parameters": {"rope_type": "default", "rope_theta": base} | more}
 
 
+DEEPSEEK = {
+    "num_key_value_heads": 4, "head_dim": 16, "kv_lora_rank": 32, "qk_nope_head_dim": 32,
+    "qk_rope_head_dim": 16, "v_head_dim": 32, "n_routed_experts": 8, "num_experts_per_tok": 3,
+    "n_shared_experts": 2, "moe_intermediate_size": 32, "first_k_dense_replace": 1,
+    "num_hidden_layers": 3,
+}  # fmt: skip
+DEEPSEEK_METADATA = {
+    "attention.kv_lora_rank": 32, "rope.dimension_count": 16, "expert_count": 8,
+    "expert_used_count": 3, "expert_shared_count": 2, "expert_feed_forward_length": 32,
+    "leading_dense_block_count": 1,
+}  # fmt: skip
+# Keys of the narrow vector and its rotated part, values of the narrow vector.
+ABSORBED = {
+    "attention.key_length": 48, "attention.value_length": 32,
+    "attention.key_length_mla": 48, "attention.value_length_mla": 32,
+}  # fmt: skip
+
 # GGUF's name of the architecture, transformers' model_type, its configuration, GGUF metadata beside
 # what all have, and types of some tensors (Q8_0 the others).
 MODELS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any], dict[str, Type]]] = {
@@ -133,6 +150,39 @@ MODELS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any], dict[str, Type
         {"expert_count": 5, "expert_used_count": 2, "embedding_scale": 6.0,
          "residual_scale": 0.3, "attention.scale": 0.2, "logit_scale": 4.0}, {},
     ),
+    # V2-Lite, as files had it at first.
+    "deepseek2_lite": (
+        "deepseek2", "deepseek_v2",
+        DEEPSEEK | rope(1e4) | {"q_lora_rank": None, "routed_scaling_factor": 1.5,
+                                "topk_method": "greedy"},
+        DEEPSEEK_METADATA | {"attention.key_length": 48, "attention.value_length": 32,
+                             "expert_weights_scale": 1.5},
+        {},
+    ),
+    # V2: groups, YaRN that changes the scale of attention; keys and values apart, as files have
+    # them now.
+    "deepseek2": (
+        "deepseek2", "deepseek_v2",
+        DEEPSEEK | rope(1e4, rope_type="yarn", factor=4.0, original_max_position_embeddings=24,
+                        beta_fast=32, beta_slow=1, mscale=0.707, mscale_all_dim=0.707)
+        | {"q_lora_rank": 32, "routed_scaling_factor": 2.0, "topk_method": "group_limited_greedy",
+           "n_group": 4, "topk_group": 2},
+        DEEPSEEK_METADATA | ABSORBED | {
+            "attention.q_lora_rank": 32, "expert_weights_scale": 2.0, "expert_group_count": 4,
+            "expert_group_used_count": 2, "expert_gating_func": 1, "rope.scaling.type": "yarn",
+            "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 24,
+            "rope.scaling.yarn_log_multiplier": 0.0707},
+        {"attn_v_b": Type.Q4_0},
+    ),
+    "deepseek2_v3": (
+        "deepseek2", "deepseek_v3",
+        DEEPSEEK | rope(1e4) | {"q_lora_rank": 32, "routed_scaling_factor": 2.5, "n_group": 4,
+                                "topk_group": 2, "norm_topk_prob": True},
+        DEEPSEEK_METADATA | ABSORBED | {
+            "attention.q_lora_rank": 32, "expert_weights_scale": 2.5, "expert_group_count": 4,
+            "expert_group_used_count": 2, "expert_gating_func": 2, "expert_weights_norm": True},
+        {},
+    ),
 }  # fmt: skip
 
 NAMES = {
@@ -146,6 +196,12 @@ NAMES = {
     "mlp.shared_expert.gate_proj": "ffn_gate_shexp", "mlp.shared_expert.up_proj": "ffn_up_shexp",
     "mlp.shared_expert.down_proj": "ffn_down_shexp",
     "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
+    "mlp.shared_experts.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_experts.up_proj": "ffn_up_shexp",
+    "mlp.shared_experts.down_proj": "ffn_down_shexp",
+    "self_attn.q_a_proj": "attn_q_a", "self_attn.q_a_layernorm": "attn_q_a_norm",
+    "self_attn.q_b_proj": "attn_q_b", "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa",
+    "self_attn.kv_a_layernorm": "attn_kv_a_norm", "self_attn.kv_b_proj": "attn_kv_b",
 }  # fmt: skip
 BEHIND = {  # where norms stand behind a part
     "post_attention_layernorm": "post_attention_norm",
@@ -192,9 +248,10 @@ def write_model(path: Path, name: str, seed: int) -> torch.nn.Module:
     writer.add_block_count(config.num_hidden_layers)
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
+    absorbed = ABSORBED.keys() <= metadata.keys()
+    writer.add_head_count_kv(1 if absorbed else config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    if getattr(config, "head_dim", None):
+    if getattr(config, "head_dim", None) and "attention.key_length" not in metadata:
         writer.add_key_length(config.head_dim)
         writer.add_value_length(config.head_dim)
     parameters = config.rope_parameters
@@ -203,6 +260,8 @@ def write_model(path: Path, name: str, seed: int) -> torch.nn.Module:
         full = f"{arch}.{key}"
         if isinstance(value, str):
             writer.add_string(full, value)
+        elif isinstance(value, bool):
+            writer.add_bool(full, value)
         elif isinstance(value, int):
             writer.add_uint32(full, value)
         else:
@@ -221,7 +280,20 @@ def write_model(path: Path, name: str, seed: int) -> torch.nn.Module:
     writer.add_eos_token_id(2)
     writer.add_add_bos_token(False)
 
+    def stored_as(name: str, values: Array, kind: Type) -> Array:
+        """Writes a tensor; returns what the file holds."""
+        kind = types.get(name.split(".")[-2], kind)
+        data = gguf.quants.quantize(np.ascontiguousarray(values), kind)
+        writer.add_tensor(name, data, raw_dtype=kind)
+        return gguf.quants.dequantize(data, kind).reshape(values.shape)
+
     with torch.no_grad():
+        for buffer_name, buffer in model.named_buffers():
+            if buffer_name.endswith("e_score_correction_bias"):
+                bias = 0.2 * rng.standard_normal(tuple(buffer.shape), dtype=np.float32)
+                layer = buffer_name.split(".")[2]
+                stored_as(f"blk.{layer}.exp_probs_b.bias", bias, Type.F32)
+                buffer.copy_(torch.from_numpy(bias))
         for parameter_name, parameter in model.named_parameters():
             shape = tuple(parameter.shape)
             norm = "norm" in parameter_name
@@ -237,15 +309,24 @@ def write_model(path: Path, name: str, seed: int) -> torch.nn.Module:
                 values *= scale / shape[-1] ** 0.5
             if parameter_name.endswith(("mlp.gate.weight", "router.weight")):
                 values *= 3.0  # so that few choices are near a tie
+            if absorbed and parameter_name.endswith("kv_b_proj.weight"):
+                # Keys and values apart, the keys' rows as columns.
+                layer = parameter_name.split(".")[2]
+                nope = config.qk_nope_head_dim
+                by_head = values.reshape(config.num_attention_heads, -1, shape[-1])
+                keys, rest = by_head[:, :nope], by_head[:, nope:]
+                keys = stored_as(f"blk.{layer}.attn_k_b.weight", keys.swapaxes(1, 2), Type.Q8_0)
+                rest = stored_as(f"blk.{layer}.attn_v_b.weight", rest, Type.Q8_0)
+                whole = np.concatenate([keys.swapaxes(1, 2), rest], axis=1).reshape(shape)
+                parameter.copy_(torch.from_numpy(np.ascontiguousarray(whole)))
+                continue
             parts = []
             for gguf_name, half in gguf_tensors(parameter_name, config, arch):
                 part = values
                 if half is not None:
                     rows = shape[-2] // 2
                     part = values[..., half * rows : (half + 1) * rows, :]
-                kind = types.get(gguf_name.split(".")[-2], Type.Q8_0)
-                if norm or part.ndim == 1 or "ffn_gate_inp" in gguf_name:
-                    kind = Type.F32
+                plain = norm or part.ndim == 1 or "ffn_gate_inp" in gguf_name
                 stored = part + 1 if norm and arch.startswith("gemma") else part
                 heads = {
                     "attn_q": config.num_attention_heads,
@@ -256,10 +337,8 @@ def write_model(path: Path, name: str, seed: int) -> torch.nn.Module:
                     stored = permuted(stored, heads)
                 if gguf_name.endswith("ffn_gate_inp_shexp.weight"):
                     stored = stored.reshape(WIDTH)
-                data = gguf.quants.quantize(np.ascontiguousarray(stored), kind)
-                writer.add_tensor(gguf_name, data, raw_dtype=kind)
                 # What the file holds, in the reference's layout.
-                back = gguf.quants.dequantize(data, kind).reshape(stored.shape)
+                back = stored_as(gguf_name, stored, Type.F32 if plain else Type.Q8_0)
                 if turned:
                     back = (
                         back.reshape(heads, -1, 2, *back.shape[1:])

@@ -5,43 +5,12 @@
 #include <cstdint>
 
 #include "io/in_quotes.h"
+#include "text/bpe_characters.h"
+#include "text/bpe_runs.h"
 #include "text/bpe_tables.h"
-#include "text/utf8.h"
 
 namespace collegium::core {
 namespace {
-
-std::uint8_t look_up_classes(std::uint32_t code_point) {
-  const CodePointRange* end = kBpeRanges + kNumBpeRanges;
-  const CodePointRange* range =
-      std::upper_bound(kBpeRanges, end, code_point,
-                       [](std::uint32_t c, const CodePointRange& r) { return c < r.first; });
-  if (range == kBpeRanges) return 0;
-  --range;
-  return code_point <= range->last ? range->classes : std::uint8_t{0};
-}
-
-std::uint8_t classes_of(std::uint32_t code_point) {
-  static const std::array<std::uint8_t, 256> low = [] {
-    std::array<std::uint8_t, 256> table{};
-    for (std::uint32_t c = 0; c < table.size(); ++c) table[c] = look_up_classes(c);
-    return table;
-  }();
-  return code_point < low.size() ? low[code_point] : look_up_classes(code_point);
-}
-
-struct Character {
-  std::uint32_t code_point;
-  std::uint8_t classes;
-  std::size_t end;  // byte offset past it
-};
-
-// Reads the character at `begin` of valid UTF-8.
-Character character_at(std::string_view text, std::size_t begin) {
-  std::size_t end = begin;
-  const std::uint32_t code_point = decode_utf8(text, end);
-  return {code_point, classes_of(code_point), end};
-}
 
 // What ` ?X+` runs over: letters, numbers, or what is neither nor a space.
 enum class Run { kLetters, kNumbers, kOther, kSpaces };
@@ -63,7 +32,7 @@ std::size_t contraction_length(std::string_view text) {
 // The end of the run of `kind` that starts at `at`.
 std::size_t run_end(std::string_view text, std::size_t at, std::size_t end, Run kind) {
   while (at < end) {
-    const Character c = character_at(text, at);
+    const BpeCharacter c = bpe_character_at(text, at);
     if (run_of(c.classes) != kind) break;
     at = c.end;
   }
@@ -73,7 +42,7 @@ std::size_t run_end(std::string_view text, std::size_t at, std::size_t end, Run 
 void split_gpt2(std::string_view text, std::size_t begin, std::size_t end,
                 std::vector<ByteSpan>& pieces) {
   while (begin < end) {
-    const Character first = character_at(text, begin);
+    const BpeCharacter first = bpe_character_at(text, begin);
     std::size_t stop = 0;
     if (first.code_point == '\'') stop = contraction_length(text.substr(begin, end - begin));
     if (stop != 0) {
@@ -82,7 +51,7 @@ void split_gpt2(std::string_view text, std::size_t begin, std::size_t end,
       stop = run_end(text, first.end, end, run_of(first.classes));
     } else {
       const Run next = first.code_point == ' ' && first.end < end
-                           ? run_of(character_at(text, first.end).classes)
+                           ? run_of(bpe_character_at(text, first.end).classes)
                            : Run::kSpaces;
       if (next != Run::kSpaces) {
         stop = run_end(text, first.end, end, next);
@@ -92,7 +61,7 @@ void split_gpt2(std::string_view text, std::size_t begin, std::size_t end,
         std::size_t last = begin;
         stop = begin;
         while (stop < end) {
-          const Character c = character_at(text, stop);
+          const BpeCharacter c = bpe_character_at(text, stop);
           if (run_of(c.classes) != Run::kSpaces) break;
           last = stop;
           stop = c.end;
@@ -122,10 +91,10 @@ bool is_line_end(std::uint32_t c) { return c == '\r' || c == '\n'; }
 void split_llama3(std::string_view text, std::size_t begin, std::size_t end, int numbers,
                   std::vector<ByteSpan>& pieces) {
   const auto next_run = [&](std::size_t at) {
-    return at < end ? run_of(character_at(text, at).classes) : Run::kSpaces;
+    return at < end ? run_of(bpe_character_at(text, at).classes) : Run::kSpaces;
   };
   while (begin < end) {
-    const Character first = character_at(text, begin);
+    const BpeCharacter first = bpe_character_at(text, begin);
     const Run run = run_of(first.classes);
     std::size_t stop = 0;
     if (first.code_point == '\'' &&
@@ -137,7 +106,7 @@ void split_llama3(std::string_view text, std::size_t begin, std::size_t end, int
     } else if (run == Run::kNumbers) {
       stop = first.end;
       for (int i = 1; i < numbers && next_run(stop) == Run::kNumbers; ++i)
-        stop = character_at(text, stop).end;
+        stop = bpe_character_at(text, stop).end;
     } else if (run == Run::kOther ||
                (first.code_point == ' ' && next_run(first.end) == Run::kOther)) {
       stop = run_end(text, first.end, end, Run::kOther);
@@ -149,7 +118,7 @@ void split_llama3(std::string_view text, std::size_t begin, std::size_t end, int
       std::size_t line_end = begin;
       stop = begin;
       while (stop < end) {
-        const Character c = character_at(text, stop);
+        const BpeCharacter c = bpe_character_at(text, stop);
         if (run_of(c.classes) != Run::kSpaces) break;
         last = stop;
         stop = c.end;
@@ -171,21 +140,36 @@ void split_llama3(std::string_view text, std::size_t begin, std::size_t end, int
 Result<BpePre> bpe_pre(std::string_view name) {
   // Several names stand for one pattern: whoever writes a file names the tokenizer it came from.
   // Composed are those whose models had it so in training, which llama.cpp leaves out.
+  static constexpr BpePattern kGpt2[] = {BpePattern::kGpt2};
+  static constexpr BpePattern kSmolLm[] = {BpePattern::kSmolLm};
+  static constexpr BpePattern kLlama3[] = {BpePattern::kLlama3};
+  static constexpr BpePattern kQwen2[] = {BpePattern::kQwen2};
+  static constexpr BpePattern kDeepSeekLlm[] = {
+      BpePattern::kLineEnds,       BpePattern::kCasedLetters, BpePattern::kAsciiAndWidePunctuation,
+      BpePattern::kTrailingSpaces, BpePattern::kIdeographs,   BpePattern::kNumbers};
+  static constexpr BpePattern kDeepSeekCoder[] = {BpePattern::kLineEnds, BpePattern::kLetters,
+                                                  BpePattern::kPunctuation, BpePattern::kIdeographs,
+                                                  BpePattern::kNumber};
+  static constexpr BpePattern kDeepSeekV3[] = {
+      BpePattern::kThreeNumbers, BpePattern::kIdeographsAndKana, BpePattern::kDeepSeekV3};
   static constexpr BpePre kKnown[] = {
-      {.name = "gpt-2"},
-      {.name = "gpt2"},
-      {.name = "olmo", .composed = true},  // GPT-NeoX's
-      {.name = "smollm", .pattern = BpePattern::kSmolLm},
-      {.name = "refact", .pattern = BpePattern::kSmolLm},  // Granite's
-      {.name = "starcoder", .pattern = BpePattern::kSmolLm},
-      {.name = "llama-bpe", .pattern = BpePattern::kLlama3, .whole_tokens = true},
-      {.name = "llama3", .pattern = BpePattern::kLlama3, .whole_tokens = true},
-      {.name = "llama-v3", .pattern = BpePattern::kLlama3, .whole_tokens = true},
-      {.name = "falcon3", .pattern = BpePattern::kLlama3, .whole_tokens = true},
-      {.name = "dbrx", .pattern = BpePattern::kLlama3},  // OLMo 2's
-      {.name = "smaug-bpe", .pattern = BpePattern::kLlama3},
-      {.name = "qwen2", .pattern = BpePattern::kQwen2, .composed = true},
-      {.name = "deepseek-r1-qwen", .pattern = BpePattern::kQwen2, .composed = true},
+      {.name = "gpt-2", .patterns = kGpt2},
+      {.name = "gpt2", .patterns = kGpt2},
+      {.name = "olmo", .patterns = kGpt2, .composed = true},  // GPT-NeoX's
+      {.name = "smollm", .patterns = kSmolLm},
+      {.name = "refact", .patterns = kSmolLm},  // Granite's
+      {.name = "starcoder", .patterns = kSmolLm},
+      {.name = "llama-bpe", .patterns = kLlama3, .whole_tokens = true},
+      {.name = "llama3", .patterns = kLlama3, .whole_tokens = true},
+      {.name = "llama-v3", .patterns = kLlama3, .whole_tokens = true},
+      {.name = "falcon3", .patterns = kLlama3, .whole_tokens = true},
+      {.name = "dbrx", .patterns = kLlama3},  // OLMo 2's
+      {.name = "smaug-bpe", .patterns = kLlama3},
+      {.name = "qwen2", .patterns = kQwen2, .composed = true},
+      {.name = "deepseek-r1-qwen", .patterns = kQwen2, .composed = true},
+      {.name = "deepseek-llm", .patterns = kDeepSeekLlm},  // DeepSeek-V2's, too
+      {.name = "deepseek-coder", .patterns = kDeepSeekCoder},
+      {.name = "deepseek-v3", .patterns = kDeepSeekV3},
   };
   std::string allowed;
   for (const BpePre& known : kKnown) {
@@ -196,9 +180,17 @@ Result<BpePre> bpe_pre(std::string_view name) {
                                " is not run here; allowed: " + allowed);
 }
 
-std::vector<ByteSpan> split_bpe_pieces(std::string_view text, BpePattern pattern) {
+std::vector<ByteSpan> split_bpe_pieces(std::string_view text,
+                                       std::span<const BpePattern> patterns) {
   std::vector<ByteSpan> pieces;
-  append_bpe_pieces(text, 0, text.size(), pattern, pieces);
+  append_bpe_pieces(text, 0, text.size(), patterns.front(), pieces);
+  std::vector<ByteSpan> before;
+  for (const BpePattern pattern : patterns.subspan(1)) {
+    before.swap(pieces);
+    pieces.clear();
+    for (const ByteSpan piece : before)
+      append_bpe_pieces(text, piece.begin, piece.end, pattern, pieces);
+  }
   return pieces;
 }
 
@@ -208,12 +200,16 @@ void append_bpe_pieces(std::string_view text, std::size_t begin, std::size_t end
     split_gpt2(text, begin, end, pieces);
     return;
   }
-  if (pattern != BpePattern::kSmolLm) {
+  if (pattern == BpePattern::kLlama3 || pattern == BpePattern::kQwen2) {
     split_llama3(text, begin, end, pattern == BpePattern::kLlama3 ? 3 : 1, pieces);
     return;
   }
+  if (pattern != BpePattern::kSmolLm) {
+    append_bpe_runs(text, begin, end, pattern, pieces);
+    return;
+  }
   for (std::size_t at = begin; at < end;) {
-    const Character c = character_at(text, at);
+    const BpeCharacter c = bpe_character_at(text, at);
     if (c.classes & kBpeDigit) {
       split_gpt2(text, begin, at, pieces);
       pieces.push_back({at, c.end});
@@ -224,9 +220,10 @@ void append_bpe_pieces(std::string_view text, std::size_t begin, std::size_t end
   split_gpt2(text, begin, end, pieces);
 }
 
-bool is_bpe_digit(char32_t c) { return classes_of(c) & kBpeDigit; }
+bool is_bpe_digit(char32_t c) { return bpe_classes_of(c) & kBpeDigit; }
 
-std::optional<BpePattern> bpe_pattern_of_regex(std::string_view regex) {
+std::optional<BpePattern> bpe_pattern_of_regex(std::string_view as_written) {
+  const std::string regex = with_spelled_line_ends(as_written);
   constexpr std::string_view kGpt2Regex =
       R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
   constexpr std::string_view kLlama3Regex =
@@ -238,7 +235,7 @@ std::optional<BpePattern> bpe_pattern_of_regex(std::string_view regex) {
   if (regex == kGpt2Regex) return BpePattern::kGpt2;
   if (regex == kLlama3Regex) return BpePattern::kLlama3;
   if (regex == kQwen2Regex) return BpePattern::kQwen2;
-  return {};
+  return bpe_run_of_regex(regex);
 }
 
 }  // namespace collegium::core

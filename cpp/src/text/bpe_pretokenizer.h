@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -22,13 +23,28 @@ enum class BpePattern {
   kLlama3,
   // The same with \p{N} alone instead of up to three.
   kQwen2,
+  // [!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|
+  //  ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+  kDeepSeekV3,
+  // Runs, which leave what is between them to the pattern behind them (bpe_runs.h).
+  kLineEnds,                 // [\r\n]
+  kTrailingSpaces,           // \s+$
+  kCasedLetters,             // \s?[A-Za-z and so on]+
+  kAsciiAndWidePunctuation,  // \s?[!-/:-~ and so on]+
+  kIdeographs,               // [ideographs, Hangul and much beside]+
+  kIdeographsAndKana,
+  kLetters,       // \s?\p{L}+
+  kPunctuation,   // \s?\p{P}+
+  kNumber,        // \p{N}
+  kThreeNumbers,  // \p{N}{1,3}
+  kNumbers,       // \p{N}+
 };
 
 // What a name in `tokenizer.ggml.pre` stands for.
 struct BpePre {
   std::string_view name;
-  BpePattern pattern = BpePattern::kGpt2;
-  bool composed = false;      // text is brought into the form NFC first
+  std::span<const BpePattern> patterns;  // each cuts the pieces of the one before
+  bool composed = false;                 // text is brought into the form NFC first
   bool whole_tokens = false;  // a piece that is a token is that token whatever its merges say
 };
 // not_supported, by name, for one that is not run here.
@@ -40,8 +56,8 @@ std::optional<BpePattern> bpe_pattern_of_regex(std::string_view regex);
 
 // The pieces of `text` in order; together they cover it. `text` must be valid UTF-8.
 // Linear in the text.
-std::vector<ByteSpan> split_bpe_pieces(std::string_view text, BpePattern pattern);
-// The same of text[begin, end), added to `pieces`.
+std::vector<ByteSpan> split_bpe_pieces(std::string_view text, std::span<const BpePattern> patterns);
+// Those of one pattern for text[begin, end), added to `pieces`.
 void append_bpe_pieces(std::string_view text, std::size_t begin, std::size_t end,
                        BpePattern pattern, std::vector<ByteSpan>& pieces);
 

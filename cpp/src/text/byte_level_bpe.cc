@@ -235,14 +235,14 @@ void ByteLevelBpe::encode_plain(std::string_view text, std::size_t begin, std::s
   const bool ascii =
       std::ranges::all_of(part, [](char c) { return static_cast<unsigned char>(c) < 0x80; });
   if (!pre_.composed || ascii) {
-    for (const ByteSpan piece : split_bpe_pieces(part, pre_.pattern))
+    for (const ByteSpan piece : split_bpe_pieces(part, pre_.patterns))
       encode_piece(text, {begin + piece.begin, begin + piece.end}, scratch, out);
     return;
   }
   AlignedText composed = AlignedText::slice(text, begin, end);
   apply_normal_form(NormalForm::kNfc, composed);
   const std::size_t first = out.offsets.size();
-  for (const ByteSpan piece : split_bpe_pieces(composed.text, pre_.pattern))
+  for (const ByteSpan piece : split_bpe_pieces(composed.text, pre_.patterns))
     encode_piece(composed.text, piece, scratch, out);
   for (std::size_t i = first; i < out.offsets.size(); ++i)
     out.offsets[i] = composed.source(out.offsets[i].begin, out.offsets[i].end);

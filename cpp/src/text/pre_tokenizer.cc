@@ -257,7 +257,6 @@ Result<std::shared_ptr<const PreTokenizer::Step>> read_split(const JsonValue& va
   COLLEGIUM_ASSIGN_OR_RETURN(const std::string regex, required_string(pattern, "Regex"));
   const auto known = bpe_pattern_of_regex(regex);
   if (!known) return kind_not_run(pattern, "regular expression", regex);
-  // The known ones match everything, so that only a cut between matches makes sense.
   if (behaviour != Behaviour::kIsolated)
     return Status::not_supported(value.where() + ": this pattern is run with behavior 'Isolated'");
   return make_step([pattern = *known](Pieces& pieces) {

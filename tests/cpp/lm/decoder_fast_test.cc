@@ -14,8 +14,9 @@ namespace collegium::core {
 namespace {
 
 // Every kind of block: plain and super-blocks, mixtures, latent attention, bf16 from F32 files.
-const char* const kGgufNames[] = {"tiny_llama", "tiny_llama_mixed", "gguf_models/gemma3",
-                                  "gguf_models/mixtral", "gguf_models/qwen2moe"};
+const char* const kGgufNames[] = {"tiny_llama",           "tiny_llama_mixed",
+                                  "gguf_models/gemma3",   "gguf_models/mixtral",
+                                  "gguf_models/qwen2moe", "gguf_models/deepseek2"};
 
 std::vector<std::int32_t> some_ids(std::size_t count, std::size_t vocab) {
   std::vector<std::int32_t> ids(count);

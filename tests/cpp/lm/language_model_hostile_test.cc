@@ -239,47 +239,77 @@ TEST_F(HostileModel, FlippedBytesGiveATypedErrorOrAModelThatRuns) {
   EXPECT_LT(loaded, 920u);
 }
 
-const Bytes& mixture() {
-  static const Bytes bytes = read_bytes(test_data("gguf_models/qwen2moe.gguf"));
-  return bytes;
-}
+struct Mixture {
+  explicit Mixture(const std::string& name) : bytes(read_bytes(test_data(name))) {
+    const auto file = GgufFile::open(test_data(name));
+    header = bytes.size();
+    for (const auto& [tensor_name, tensor] : file->tensors())
+      header =
+          std::min(header, static_cast<std::size_t>(tensor.bytes.data() - file->bytes().data()));
+  }
+  Bytes with_number(std::string_view key, std::uint32_t value) const {
+    Bytes file = bytes;
+    std::memcpy(file.data() + find_text(file, key) + key.size() + 4, &value, sizeof value);
+    return file;
+  }
+  Bytes bytes;
+  std::size_t header;  // where the tensors begin; everything before decides how they are read
+};
 
-// Where the tensors of the mixture begin; everything before decides how they are read.
-std::size_t mixture_header_bytes() {
-  const auto file = GgufFile::open(test_data("gguf_models/qwen2moe.gguf"));
-  std::size_t head = mixture().size();
-  for (const auto& [name, tensor] : file->tensors())
-    head = std::min(head, static_cast<std::size_t>(tensor.bytes.data() - file->bytes().data()));
-  return head;
+const Mixture& qwen() {
+  static const Mixture mixture("gguf_models/qwen2moe.gguf");
+  return mixture;
+}
+const Mixture& deepseek() {
+  static const Mixture mixture("gguf_models/deepseek2.gguf");
+  return mixture;
 }
 
 TEST_F(HostileModel, EveryTruncationOfAMixtureIsCorruption) {
-  const std::size_t header = mixture_header_bytes();
-  for (std::size_t length = 0; length < mixture().size(); length += length < header ? 31 : 1021) {
-    const Bytes file(mixture().begin(), mixture().begin() + static_cast<std::ptrdiff_t>(length));
-    ASSERT_EQ(load(file).code(), StatusCode::kCorruption) << length;
+  for (const Mixture* mixture : {&qwen(), &deepseek()}) {
+    const Bytes& all = mixture->bytes;
+    for (std::size_t length = 0; length < all.size();
+         length += length < mixture->header ? 53 : 2039) {
+      const Bytes file(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(length));
+      ASSERT_EQ(load(file).code(), StatusCode::kCorruption) << length;
+    }
   }
 }
 
 TEST_F(HostileModel, FlippedBytesOfAMixtureGiveATypedErrorOrAModelThatRuns) {
-  EXPECT_EQ(load_and_run(mixture()), StatusCode::kOk);
-  const std::size_t loaded = flip(mixture(), mixture_header_bytes(), 1000, 20240912);
-  EXPECT_GT(loaded, 80u);
-  EXPECT_LT(loaded, 920u);
+  for (const Mixture* mixture : {&qwen(), &deepseek()}) {
+    EXPECT_EQ(load_and_run(mixture->bytes), StatusCode::kOk);
+    const std::size_t loaded = flip(mixture->bytes, mixture->header, 600, 20240912);
+    EXPECT_GT(loaded, 40u);
+    EXPECT_LT(loaded, 560u);
+  }
 }
 
 TEST_F(HostileModel, FalseNumbersOfAMixtureAreTypedErrors) {
-  const auto code = [&](std::string_view key, std::uint32_t value) {
-    Bytes file = mixture();
-    std::memcpy(file.data() + find_text(file, key) + key.size() + 4, &value, sizeof value);
-    return load_and_run(file);
-  };
   for (const char* key :
        {"qwen2moe.expert_count", "qwen2moe.expert_used_count",
         "qwen2moe.expert_feed_forward_length", "qwen2moe.expert_shared_feed_forward_length"})
     for (const std::uint32_t value : {0u, 7u, 0x80000000u, 0xFFFFFFFFu})
-      EXPECT_EQ(code(key, value), StatusCode::kCorruption) << key << " " << value;
-  EXPECT_EQ(code("qwen2moe.expert_used_count", 6), StatusCode::kOk);
+      EXPECT_EQ(load_and_run(qwen().with_number(key, value)), StatusCode::kCorruption)
+          << key << " " << value;
+  EXPECT_EQ(load_and_run(qwen().with_number("qwen2moe.expert_used_count", 6)), StatusCode::kOk);
+}
+
+TEST_F(HostileModel, FalseNumbersOfLatentAttentionAreTypedErrors) {
+  for (const char* key :
+       {"deepseek2.attention.kv_lora_rank", "deepseek2.attention.q_lora_rank",
+        "deepseek2.attention.key_length_mla", "deepseek2.attention.value_length_mla",
+        "deepseek2.attention.head_count_kv", "deepseek2.rope.dimension_count",
+        "deepseek2.leading_dense_block_count", "deepseek2.expert_group_count",
+        "deepseek2.expert_group_used_count", "deepseek2.expert_shared_count"})
+    for (const std::uint32_t value : {7u, 0x80000000u, 0xFFFFFFFFu}) {
+      const StatusCode code = load_and_run(deepseek().with_number(key, value));
+      // A key of the narrow vector that fits no longer is told by its own length.
+      EXPECT_TRUE(code == StatusCode::kCorruption || code == StatusCode::kNotSupported)
+          << key << " " << value << " " << status_code_name(code);
+    }
+  EXPECT_EQ(load(deepseek().with_number("deepseek2.expert_gating_func", 3)).code(),
+            StatusCode::kNotSupported);
 }
 
 }  // namespace

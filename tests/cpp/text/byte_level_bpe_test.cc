@@ -284,9 +284,9 @@ TEST(ByteLevelBpe, EqualsLlamaCppUnderEveryNameOfAPreTokenizer) {
   const auto first = *root.get("gpt-2")->as_array(1000);
   ASSERT_GT(texts.size(), 200u);
   ASSERT_EQ(first.size(), texts.size());
-  for (const char* name :
-       {"gpt-2", "olmo", "smollm", "refact", "starcoder", "llama-bpe", "llama3", "llama-v3",
-        "falcon3", "dbrx", "smaug-bpe", "qwen2", "deepseek-r1-qwen"}) {
+  for (const char* name : {"gpt-2", "olmo", "smollm", "refact", "starcoder", "llama-bpe", "llama3",
+                           "llama-v3", "falcon3", "dbrx", "smaug-bpe", "qwen2", "deepseek-r1-qwen",
+                           "deepseek-llm", "deepseek-coder", "deepseek-v3"}) {
     const auto bpe = smollm2(name);
     std::size_t others = 0;
     for (std::size_t i = 0; i < texts.size(); ++i) {

@@ -18,9 +18,10 @@ namespace {
 // Each folder has a tokenizer.json and what the `tokenizers` package makes of texts with it
 // (tests/oracles/make_tokenizers.py).
 constexpr const char* kKinds[] = {
-    "bert",       "bert_cased", "bert_raw", "mpnet", "wordpiece_parts", "roberta", "gpt2",
-    "gpt2_regex", "modernbert", "llama3",   "qwen2", "smollm",          "gemma",   "unknown_bpe",
-    "xlmr",       "xlmr_old",   "t5",
+    "bert",     "bert_cased", "bert_raw",     "mpnet",          "wordpiece_parts",
+    "roberta",  "gpt2",       "gpt2_regex",   "modernbert",     "llama3",
+    "qwen2",    "smollm",     "gemma",        "unknown_bpe",    "xlmr",
+    "xlmr_old", "t5",         "deepseek_llm", "deepseek_coder", "deepseek_v3",
 };
 
 std::string file_of(const std::string& kind, const std::string& name) {
