@@ -3,7 +3,7 @@
 #   tools/evidence.sh [demo] [routing] [routing-costs] [parity] [encoder-speed]
 #     [encoder-profile] [encoder-experts] [encoder-quality] [support-check]
 #     [python-import] [lexical-search] [hostile-files] [corpus-faults] [hybrid] [vector-search] [graph-search]
-#     [ingestion] [million] [lm-speed] [lm-perplexity] [training-choices]
+#     [ingestion] [million] [lm-speed] [lm-perplexity] [lm-parity] [hostile-lm-files] [training-choices]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tools/models.sh
@@ -52,8 +52,12 @@ for part in "${parts[@]}"; do
         SET=$vectors "$python" benchmarks/graph_search.py search
       done
       "$python" benchmarks/graph_search.py page ;;
-    lm-speed) "$python" benchmarks/lm_speed.py ;;
+    lm-speed)
+      cmake --preset release && cmake --build build/release --target lm_cold_bench
+      "$python" benchmarks/lm_speed.py ;;
     lm-perplexity) "$python" benchmarks/lm_perplexity.py ;;
+    lm-parity) "$python" benchmarks/lm_parity.py ;;
+    hostile-lm-files) "$python" benchmarks/hostile_files.py --page hostile-lm-files ;;
     training-choices) "$python" benchmarks/training_choices.py ;;
     *) echo "evidence: unknown part '$part'" >&2; exit 2 ;;
   esac

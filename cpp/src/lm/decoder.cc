@@ -73,6 +73,7 @@ Result<Decoder> Decoder::create(DecoderConfig config, DecoderWeights weights, Is
   auto plan = decoder.plan({});
   if (!plan.ok()) return Status::corruption(where + ": " + plan.status().message());
   decoder.own_plan_ = std::move(plan).value();
+  decoder.expert_pages_ = std::make_shared<ExpertPages>(decoder.weights_);
   return decoder;
 }
 

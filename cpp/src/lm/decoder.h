@@ -15,6 +15,7 @@
 #include "collegium/core/status.h"
 #include "lm/decoder_config.h"
 #include "lm/decoder_weights.h"
+#include "lm/expert_pages.h"
 #include "lm/kv_cache.h"
 #include "lm/packed_model.h"
 
@@ -55,6 +56,9 @@ class Decoder {
     return use_packed_model(path, digest, weights_);
   }
 
+  // Mapped experts are read from the disk as products touch them, for comparison.
+  void leave_expert_pages() { expert_pages_ = nullptr; }
+
   const DecoderConfig& config() const noexcept { return config_; }
   const DecoderWeights& weights() const noexcept { return weights_; }
 
@@ -91,6 +95,7 @@ class Decoder {
   DecoderWeights weights_;
   std::vector<RoutingPlan::Layer> routing_layers_;
   RoutingPlan own_plan_;
+  std::shared_ptr<ExpertPages> expert_pages_;  // none: mapped experts are read as they are touched
   const Kernels* kernels_ = nullptr;
 };
 

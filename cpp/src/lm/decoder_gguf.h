@@ -28,8 +28,8 @@ struct GgufArchitecture {
   // Mixtures: llama.cpp's value where expert_weights_norm is absent.
   bool normalize = false;
   ExpertScoring scoring = ExpertScoring::kSoftmax;
-  bool shared_expert = false;    // weighed by a gate
-  bool deepseek = false;         // latent attention; shared experts without a gate
+  bool shared_expert = false;  // weighed by a gate
+  bool deepseek = false;       // latent attention; shared experts without a gate
   // Every `full_every`-th layer sees all positions, the others a window; 0: all layers see all.
   std::size_t full_every = 0;
   std::size_t layers_27b = 0;  // so many layers: queries are scaled by width / heads instead

@@ -69,8 +69,7 @@ Status GgufDecoderReader::read_head_dimensions(DecoderConfig& config) const {
 Status GgufDecoderReader::read_latent_dimensions(DecoderConfig& config) const {
   DecoderLatentConfig& latent = config.latent;
   COLLEGIUM_RETURN_IF_ERROR(read_count("attention.kv_lora_rank", 1, kMaxWidth, latent.kv_rank));
-  COLLEGIUM_RETURN_IF_ERROR(
-      read_count_if_there("attention.q_lora_rank", kMaxWidth, latent.q_rank));
+  COLLEGIUM_RETURN_IF_ERROR(read_count_if_there("attention.q_lora_rank", kMaxWidth, latent.q_rank));
   COLLEGIUM_RETURN_IF_ERROR(read_count("rope.dimension_count", 2, kMaxWidth, latent.rope_dim));
   const bool absorbed = has("attention.key_length_mla");
   const char* suffix = absorbed ? "_mla" : "";
@@ -79,8 +78,8 @@ Status GgufDecoderReader::read_latent_dimensions(DecoderConfig& config) const {
   COLLEGIUM_RETURN_IF_ERROR(
       read_count(std::string("attention.value_length") + suffix, 1, kMaxWidth, config.value_dim));
   if (absorbed) {
-    COLLEGIUM_RETURN_IF_ERROR(refuse_unless(
-        "attention.key_length", static_cast<double>(latent.kv_rank + latent.rope_dim)));
+    COLLEGIUM_RETURN_IF_ERROR(refuse_unless("attention.key_length",
+                                            static_cast<double>(latent.kv_rank + latent.rope_dim)));
     COLLEGIUM_RETURN_IF_ERROR(
         refuse_unless("attention.value_length", static_cast<double>(latent.kv_rank)));
   }
@@ -89,8 +88,7 @@ Status GgufDecoderReader::read_latent_dimensions(DecoderConfig& config) const {
   latent.nope_dim = config.head_dim - latent.rope_dim;
   config.kv_heads = config.heads;
   std::size_t stated = config.heads;
-  COLLEGIUM_RETURN_IF_ERROR(
-      read_count_if_there("attention.head_count_kv", config.heads, stated));
+  COLLEGIUM_RETURN_IF_ERROR(read_count_if_there("attention.head_count_kv", config.heads, stated));
   if (stated != config.heads && stated != 1)
     return damage(key("attention.head_count_kv") + " is " + std::to_string(stated) +
                   ", must be 1 or " + std::to_string(config.heads));
@@ -161,8 +159,9 @@ Status GgufDecoderReader::read_scales(DecoderConfig& config) const {
     COLLEGIUM_RETURN_IF_ERROR(
         refuse_unless_each({"attention.kv_lora_rank", "attention.q_lora_rank"}, 0.0));
   return refuse_unless_each(
-      {"attention.max_alibi_bias", "nextn_predict_layers", "attention.temperature_length", "attention.temperature_scale", "attention.shared_kv_layers",
-       "use_parallel_residual", "router_logit_softcapping"},
+      {"attention.max_alibi_bias", "nextn_predict_layers", "attention.temperature_length",
+       "attention.temperature_scale", "attention.shared_kv_layers", "use_parallel_residual",
+       "router_logit_softcapping"},
       0.0);
 }
 

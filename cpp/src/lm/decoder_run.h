@@ -66,6 +66,9 @@ struct DecoderRun {
   Status route(std::size_t layer, const float* in);
   void measure_activations(std::size_t layer, const float* in);
   void run_experts(std::size_t layer, const float* in);
+  // The experts `used` of this layer, and if some are not in memory those the next one will likely
+  // choose, are read from the disk from now on.
+  void read_experts_ahead(std::size_t layer, const float* in, std::span<const std::size_t> used);
 
   void norm_row(const NormWeights& norm, const float* in, float* out) const noexcept;
   // Each of `heads` neighbours by itself: x (rows, stride), of which the first heads * size.

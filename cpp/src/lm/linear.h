@@ -40,6 +40,10 @@ class QuantizedLinear {
   void pack(LmWeights weights = LmWeights::kStored);
   // Packed weights; none: they are the file's. All levels have the same.
   std::span<const std::byte> packed() const noexcept { return packed_; }
+  // The weights that products read, packed or the file's.
+  std::span<const std::byte> weight_bytes() const noexcept {
+    return packed_.empty() ? std::span(bytes_, outputs_ * row_bytes_) : packed_;
+  }
   GgmlType type() const noexcept { return type_; }  // in the file
   // What the packed weights are of: the file's type, or what its numbers were made.
   GgmlType packed_type() const noexcept { return packed_type_; }

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
+#include <numeric>
 
 #include "collegium/core/thread_pool.h"
 #include "lm/decoder_run.h"
@@ -140,6 +142,11 @@ void DecoderRun::run_experts(std::size_t layer, const float* in) {
       ++pairs;
     }
   for (std::size_t e = 0; e < experts.size(); ++e) expert_begin_[e + 1] += expert_begin_[e];
+  std::vector<std::size_t> used;
+  for (std::size_t e = 0; e < experts.size(); ++e)
+    if (expert_begin_[e + 1] != expert_begin_[e]) used.push_back(e);
+  if (used.empty()) return;
+  read_experts_ahead(layer, in, used);
   std::vector<std::size_t> hidden_begin(experts.size() + 1, 0);  // in pair_gate_ and pair_up_
   for (std::size_t e = 0; e < experts.size(); ++e)
     hidden_begin[e + 1] =
@@ -163,18 +170,14 @@ void DecoderRun::run_experts(std::size_t layer, const float* in) {
   }
 
   std::vector<QuantizedLinear::Product> gated, down;
-  std::vector<std::size_t> used;
-  for (std::size_t e = 0; e < experts.size(); ++e) {
+  for (const std::size_t e : used) {
     const std::size_t count = expert_begin_[e + 1] - expert_begin_[e];
-    if (count == 0) continue;
-    used.push_back(e);
     const float* x = pair_in_.data() + expert_begin_[e] * width;
     float* gate = pair_gate_.data() + hidden_begin[e];
     gated.push_back({&experts[e].gate, x, count, gate});
     gated.push_back({&experts[e].up, x, count, pair_up_.data() + hidden_begin[e]});
     down.push_back({&experts[e].down, gate, count, pair_out_.data() + expert_begin_[e] * width});
   }
-  if (used.empty()) return;
   QuantizedLinear::apply_all(gated);
   for_each_row(used.size(), [&](std::size_t u) {
     const std::size_t e = used[u];
@@ -183,6 +186,41 @@ void DecoderRun::run_experts(std::size_t layer, const float* in) {
       activate(pair_gate_.data() + at, pair_up_.data() + at, hidden);
   });
   QuantizedLinear::apply_all(down);
+}
+
+// What the next layer's router says of this layer's rows is a good guess at what it will say of
+// its own, since a layer changes them little (arXiv 2312.17238).
+void DecoderRun::read_experts_ahead(std::size_t layer, const float* in,
+                                    std::span<const std::size_t> used) {
+  if (decoder_.expert_pages_ == nullptr) return;
+  const std::vector<DecoderLayerWeights>& layers = decoder_.weights_.layers;
+  if (!decoder_.expert_pages_->want(layers[layer].moe, layer, used)) return;
+  std::size_t next = layer + 1;
+  while (next < layers.size() && !config_.layers[next].moe) ++next;
+  if (next >= layers.size()) return;
+  const MoeWeights& moe = layers[next].moe;
+  const std::size_t experts = moe.experts.size();
+  if (moe.router.outputs() != experts) return;
+  ensure(logits_, rows_ * experts);
+  moe.router.apply(in, rows_, logits_.data());
+  std::vector<std::size_t> order(experts);
+  std::vector<bool> likely(experts);
+  const std::size_t top_k = std::min(config_.moe.top_k, experts);
+  for (std::size_t r = 0; r < rows_; ++r) {
+    float* logits = logits_.data() + r * experts;
+    for (std::size_t e = 0; e < experts; ++e)  // what is no number orders nothing
+      if (std::isnan(logits[e])) logits[e] = -std::numeric_limits<float>::infinity();
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(top_k) - 1,
+                     order.end(), [&](std::size_t a, std::size_t b) {
+                       return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
+                     });
+    for (std::size_t i = 0; i < top_k; ++i) likely[order[i]] = true;
+  }
+  order.clear();
+  for (std::size_t e = 0; e < experts; ++e)
+    if (likely[e]) order.push_back(e);
+  decoder_.expert_pages_->want(moe, next, order);
 }
 
 }  // namespace collegium::core

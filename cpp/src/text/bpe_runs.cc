@@ -35,11 +35,11 @@ constexpr std::string_view kIdeographsAndKana = "\u4e00-\u9fa5\u3040-\u309f\u30a
 // One or more characters of a kind, in a piece.
 struct Run {
   BpePattern pattern;
-  bool space = false;          // one of white space may go before them
-  std::uint8_t classes = 0;    // of these, or
+  bool space = false;        // one of white space may go before them
+  std::uint8_t classes = 0;  // of these, or
   std::string_view class_name = {};
   std::string_view listed = {};  // of these, as between brackets
-  int most = 0;                // so many in a piece; 0: all there are
+  int most = 0;                  // so many in a piece; 0: all there are
 };
 
 constexpr Run kRuns[] = {
@@ -126,9 +126,8 @@ void split_run(std::string_view text, std::size_t begin, std::size_t end, const 
   const Ranges& ranges = ranges_of(run);
   const auto is_member = [&](const BpeCharacter& c) {
     if (run.listed.empty()) return (c.classes & run.classes) != 0;
-    auto range = std::ranges::upper_bound(ranges, c.code_point, {}, [](const auto& r) {
-      return r.first;
-    });
+    auto range =
+        std::ranges::upper_bound(ranges, c.code_point, {}, [](const auto& r) { return r.first; });
     // Neighbours may overlap by their ends, not more.
     return range != ranges.begin() && c.code_point <= (--range)->second;
   };
