@@ -1,17 +1,19 @@
-"""Evidence: what damaged files do (docs/evidence/hostile-files.md).
+"""Evidence: what damaged files do (docs/evidence/hostile-files.md, hostile-lm-files.md).
 
-    python benchmarks/hostile_files.py [--mutations 100000] [--minutes 60] [--only kind,kind]
+    python benchmarks/hostile_files.py [--page hostile-lm-files] [--mutations 100000]
+        [--minutes 60] [--only kind,kind]
+    python benchmarks/hostile_files.py [--page hostile-lm-files] --first 123 --mutations 1
 
 Mutation n is made of the seed and n alone. A child process loads it and, if it loads, uses it; the
-parent counts what it says, and a child that dies or hangs. What is reached is kept in
-build/evidence/ and the next run goes on from there; the page says how far it is.
+parent counts what it says, and a child that dies or hangs. What is reached is kept by kind of file in
+build/evidence/ and the next run goes on from there; the page says how far it is. With --first it
+looks into some mutations and counts nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
-import dataclasses
 import json
 import os
 import random
@@ -23,19 +25,19 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import collegium
 import evidence
 import hostile_mutations as mutations
+from hostile_targets import PAGES, Target
 
 SEED = 1
 MAX_SECONDS = 5.0
 MORE_BYTES = 64 << 20  # beyond twice the file
-DATA = evidence.ROOT / "tests" / "data"
-TEXTS = ["The river bends, 12 \tpm.", "\u00e9e\u0301\ufdfa\u1100\u1161 \U0001f469\u200d\U0001f4bb"]
+BATCH = 500  # mutations of a kind between two saves
 # IoError: a module's folder has a name that the operating system refuses.
 TYPED = (
     collegium.CorruptionError,
@@ -46,121 +48,22 @@ TYPED = (
 TYPED_NAMES = [error.__name__ for error in TYPED]
 
 
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """A file to damage: in a copy of `folder`, loaded and used by `use`."""
-
-    kind: str
-    folder: Path
-    file: str
-    mutate: mutations.Mutate
-    use: Callable[[Path], object]
-
-
-def use_tokenizer(tokenizer: collegium.text.Tokenizer) -> None:
-    for text in TEXTS:
-        ids = tokenizer.encode(text, max_tokens=16).ids
-        tokenizer.decode(ids)
-    tokenizer.encode_pair(*TEXTS)
-
-
-def use_sentencepiece(path: Path) -> None:
-    tokenizer = collegium.text.load_sentencepiece(path)
-    for text in TEXTS:
-        tokenizer.decode(tokenizer.encode(text, max_tokens=16).ids)
-
-
-def use_encoder(folder: Path) -> None:
-    number = sum(folder.name.encode())
-    compute = ("auto", "fp32", "int8")[number % 3]
-    collegium.Encoder.load(folder, compute=compute).encode(TEXTS, kind="query")
-
-
-def use_packed(folder: Path) -> None:
-    collegium.Encoder.load(folder).encode(TEXTS)
-
-
-def use_head(path: Path) -> None:
-    head = collegium.HeadAdapter.load(path)
-    if head.dim <= 1024:
-        vectors = collegium.HeadAdapter.identity(head.dim).weight[:1]
-        head.apply(vectors)
-
-
-def use_lora(encoder: collegium.Encoder, folder: Path) -> None:
-    experts = collegium.ExpertSet(encoder)
-    experts.set_lora("a", collegium.LoraAdapter.load(folder, encoder))
-    experts.encode(TEXTS, experts=["a"] * len(TEXTS))
-
-
-def targets(scratch: Path) -> Iterator[Target]:
-    """All of them, in an order that stays; `scratch` takes what must be made first."""
-    for folder in sorted(path.parent for path in DATA.glob("tokenizers/*/tokenizer.json")):
-        yield Target(
-            "tokenizer.json",
-            folder,
-            "tokenizer.json",
-            mutations.json_file,
-            lambda path: use_tokenizer(collegium.text.load_tokenizer_json(path)),
-        )
-    encoders = [DATA / "encoder/plain", *sorted((DATA / "encoder/families").glob("*/"))]
-    for folder in encoders:
-        for path in sorted(folder.rglob("*")):
-            file = str(path.relative_to(folder))
-            if path.suffix == ".safetensors":
-                yield Target("safetensors", folder, file, mutations.safetensors, use_encoder)
-            elif path.suffix == ".json":
-                yield Target("config.json", folder, file, mutations.json_file, use_encoder)
-    for folder in sorted(path.parent for path in DATA.glob("encoder/loras/*/*/*.safetensors")):
-        base = folder.parent.name
-        family = collegium.Encoder.load(DATA / "encoder/families" / base)
-
-        def use(path: Path, family: collegium.Encoder = family) -> None:
-            use_lora(family, path)
-
-        yield Target("LoRA", folder, "adapter_model.safetensors", mutations.safetensors, use)
-        yield Target("LoRA", folder, "adapter_config.json", mutations.json_file, use)
-    for low_rank in (False, True):
-        folder = scratch / f"head-{low_rank}"
-        folder.mkdir()
-        full = collegium.HeadAdapter.identity(24)
-        if low_rank:
-            rows = full.weight[:3]
-            head = collegium.HeadAdapter.create_low_rank(rows, rows.T.copy(), full.bias)
-        else:
-            head = full
-        head.save(folder / "head.adapter")
-        yield Target("head adapter", folder, "head.adapter", mutations.enveloped, use_head)
-    for family in ("plain", "families/modernbert", "families/nomic-published"):
-        for compute in ("fp32", "int8"):
-            folder = scratch / f"packed-{Path(family).name}-{compute}"
-            collegium.Encoder.load(DATA / "encoder" / family, compute=compute).convert(folder)
-            yield Target("packed encoder", folder, "model.packed", mutations.enveloped, use_packed)
-    for name in ("unigram", "bpe"):
-        folder = scratch / name
-        folder.mkdir()
-        shutil.copy(DATA / f"{name}.model", folder / "spiece.model")
-        yield Target(
-            "SentencePiece",
-            folder,
-            "spiece.model",
-            mutations.sentencepiece,
-            use_sentencepiece,
-        )
-
-
 class Mutant:
     """Makes mutation n in a folder of its own."""
 
-    def __init__(self, scratch: Path, seed: int) -> None:
+    def __init__(self, page: str, scratch: Path, seed: int) -> None:
         self.seed = seed
         self.scratch = scratch
         self.by_kind: dict[str, list[Target]] = {}
         made = scratch / "made"
         made.mkdir()
-        for target in targets(made):
+        for target in PAGES[page].targets(made):
             self.by_kind.setdefault(target.kind, []).append(target)
         self.kinds = list(self.by_kind)
+
+    def numbers(self, kind: str, total: int) -> range:
+        """Of the first `total` mutations those of a kind."""
+        return range(self.kinds.index(kind), total, len(self.kinds))
 
     def target(self, n: int) -> tuple[Target, random.Random]:
         rng = random.Random(f"{self.seed}/{n}")
@@ -178,8 +81,7 @@ class Mutant:
         bad = mutate(rng, good)
         path.unlink()
         path.write_bytes(bad)
-        is_folder = target.use in (use_encoder, use_packed) or target.kind == "LoRA"
-        return target, folder if is_folder else path, len(bad)
+        return target, folder if target.whole else path, len(bad)
 
 
 def memory(field: str) -> int:
@@ -194,17 +96,15 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def child(scratch: Path, seed: int, begin: int, end: int, kinds: set[str]) -> None:
+def child(page: str, scratch: Path, seed: int, numbers: range) -> None:
     """Says what each mutation did, one line of JSON each."""
     libc = ctypes.CDLL(None)
     collegium.set_num_threads(1)
-    mutant = Mutant(scratch, seed)
+    mutant = Mutant(page, scratch, seed)
     # Memory without end is an error to see, not this machine's.
     limit = memory("VmSize") + (2 << 30)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    for n in range(begin, end):
-        if mutant.kinds[n % len(mutant.kinds)] not in kinds:
-            continue
+    for n in numbers:
         target, given, size = mutant.make(n)
         libc.malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
@@ -223,6 +123,7 @@ def child(scratch: Path, seed: int, begin: int, end: int, kinds: set[str]) -> No
             "n": n,
             "kind": target.kind,
             "outcome": outcome,
+            "typed": outcome in ["loaded", *TYPED_NAMES, *(e.__name__ for e in target.also)],
             "seconds": cpu_seconds() - began,
             "bytes": memory("VmHWM") - before,
             "allowed": 2 * size + MORE_BYTES,
@@ -239,16 +140,18 @@ class State:
         if path.exists():
             self.values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         else:
-            self.values = {"seed": seed, "next": 0, "commits": {}, "kinds": {}, "failures": []}
+            self.values = {"seed": seed, "commits": {}, "kinds": {}, "failures": []}
         if self.values["seed"] != seed:
             raise SystemExit(f"{path}: is of seed {self.values['seed']}, asked for {seed}")
 
+    def kind(self, name: str) -> dict[str, Any]:
+        new = {"done": 0, "outcomes": {}, "seconds": 0.0, "bytes": 0}
+        kind: dict[str, Any] = self.values["kinds"].setdefault(name, new)
+        return kind
+
     def count(self, line: dict[str, Any]) -> None:
-        kind = self.values["kinds"].setdefault(
-            line["kind"], {"outcomes": {}, "seconds": 0.0, "bytes": 0}
-        )
-        outcome = line["outcome"]
-        if outcome not in [*TYPED_NAMES, "loaded"]:
+        kind, outcome = self.kind(line["kind"]), line["outcome"]
+        if not line["typed"]:
             self.values["failures"].append(line)
             outcome = "failure"
         elif line["seconds"] > MAX_SECONDS or line["bytes"] > line["allowed"]:
@@ -257,8 +160,8 @@ class State:
         kind["seconds"] = max(kind["seconds"], line["seconds"])
         kind["bytes"] = max(kind["bytes"], line["bytes"])
 
-    def save(self, end: int, commit: str, done: int) -> None:
-        self.values["next"] = end
+    def save(self, kind: str, done: int, commit: str) -> None:
+        self.kind(kind)["done"] += done
         self.values["commits"][commit] = self.values["commits"].get(commit, 0) + done
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_suffix(".partial")
@@ -272,13 +175,14 @@ def used_by(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def run_children(seed: int, begin: int, end: int, only: list[str]) -> Iterator[dict[str, Any]]:
-    """What became of each mutation in [begin, end); a child that dies is followed by another."""
-    while begin < end:
+def run_children(page: str, seed: int, numbers: range) -> Iterator[dict[str, Any]]:
+    """What became of each mutation; a child that dies is followed by another."""
+    while numbers:
         with tempfile.TemporaryDirectory() as scratch:
-            options = ["--child", scratch, str(begin), str(end), "--seed", str(seed)]
+            limits = [str(limit) for limit in (numbers.start, numbers.stop, numbers.step)]
+            options = ["--page", page, "--seed", str(seed), "--child", scratch, *limits]
             process = subprocess.Popen(
-                [sys.executable, __file__, *options, "--only", ",".join(only)],
+                [sys.executable, __file__, *options],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -304,7 +208,7 @@ def run_children(seed: int, begin: int, end: int, only: list[str]) -> Iterator[d
                         open_line = line
                         continue
                     open_line = None
-                    begin = line["n"] + 1
+                    numbers = numbers[1:]
                     yield line
             if hung:
                 process.kill()
@@ -314,25 +218,28 @@ def run_children(seed: int, begin: int, end: int, only: list[str]) -> Iterator[d
             if open_line is None:
                 raise SystemExit(f"a child failed before it loaded anything:\n{message}")
             outcome = "hung" if hung else f"died: {process.returncode}: {message[-300:]}"
-            begin = open_line["n"] + 1
-            yield {**open_line, "outcome": outcome, "seconds": 0.0, "bytes": 0, "allowed": 0}
+            numbers = numbers[1:]
+            nothing = {"typed": False, "seconds": 0.0, "bytes": 0, "allowed": 0}
+            yield {**open_line, "outcome": outcome, **nothing}
 
 
-def page(state: State, total: int) -> str:
-    values = state.values
+def page_text(name: str, state: State, total: int) -> str:
+    values, page = state.values, PAGES[name]
+    seen_names = {outcome for kind in values["kinds"].values() for outcome in kind["outcomes"]}
+    names = TYPED_NAMES + sorted(seen_names - {"loaded", "failure", *TYPED_NAMES})
     rows = []
     sums: Counter[str] = Counter()
     for kind, seen in values["kinds"].items():
         outcomes = Counter(seen["outcomes"])
         count = sum(outcomes.values())
         sums.update(outcomes)
-        cells = [f"{outcomes[name]:,}" for name in ("loaded", *TYPED_NAMES)]
+        cells = [f"{outcomes[outcome]:,}" for outcome in ("loaded", *names)]
         rows.append(
             f"| {kind} | {count:,} | {' | '.join(cells)} | {outcomes['failure']} | "
             f"{seen['seconds']:.2f} | {seen['bytes'] / 2**20:.0f} |"
         )
     count = sum(sums.values())
-    cells = [f"{sums[name]:,}" for name in ("loaded", *TYPED_NAMES)]
+    cells = [f"{sums[outcome]:,}" for outcome in ("loaded", *names)]
     rows.append(f"| all | {count:,} | {' | '.join(cells)} | {sums['failure']} | | |")
     failures = [
         f"- mutation {line['n']} ({line['kind']}): {line['outcome']}, {line['seconds']:.2f} s, "
@@ -342,19 +249,18 @@ def page(state: State, total: int) -> str:
     commits = [f"{commit}: {done:,}" for commit, done in values["commits"].items()]
     return "\n".join(
         [
-            evidence.header("Hostile files", "make evidence ONLY=hostile-files", str(SEED)),
+            evidence.header(page.title, f"make evidence ONLY={name}", str(SEED)),
             f"Reached: **{count:,} of {total:,}** mutations. By commit: {'; '.join(commits)}.",
             "",
             "Files of `tests/data`, damaged blindly (cut, flipped, moved bytes; 3 in 10) or with "
-            "knowledge of the format (`benchmarks/hostile_mutations.py`: other values, keys, "
-            "shapes, types, offsets, units of a charsmap; checksums made to fit). Each is loaded "
-            "in a child process and, if it loads, used. Seconds are of CPU time; memory is the "
+            f"knowledge of the format (`benchmarks/hostile_*.py`: {page.damage}). Each is "
+            "loaded in a child process and, if it loads, used. Seconds are of CPU time; memory is the "
             f"peak beyond what the process had, allowed is twice the file and "
             f"{MORE_BYTES >> 20} MB.",
             "",
-            f"| file | mutations | loaded | {' | '.join(TYPED_NAMES)} | failures | most seconds | "
+            f"| file | mutations | loaded | {' | '.join(names)} | failures | most seconds | "
             "most MB |",
-            f"|---|{'--:|' * (len(TYPED_NAMES) + 5)}",
+            f"|---|{'--:|' * (len(names) + 5)}",
             *rows,
             "",
             "A failure is a crash, a hang, an error of another type, more than "
@@ -367,39 +273,51 @@ def page(state: State, total: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mutations", type=int, default=100_000)
+    parser.add_argument("--page", choices=sorted(PAGES), default="hostile-files")
+    parser.add_argument("--mutations", type=int, help="of all kinds of the page together")
     parser.add_argument("--minutes", type=float, default=float(os.environ.get("MINUTES", "60")))
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--only", default="", help="kinds, by comma; counts nothing")
-    parser.add_argument("--first", type=int, help="with --only or alone: from here, counts nothing")
-    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--only", default="", help="kinds, by comma")
+    parser.add_argument("--first", type=int, help="look at mutations from here on, count nothing")
+    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    only = [kind for kind in arguments.only.split(",") if kind]
+    name, seed = arguments.page, arguments.seed
     if arguments.child:
-        scratch, begin, end = arguments.child
-        child(Path(scratch), arguments.seed, int(begin), int(end), set(only))
+        scratch, *limits = arguments.child
+        child(name, Path(scratch), seed, range(*(int(limit) for limit in limits)))
         return
     with tempfile.TemporaryDirectory() as scratch:
-        kinds = Mutant(Path(scratch), arguments.seed).kinds
-    if only or arguments.first is not None:  # to look into something
-        begin = arguments.first or 0
-        for line in run_children(arguments.seed, begin, begin + arguments.mutations, only or kinds):
-            print(json.dumps(line))
+        mutant = Mutant(name, Path(scratch), seed)
+    only = [kind for kind in arguments.only.split(",") if kind] or mutant.kinds
+    for kind in only:
+        if kind not in mutant.kinds:
+            raise SystemExit(f"--only: {kind!r} is none of {', '.join(mutant.kinds)}")
+    total = arguments.mutations or PAGES[name].mutations
+    if arguments.first is not None:
+        for kind in only:
+            numbers = mutant.numbers(kind, arguments.first + total)
+            done = len(mutant.numbers(kind, arguments.first))
+            for line in run_children(name, seed, numbers[done:]):
+                print(json.dumps(line))
         return
     until = time.monotonic() + 60 * arguments.minutes
-    state = State(evidence.ROOT / "build" / "evidence" / "hostile-files.json", arguments.seed)
+    state = State(evidence.ROOT / "build" / "evidence" / f"{name}.json", seed)
     commit = evidence.commit()
-    while state.values["next"] < arguments.mutations and time.monotonic() < until:
-        begin = state.values["next"]
-        end = min(begin + 1000, arguments.mutations)
+    while time.monotonic() < until:
+        left = {kind: mutant.numbers(kind, total)[state.kind(kind)["done"] :] for kind in only}
+        kind = max(left, key=lambda kind: len(left[kind]))
+        numbers = left[kind][:BATCH]
+        if not numbers:
+            break
         failures = len(state.values["failures"])
-        for line in run_children(arguments.seed, begin, end, kinds):
+        for line in run_children(name, seed, numbers):
             state.count(line)
-        state.save(end, commit, end - begin)
-        print(f"{end:,}: {len(state.values['failures'])} failures", flush=True)
+        state.save(kind, len(numbers), commit)
+        done = state.kind(kind)["done"]
+        print(f"{kind}: {done:,}, {len(state.values['failures'])} failures", flush=True)
         for line in state.values["failures"][failures:]:
             print(f"  {json.dumps(line)}", flush=True)
-    evidence.write("hostile-files", page(state, arguments.mutations))
+    evidence.write(name, page_text(name, state, total))
 
 
 if __name__ == "__main__":

@@ -236,7 +236,8 @@ def seal(start: bytes, payload: bytes) -> bytes:
     return b"".join(parts)
 
 
-def enveloped(rng: random.Random, good: bytes) -> bytes:
+def enveloped(rng: random.Random, good: bytes, skip: int = 0) -> bytes:
+    """`skip`: bytes at the front of the payload that only blind damage reaches."""
     start, payload = bytearray(good[:24]), bytearray(good[ENVELOPE:-8])
     if rng.random() < 0.05:
         struct.pack_into("<I", start, rng.choice([8, 20]), rng.choice(EXTREMES) & (2**32 - 1))
@@ -244,13 +245,19 @@ def enveloped(rng: random.Random, good: bytes) -> bytes:
         return seal(bytes(start), blind(rng, bytes(payload)))
     for _ in range(rng.choice([1, 1, 2, 4])):
         where = rng.choice([16, 256, 2048, len(payload)])
-        at = rng.randrange(max(1, min(where, len(payload) - 8)))
+        at = skip + rng.randrange(max(1, min(where, len(payload) - 8 - skip)))
         size, code = rng.choice([(4, "<I"), (8, "<Q")])
         (old,) = struct.unpack_from(code, payload, at)
         near = [old + 1, old - 1, old * 2, old // 2, old ^ (1 << rng.randrange(8 * size))]
         value = rng.choice([*near, rng.choice(EXTREMES), rng.choice(EXTREMES)])
         struct.pack_into(code, payload, at, value & (2 ** (8 * size) - 1))
     return seal(bytes(start), bytes(payload))
+
+
+def packed_language_model(rng: random.Random, good: bytes) -> bytes:
+    """Mostly behind the digest of the model, which is compared before all else."""
+    (digest,) = struct.unpack_from("<Q", good, ENVELOPE)
+    return enveloped(rng, good, skip=8 + digest if rng.random() < 0.9 else 0)
 
 
 # Protocol buffers: SentencePiece's model.

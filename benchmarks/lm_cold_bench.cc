@@ -35,8 +35,7 @@ double seconds(const std::string& path, bool ahead, std::size_t tokens, std::siz
 
   std::mt19937 random(seed);
   std::vector<std::int32_t> ids(tokens);
-  for (std::int32_t& id : ids)
-    id = static_cast<std::int32_t>(random() % decoder->config().vocab);
+  for (std::int32_t& id : ids) id = static_cast<std::int32_t>(random() % decoder->config().vocab);
   KvCache cache(decoder->config(), KvCacheType::kFp32);
   std::vector<float> hidden(step * decoder->config().width);
   const auto begin = std::chrono::steady_clock::now();
@@ -59,8 +58,10 @@ int main(int argc, char** argv) {
                       : seconds(argv[1], ahead, kTokens, 1, 1 + static_cast<unsigned>(round));
       };
       double with = 0.0, without = 0.0;
-      if (round % 2 == 0) with = run(true), without = run(false);
-      else without = run(false), with = run(true);
+      if (round % 2 == 0)
+        with = run(true), without = run(false);
+      else
+        without = run(false), with = run(true);
       std::printf("%s{\"prompt\": %s, \"with\": %.4f, \"without\": %.4f}",
                   round == 0 && !prompt ? "" : ", ", prompt ? "true" : "false", with, without);
       std::fflush(stdout);
