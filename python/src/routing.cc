@@ -218,6 +218,7 @@ void bind_routing(py::module_& m) {
       .def_readonly("expert", &RouteEntry::expert)
       .def_readonly("probability", &RouteEntry::probability)
       .def_readonly("searched_again", &RouteEntry::searched_again)
+      .def_readonly("scale", &RouteEntry::scale)
       .def_readonly("shift", &RouteEntry::shift)
       .def_readonly("lexical_weight", &RouteEntry::lexical_weight)
       .def("__repr__", [](const RouteEntry& self) {
@@ -299,9 +300,21 @@ void bind_routing(py::module_& m) {
                              })
       .def_readonly("research", &PolicyParameters::research)
       .def_readonly("prior_weight", &PolicyParameters::prior_weight)
+      .def_property_readonly("comparability",
+                             [](const PolicyParameters& self) {
+                               return std::string(router::comparability_name(self.comparability));
+                             })
       .def_readonly("shift_depth", &PolicyParameters::shift_depth)
+      .def_property_readonly("score_maps",
+                             [](const PolicyParameters& self) {
+                               std::map<std::string, std::pair<double, double>> maps;
+                               for (const auto& [name, map] : self.score_maps)
+                                 maps[name] = {map.scale, map.shift};
+                               return maps;
+                             })
       .def_readonly("min_margin", &PolicyParameters::min_margin)
-      .def_readonly("min_familiarity", &PolicyParameters::min_familiarity);
+      .def_readonly("min_familiarity", &PolicyParameters::min_familiarity)
+      .def_readonly("abstain_to_mixture", &PolicyParameters::abstain_to_mixture);
 }
 
 }  // namespace collegium::python

@@ -138,9 +138,12 @@ Status run_bound(const PolicyParameters& parameters, const PolicyInput& input,
     ++result.maps;
     RouteEntry& entry = result.route.entries[c];
     entry.searched_again = true;
-    entry.shift = comparability_shift(scores_of(searched.plain[c]), scores_of(adapted),
-                                      parameters.shift_depth);
-    for (auto& hit : adapted) hit.score = static_cast<float>(double{hit.score} + entry.shift);
+    const ScoreMap map = comparable(parameters, input.collections[c], scores_of(searched.plain[c]),
+                                    scores_of(adapted));
+    entry.scale = map.scale;
+    entry.shift = map.shift;
+    for (auto& hit : adapted)
+      hit.score = static_cast<float>(map.scale * double{hit.score} + map.shift);
     searched.plain[c] = std::move(adapted);
     again += (again.empty() ? "" : ", ") + input.collections[c];
   }
@@ -152,24 +155,6 @@ Status run_bound(const PolicyParameters& parameters, const PolicyInput& input,
                         (again.empty() ? std::string("none has an expert to search again under")
                                        : again + " again under own expert");
   return Status();
-}
-
-// The mean of the experts' query vectors by probability, of length 1 (0 stays 0).
-std::vector<float> mixed(const PolicyInput& input, std::span<const double> probabilities) {
-  const std::size_t dim = input.query.size();
-  std::vector<double> sum(dim, 0.0);
-  for (std::size_t c = 0; c < input.collections.size(); ++c) {
-    const core::HeadAdapter* expert = expert_of(input, input.collections[c]);
-    std::vector<float> own(input.query.begin(), input.query.end());
-    if (expert != nullptr) own = mapped(*expert, input.query);
-    for (std::size_t d = 0; d < dim; ++d) sum[d] += probabilities[c] * double{own[d]};
-  }
-  double square = 0.0;
-  for (double value : sum) square += value * value;
-  const double scale = square > 0.0 ? 1.0 / std::sqrt(square) : 0.0;
-  std::vector<float> result;
-  for (double value : sum) result.push_back(static_cast<float>(value * scale));
-  return result;
 }
 
 // routed and mixed.
@@ -185,37 +170,45 @@ Status run_routed(const PolicyParameters& parameters, const PolicyInput& input,
       searched.probabilities.begin());
   const core::HeadAdapter* expert = expert_of(input, input.collections[first]);
   const bool mixes = parameters.policy == Policy::kMixed;
+  std::vector<const core::HeadAdapter*> experts;
+  for (const std::string& name : input.collections) experts.push_back(expert_of(input, name));
   const auto num_experts = static_cast<std::size_t>(
-      std::count_if(input.collections.begin(), input.collections.end(),
-                    [&](const auto& name) { return expert_of(input, name) != nullptr; }));
-  if (input.router == nullptr) {
-    route.abstained = true;
-    route.reason = "abstained to the plain encoder: no router is fitted";
-  } else if (route.margin < parameters.min_margin) {
-    route.abstained = true;
-    route.reason = "abstained to the plain encoder: margin " + rounded(route.margin) + " below " +
-                   rounded(parameters.min_margin);
-  } else if (route.familiarity < parameters.min_familiarity) {
-    route.abstained = true;
-    route.reason = "abstained to the plain encoder: familiarity " + rounded(route.familiarity) +
-                   " below " + rounded(parameters.min_familiarity);
-  } else if (mixes && num_experts == 0) {
-    route.reason = "plainly: no collection has an expert";
-  } else if (mixes) {
+      std::count_if(experts.begin(), experts.end(), [](auto* one) { return one != nullptr; }));
+  std::string why;  // to abstain
+  if (input.router == nullptr)
+    why = "no router is fitted";
+  else if (mixes && parameters.abstain_to_mixture)
+    why = {};  // it would do the same
+  else if (route.margin < parameters.min_margin)
+    why = "margin " + rounded(route.margin) + " below " + rounded(parameters.min_margin);
+  else if (route.familiarity < parameters.min_familiarity)
+    why = "familiarity " + rounded(route.familiarity) + " below " +
+          rounded(parameters.min_familiarity);
+  route.abstained = !why.empty();
+  const bool abstains_to_mixture =
+      route.abstained && !mixes && parameters.abstain_to_mixture && input.router != nullptr;
+  const bool by_mixture = (mixes ? !route.abstained : abstains_to_mixture) && num_experts > 0;
+  const bool by_one = !mixes && !route.abstained && expert != nullptr;
+  if (route.abstained)
+    route.reason = std::string("abstained to the ") +
+                   (by_mixture ? "mixture of experts: " : "plain encoder: ") + why;
+  else if (by_mixture)
     route.reason = "everything under the experts' query vectors, averaged by probability";
-  } else if (expert == nullptr) {
-    route.reason = "plainly: " + input.collections[first] + " has no expert";
-  } else {
+  else if (by_one)
     route.reason = "everything under the expert of " + input.collections[first];
-  }
-  const bool mapped_all = !route.abstained && (mixes ? num_experts > 0 : expert != nullptr);
-  const std::string name = mixes ? "mixture" : input.collections[first];
+  else if (mixes)
+    route.reason = "plainly: no collection has an expert";
+  else
+    route.reason = "plainly: " + input.collections[first] + " has no expert";
+  const bool mapped_all = by_mixture || by_one;
+  const std::string name = by_mixture ? "mixture" : input.collections[first];
   // Who searched a collection is one for all of them here, and may be another than its own expert.
   for (RouteEntry& entry : route.entries) entry.expert = mapped_all ? name : std::string("plain");
   if (mapped_all) {
-    result.maps = mixes ? num_experts : 1;
-    const std::vector<float> query =
-        mixes ? mixed(input, searched.probabilities) : mapped(*expert, input.query);
+    result.maps = by_mixture ? num_experts : 1;
+    const std::vector<float> query = by_mixture
+                                         ? mixture(input.query, experts, searched.probabilities)
+                                         : mapped(*expert, input.query);
     for (std::size_t c = 0; c < n; ++c) {
       COLLEGIUM_ASSIGN_OR_RETURN(searched.plain[c], search(input.collections[c], query, depth));
       ++result.searches;
@@ -251,6 +244,26 @@ Result<Policy> parse_policy(std::string_view name) {
                                   "', must be 'bound', 'routed' or 'mixed'");
 }
 
+std::string_view comparability_name(Comparability comparability) noexcept {
+  switch (comparability) {
+    case Comparability::kTopMean:
+      return "top-mean";
+    case Comparability::kConstant:
+      return "constant";
+    case Comparability::kCalibrated:
+      return "calibrated";
+  }
+  return "unknown";
+}
+
+Result<Comparability> parse_comparability(std::string_view name) {
+  for (const Comparability known :
+       {Comparability::kTopMean, Comparability::kConstant, Comparability::kCalibrated})
+    if (comparability_name(known) == name) return known;
+  return Status::invalid_argument("comparability '" + std::string(name) +
+                                  "', must be 'top-mean', 'constant' or 'calibrated'");
+}
+
 Status PolicyParameters::validate() const {
   const auto bad = [](const char* name, double seen, const char* allowed) {
     return Status::invalid_argument(std::string("PolicyParameters.") + name + " is " +
@@ -262,6 +275,11 @@ Status PolicyParameters::validate() const {
     return bad("routed_prior_weight", routed_prior_weight, "[0, 100]");
   if (shift_depth > 10000)
     return bad("shift_depth", static_cast<double>(shift_depth), "[0, 10000]");
+  for (const auto& [name, map] : score_maps)
+    if (!(map.scale > 0.0) || !std::isfinite(map.scale) || !std::isfinite(map.shift))
+      return Status::invalid_argument(
+          "PolicyParameters.score_maps['" + name + "'] is " + std::to_string(map.scale) + " and " +
+          std::to_string(map.shift) + ", must be finite, the scale above 0");
   if (!(min_margin >= 0.0 && min_margin <= 1.0)) return bad("min_margin", min_margin, "[0, 1]");
   if (!(min_familiarity >= 0.0 && min_familiarity <= 1.0))
     return bad("min_familiarity", min_familiarity, "[0, 1]");
@@ -293,8 +311,9 @@ Result<PolicyResult> run_policy(const PolicyParameters& parameters, const Policy
   }
 
   const bool bound = parameters.policy == Policy::kBound;
+  const bool shifts = bound && parameters.comparability == Comparability::kTopMean;
   const std::size_t depth =
-      std::max({input.k, kGateDepth, bound ? parameters.shift_depth : std::size_t{0}});
+      std::max({input.k, kGateDepth, shifts ? parameters.shift_depth : std::size_t{0}});
   for (const auto& collection : input.collections) {
     COLLEGIUM_ASSIGN_OR_RETURN(auto found, search(collection, input.query, depth));
     ++result.searches;

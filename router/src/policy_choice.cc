@@ -1,11 +1,17 @@
 #include "policy_choice.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "collegium/core/thread_pool.h"
+#include "logistic.h"
 #include "policy_steps.h"
 
 namespace collegium::router {
@@ -36,6 +42,8 @@ struct Sent {
   double margin = 0.0, familiarity = 0.0;
   const core::HeadAdapter* expert = nullptr;  // the likeliest collection's; null: plain
   std::vector<Found> found;                   // by collection, under `expert`, if there is one
+  std::vector<float> mixture;                 // of the experts' query vectors; none: no experts
+  std::vector<Found> mixed;                   // under that, if there is one
 };
 
 struct QueryCase {
@@ -63,18 +71,28 @@ Found summarise(const std::vector<ScoredDocument>& documents,
   return found;
 }
 
-// nDCG@10 of the merged ranking: collection c shows lists[c] with added[c] on every score.
+// What a collection shows: scale * score + added.
+struct Shown {
+  const Found* found = nullptr;
+  double scale = 1.0, added = 0.0;
+  float score(float found_score) const {
+    return static_cast<float>(scale * double{found_score} + added);
+  }
+};
+
+// nDCG@10 of the merged ranking, by collection.
 double merged_ndcg(const LearningData& data, const QueryCase& query,
-                   const std::vector<const Found*>& lists, const std::vector<double>& added) {
+                   const std::vector<Shown>& lists) {
   const QuerySet& dev = data.collections[query.ref.collection].splits[1];
   std::vector<std::size_t> ranks;
-  for (float relevant : lists[query.ref.collection]->relevant) {
+  const Shown& own = lists[query.ref.collection];
+  for (float relevant : own.found->relevant) {
     std::size_t rank = 0;
-    const auto score = static_cast<float>(double{relevant} + added[query.ref.collection]);
+    const float score = own.score(relevant);
     if (relevant == -std::numeric_limits<float>::infinity()) rank = kDepth;
     for (std::size_t c = 0; c < lists.size() && rank < 10; ++c)
-      for (float other : lists[c]->scores) {
-        if (!(static_cast<float>(double{other} + added[c]) > score) || rank >= 10) break;
+      for (float other : lists[c].found->scores) {
+        if (!(lists[c].score(other) > score) || rank >= 10) break;
         ++rank;
       }
     ranks.push_back(rank);
@@ -82,33 +100,95 @@ double merged_ndcg(const LearningData& data, const QueryCase& query,
   return ndcg_at_10(ranks, dev.gains[query.ref.query]);
 }
 
+// As a stranger, the query's collection has no expert and the router does not know it.
 double bound_ndcg(const LearningData& data, const QueryCase& query,
-                  const PolicyParameters& parameters) {
+                  const PolicyParameters& parameters, bool as_stranger) {
   const std::size_t n = query.plain.size();
-  const std::vector<double> prior = priors(query.sent.probabilities, parameters.prior_weight);
-  std::vector<double> best(n, -std::numeric_limits<double>::infinity()), added = prior;
-  std::vector<const Found*> lists(n);
+  const Sent& sent = as_stranger ? query.stranger : query.sent;
+  const std::vector<double> prior = priors(sent.probabilities, parameters.prior_weight);
+  std::vector<double> best(n, -std::numeric_limits<double>::infinity());
+  std::vector<Shown> lists(n);
   for (std::size_t c = 0; c < n; ++c) {
-    lists[c] = &query.plain[c];
+    lists[c] = {&query.plain[c], 1.0, prior[c]};
     if (!query.plain[c].scores.empty()) best[c] = query.plain[c].scores.front();
   }
   const std::vector<std::size_t> order = research_order(best, prior);
   for (std::size_t i = 0; i < std::min(order.size(), parameters.research); ++i) {
     const std::size_t c = order[i];
-    if (query.own[c].scores.empty()) continue;
-    added[c] +=
-        comparability_shift(query.plain[c].scores, query.own[c].scores, parameters.shift_depth);
-    lists[c] = &query.own[c];
+    if (query.own[c].scores.empty() || (as_stranger && c == query.ref.collection)) continue;
+    const ScoreMap map = comparable(parameters, data.collections[c].name, query.plain[c].scores,
+                                    query.own[c].scores);
+    lists[c] = {&query.own[c], map.scale, prior[c] + map.shift};
   }
-  return merged_ndcg(data, query, lists, added);
+  return merged_ndcg(data, query, lists);
 }
 
+enum class Searched { kByExpert, kPlainly, kByMixture };
+
 double routed_ndcg(const LearningData& data, const QueryCase& query, const Sent& sent,
-                   double weight, bool abstain) {
-  const bool mapped = sent.expert != nullptr && !abstain;
-  std::vector<const Found*> lists;
-  for (const Found& found : mapped ? sent.found : query.plain) lists.push_back(&found);
-  return merged_ndcg(data, query, lists, priors(sent.probabilities, weight));
+                   double weight, Searched searched) {
+  const std::vector<Found>* found = &query.plain;
+  if (searched == Searched::kByExpert && sent.expert != nullptr) found = &sent.found;
+  if (searched == Searched::kByMixture && !sent.mixed.empty()) found = &sent.mixed;
+  const std::vector<double> prior = priors(sent.probabilities, weight);
+  std::vector<Shown> lists;
+  for (std::size_t c = 0; c < found->size(); ++c) lists.push_back({&(*found)[c], 1.0, prior[c]});
+  return merged_ndcg(data, query, lists);
+}
+
+// P(relevant) = 1 / (1 + exp(-(slope score + bias))) of documents by score. None without both kinds
+// of documents, or where the better ones are not the relevant ones.
+struct Relevance {
+  double slope = 0.0, bias = 0.0;
+};
+std::optional<Relevance> relevance_by(const std::vector<QueryCase>& cases, std::size_t collection,
+                                      std::vector<Found> QueryCase::*searched) {
+  constexpr std::size_t kDocuments = 10;  // of each query: those that may be shown
+  std::vector<float> scores;
+  std::vector<std::uint32_t> labels;
+  for (const QueryCase& query : cases) {
+    const Found& found = (query.*searched)[collection];
+    for (std::size_t i = 0; i < std::min(kDocuments, found.scores.size()); ++i) {
+      scores.push_back(found.scores[i]);
+      labels.push_back(std::ranges::find(found.relevant, found.scores[i]) != found.relevant.end());
+    }
+  }
+  const auto relevant = static_cast<std::size_t>(std::ranges::count(labels, 1u));
+  if (relevant == 0 || relevant == labels.size()) return {};
+  const std::vector<double> weights(labels.size(), 1.0);
+  const LogisticModel model = fit_logistic(
+      {.rows = scores, .dim = 1, .labels = labels, .weights = weights, .classes = 2, .l2 = 1e-6});
+  const Relevance found{double{model.weight[1]} - double{model.weight[0]},
+                        double{model.bias[1]} - double{model.bias[0]}};
+  if (!(found.slope > 0.0) || !std::isfinite(found.slope) || !std::isfinite(found.bias)) return {};
+  return found;
+}
+
+// Of each collection with an expert, where dev says.
+std::map<std::string, ScoreMap, std::less<>> score_maps(
+    const LearningData& data, const std::vector<QueryCase>& cases,
+    const std::vector<const core::HeadAdapter*>& experts, Comparability comparability) {
+  std::map<std::string, ScoreMap, std::less<>> maps;
+  for (std::size_t c = 0; c < experts.size(); ++c) {
+    if (experts[c] == nullptr) continue;
+    if (comparability == Comparability::kConstant) {
+      double sum = 0.0;
+      std::size_t count = 0;
+      for (const QueryCase& query : cases) {
+        if (query.ref.collection != c) continue;
+        sum += comparability_shift(query.plain[c].scores, query.own[c].scores, kDepth);
+        ++count;
+      }
+      if (count != 0) maps[data.collections[c].name] = {1.0, sum / static_cast<double>(count)};
+      continue;
+    }
+    const auto plain = relevance_by(cases, c, &QueryCase::plain);
+    const auto own = relevance_by(cases, c, &QueryCase::own);
+    if (plain && own)
+      maps[data.collections[c].name] = {own->slope / plain->slope,
+                                        (own->bias - plain->bias) / plain->slope};
+  }
+  return maps;
 }
 
 // Collections that are strangers to `router` have no expert either.
@@ -129,6 +209,13 @@ Sent send(const LearningData& data, const Learned& learned, const Router& router
   const auto top = static_cast<std::size_t>(
       std::max_element(probabilities.begin(), probabilities.end()) - probabilities.begin());
   sent.expert = stranger(top) ? nullptr : experts[top];
+  std::vector<const core::HeadAdapter*> known = experts;
+  for (std::size_t c = 0; c < n; ++c)
+    if (stranger(c)) known[c] = nullptr;
+  if (std::ranges::any_of(known, [](auto* expert) { return expert != nullptr; })) {
+    const std::vector<double> weights(probabilities.begin(), probabilities.end());
+    sent.mixture = mixture({query, data.dim}, known, weights);
+  }
   std::sort(probabilities.rbegin(), probabilities.rend());
   sent.margin = n > 1 ? double{probabilities[0]} - double{probabilities[1]} : 1.0;
   return sent;
@@ -136,53 +223,56 @@ Sent send(const LearningData& data, const Learned& learned, const Router& router
 
 class Chooser {
  public:
-  Chooser(const LearningData& data, std::vector<QueryCase> cases)
-      : data_(data), cases_(std::move(cases)) {
+  Chooser(const LearningData& data, const std::vector<const core::HeadAdapter*>& experts,
+          std::vector<QueryCase> cases)
+      : data_(data), experts_(experts), cases_(std::move(cases)) {
     for (const auto& query : cases_) refs_.push_back(query.ref);
   }
 
   template <typename Measure>
-  double mean(Measure&& measure) const {
-    std::vector<double> values(cases_.size());
+  std::vector<double> values(Measure&& measure) const {
+    std::vector<double> made(cases_.size());
     core::default_pool().parallel_for((cases_.size() + 63) / 64, [&](std::size_t block) {
       for (std::size_t i = block * 64; i < std::min(cases_.size(), block * 64 + 64); ++i)
-        values[i] = measure(cases_[i]);
+        made[i] = measure(cases_[i]);
     });
-    return macro_mean(refs_, values, data_.collections.size());
+    return made;
+  }
+  template <typename Measure>
+  double mean(Measure&& measure) const {
+    return macro_mean(refs_, values(measure), data_.collections.size());
   }
 
   void choose_bound(PolicyParameters& parameters) const {
-    struct Setting {
-      PolicyParameters parameters;
-      double ndcg = 0.0;
-    };
-    // Cheaper and more careful settings come first, so the first that is as good is taken.
-    std::vector<Setting> settings;
-    double best = -1.0;
-    for (std::size_t research : kResearch)
-      for (std::size_t depth : kShiftDepths)
-        for (double weight : kWeights) {
-          Setting setting{parameters};
-          setting.parameters.research = research;
-          setting.parameters.shift_depth = depth;
-          setting.parameters.prior_weight = weight;
-          setting.ndcg = mean(
-              [&](const QueryCase& query) { return bound_ndcg(data_, query, setting.parameters); });
-          best = std::max(best, setting.ndcg);
-          settings.push_back(setting);
-        }
-    for (const Setting& setting : settings)
-      if (setting.ndcg >= best - kNegligible) {
-        parameters = setting.parameters;
-        return;
-      }
+    std::vector<PolicyParameters> shifted;
+    for (const std::size_t depth : kShiftDepths) {
+      shifted.push_back(parameters);
+      shifted.back().shift_depth = depth;
+    }
+    const Setting by_shift = best_bound(shifted);
+    parameters = by_shift.parameters;
+    // Another comparability is taken if it gains beyond noise, and loses nothing on collections
+    // that nobody labelled, which a shift of each query cannot harm much.
+    for (const Comparability one : {Comparability::kConstant, Comparability::kCalibrated}) {
+      PolicyParameters other = by_shift.parameters;
+      other.comparability = one;
+      other.score_maps = score_maps(data_, cases_, experts_, one);
+      if (other.score_maps.empty()) continue;
+      const Setting setting = best_bound({&other, 1});
+      const Difference known =
+          difference(bound_values(setting.parameters, false), bound_values(parameters, false));
+      if (known.mean <= std::max(kNegligible, known.standard_error)) continue;
+      const Difference unknown =
+          difference(bound_values(setting.parameters, true), bound_values(parameters, true));
+      if (unknown.mean >= -kNegligible) parameters = setting.parameters;
+    }
   }
 
   void choose_routed(PolicyParameters& parameters) const {
     std::vector<double> by_weight;
     for (double weight : kWeights)
       by_weight.push_back(mean([&](const QueryCase& query) {
-        return routed_ndcg(data_, query, query.sent, weight, false);
+        return routed_ndcg(data_, query, query.sent, weight, Searched::kByExpert);
       }));
     double best = *std::max_element(by_weight.begin(), by_weight.end());
     std::size_t chosen = 0;
@@ -193,38 +283,104 @@ class Chooser {
     // The rule that abstains most often among those as good as the best. Questions of collections
     // that the router does not know count as much as those of collections that it does.
     struct Rule {
+      Searched to = Searched::kPlainly;
       double margin = 0.0, familiarity = 0.0, ndcg = 0.0, abstained = 0.0;
     };
     std::vector<Rule> rules;
     best = -1.0;
-    for (double margin : kMargins)
-      for (double familiarity : kFamiliarities) {
-        const auto abstains = [&](const Sent& sent) {
-          return sent.margin < margin || sent.familiarity < familiarity;
-        };
-        Rule rule{margin, familiarity};
-        rule.ndcg = mean([&](const QueryCase& query) {
-          const double known = routed_ndcg(data_, query, query.sent, weight, abstains(query.sent));
-          if (query.stranger.probabilities.empty()) return known;
-          return 0.5 * (known + routed_ndcg(data_, query, query.stranger, weight,
-                                            abstains(query.stranger)));
-        });
-        rule.abstained =
-            mean([&](const QueryCase& query) { return abstains(query.sent) ? 1.0 : 0.0; });
-        best = std::max(best, rule.ndcg);
-        rules.push_back(rule);
-      }
+    for (const Searched to : {Searched::kPlainly, Searched::kByMixture})
+      for (double margin : kMargins)
+        for (double familiarity : kFamiliarities) {
+          const auto abstains = [&](const Sent& sent) {
+            return sent.margin < margin || sent.familiarity < familiarity;
+          };
+          const auto searched = [&](const Sent& sent) {
+            return abstains(sent) ? to : Searched::kByExpert;
+          };
+          Rule rule{to, margin, familiarity};
+          rule.ndcg = mean([&](const QueryCase& query) {
+            const double known =
+                routed_ndcg(data_, query, query.sent, weight, searched(query.sent));
+            if (query.stranger.probabilities.empty()) return known;
+            return 0.5 * (known + routed_ndcg(data_, query, query.stranger, weight,
+                                              searched(query.stranger)));
+          });
+          rule.abstained =
+              mean([&](const QueryCase& query) { return abstains(query.sent) ? 1.0 : 0.0; });
+          best = std::max(best, rule.ndcg);
+          rules.push_back(rule);
+        }
     double most = -1.0;
     for (const Rule& rule : rules)
       if (rule.ndcg >= best - kNegligible && rule.abstained > most) {
         most = rule.abstained;
         parameters.min_margin = rule.margin;
         parameters.min_familiarity = rule.familiarity;
+        parameters.abstain_to_mixture = rule.to == Searched::kByMixture;
       }
   }
 
  private:
+  struct Setting {
+    PolicyParameters parameters;
+    double ndcg = 0.0;
+  };
+
+  // The best of these ways to compare scores, with how many collections are searched again and the
+  // prior's weight.
+  Setting best_bound(std::span<const PolicyParameters> comparabilities) const {
+    // Cheaper and more careful settings come first, so the first that is as good is taken.
+    std::vector<Setting> settings;
+    double best = -1.0;
+    for (std::size_t research : kResearch)
+      for (const PolicyParameters& comparability : comparabilities)
+        for (double weight : kWeights) {
+          Setting setting{comparability};
+          setting.parameters.research = research;
+          setting.parameters.prior_weight = weight;
+          setting.ndcg =
+              macro_mean(refs_, bound_values(setting.parameters, false), data_.collections.size());
+          best = std::max(best, setting.ndcg);
+          settings.push_back(setting);
+        }
+    return *std::ranges::find_if(
+        settings, [&](const Setting& setting) { return setting.ndcg >= best - kNegligible; });
+  }
+
+  // By query; as strangers those without a router that does not know them count 0.
+  std::vector<double> bound_values(const PolicyParameters& parameters, bool as_strangers) const {
+    return values([&](const QueryCase& query) {
+      if (as_strangers && query.stranger.probabilities.empty()) return 0.0;
+      return bound_ndcg(data_, query, parameters, as_strangers);
+    });
+  }
+
+  // Of two settings' values, and of the mean over collections the standard error.
+  struct Difference {
+    double mean = 0.0, standard_error = 0.0;
+  };
+  Difference difference(const std::vector<double>& a, const std::vector<double>& b) const {
+    const std::size_t collections = data_.collections.size();
+    std::vector<double> sum(collections), squares(collections), count(collections);
+    for (std::size_t i = 0; i < refs_.size(); ++i) {
+      const double d = a[i] - b[i];
+      sum[refs_[i].collection] += d;
+      squares[refs_[i].collection] += d * d;
+      count[refs_[i].collection] += 1.0;
+    }
+    double mean = 0.0, variance = 0.0, present = 0.0;
+    for (std::size_t c = 0; c < collections; ++c) {
+      if (count[c] == 0.0) continue;
+      const double own = sum[c] / count[c];
+      mean += own;
+      variance += std::max(0.0, squares[c] / count[c] - own * own) / count[c];
+      present += 1.0;
+    }
+    return {mean / present, std::sqrt(variance) / present};
+  }
+
   const LearningData& data_;
+  const std::vector<const core::HeadAdapter*>& experts_;
   std::vector<QueryCase> cases_;
   std::vector<QueryRef> refs_;
 };
@@ -267,7 +423,11 @@ Result<PolicyParameters> choose_policy(const LearningData& data, const PackedLib
           const std::size_t first = (start + offset) * kQueriesPerTask;
           const std::size_t n = std::min(kQueriesPerTask, refs.size() - first);
           std::vector<float> queries(n * dim), own(n * dim), routed;
-          std::vector<std::pair<Sent*, QueryRef>> mapped;  // parallel to the rows of `routed`
+          struct Mapped {
+            std::vector<Found>* found;
+            QueryRef ref;
+          };
+          std::vector<Mapped> mapped;  // parallel to the rows of `routed`
           for (std::size_t i = 0; i < n; ++i) {
             QueryCase& query = cases[first + i];
             query.ref = refs[first + i];
@@ -279,10 +439,14 @@ Result<PolicyParameters> choose_policy(const LearningData& data, const PackedLib
                                       : learned.stranger_routers[query.ref.collection].get();
             if (other != nullptr) query.stranger = send(data, learned, *other, vector, experts);
             for (Sent* sent : {&query.sent, &query.stranger}) {
-              if (sent->expert == nullptr) continue;
-              mapped.push_back({sent, query.ref});
-              routed.resize(mapped.size() * dim);
-              sent->expert->apply(vector, &routed[(mapped.size() - 1) * dim]);
+              if (sent->expert != nullptr) {
+                mapped.push_back({&sent->found, query.ref});
+                routed.resize(mapped.size() * dim);
+                sent->expert->apply(vector, &routed[(mapped.size() - 1) * dim]);
+              }
+              if (sent->mixture.empty()) continue;
+              mapped.push_back({&sent->mixed, query.ref});
+              routed.insert(routed.end(), sent->mixture.begin(), sent->mixture.end());
             }
           }
           for (std::size_t c = 0; c < num_collections; ++c) {
@@ -305,13 +469,12 @@ Result<PolicyParameters> choose_policy(const LearningData& data, const PackedLib
               query.own.push_back(summarise(own_found[i], relevant(query.ref)));
             }
             for (std::size_t i = 0; i < mapped.size(); ++i) {
-              const auto& [sent, ref] = mapped[i];
-              sent->found.push_back(summarise(routed_found[i], relevant(ref)));
+              mapped[i].found->push_back(summarise(routed_found[i], relevant(mapped[i].ref)));
             }
           }
         });
   }
-  const Chooser chooser(data, std::move(cases));
+  const Chooser chooser(data, experts, std::move(cases));
   chooser.choose_bound(parameters);
   chooser.choose_routed(parameters);
   return parameters;

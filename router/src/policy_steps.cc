@@ -5,8 +5,6 @@
 #include <limits>
 #include <tuple>
 
-#include "collegium/router/policy.h"
-
 namespace collegium::router {
 
 std::vector<double> priors(std::span<const double> probabilities, double weight) {
@@ -35,6 +33,36 @@ double comparability_shift(std::span<const float> plain, std::span<const float> 
   double difference = 0.0;
   for (std::size_t i = 0; i < n; ++i) difference += double{plain[i]} - double{adapted[i]};
   return difference / static_cast<double>(n);
+}
+
+ScoreMap comparable(const PolicyParameters& parameters, std::string_view collection,
+                    std::span<const float> plain, std::span<const float> adapted) {
+  if (parameters.comparability != Comparability::kTopMean) {
+    const auto found = parameters.score_maps.find(collection);
+    if (found != parameters.score_maps.end()) return found->second;
+  }
+  return {1.0, comparability_shift(plain, adapted, parameters.shift_depth)};
+}
+
+std::vector<float> mixture(std::span<const float> query,
+                           std::span<const core::HeadAdapter* const> experts,
+                           std::span<const double> probabilities) {
+  const std::size_t dim = query.size();
+  std::vector<double> sum(dim, 0.0);
+  std::vector<float> own(dim);
+  for (std::size_t c = 0; c < experts.size(); ++c) {
+    if (experts[c] != nullptr)
+      experts[c]->apply(query.data(), own.data());
+    else
+      std::copy(query.begin(), query.end(), own.begin());
+    for (std::size_t d = 0; d < dim; ++d) sum[d] += probabilities[c] * double{own[d]};
+  }
+  double square = 0.0;
+  for (double value : sum) square += value * value;
+  const double scale = square > 0.0 ? 1.0 / std::sqrt(square) : 0.0;
+  std::vector<float> result;
+  for (double value : sum) result.push_back(static_cast<float>(value * scale));
+  return result;
 }
 
 void merge_hits(std::vector<index::Hit>& hits, std::size_t k) {

@@ -2,9 +2,12 @@
 
 #include <cstddef>
 #include <span>
+#include <string_view>
 #include <vector>
 
+#include "collegium/core/experts/head_adapter.h"
 #include "collegium/index/corpus.h"
+#include "collegium/router/policy.h"
 
 // The steps of a policy that learning repeats thousands of times when it chooses parameters, so
 // that what is chosen is what run_policy() does.
@@ -22,6 +25,16 @@ std::vector<std::size_t> research_order(std::span<const double> best_plain,
 // Both descending. Only as many are compared as both have; none: 0.
 double comparability_shift(std::span<const float> plain, std::span<const float> adapted,
                            std::size_t depth);
+
+// By which adapted scores of a collection compare with its plain ones; both descending.
+ScoreMap comparable(const PolicyParameters& parameters, std::string_view collection,
+                    std::span<const float> plain, std::span<const float> adapted);
+
+// The mean of what the experts make of a query, by probability, of length 1 (0 stays 0). Null: the
+// query as it is. Both (collections,).
+std::vector<float> mixture(std::span<const float> query,
+                           std::span<const core::HeadAdapter* const> experts,
+                           std::span<const double> probabilities);
 
 // Keeps the best `k`, by (score descending, id bytewise ascending, collection).
 void merge_hits(std::vector<index::Hit>& hits, std::size_t k);

@@ -153,6 +153,44 @@ TEST(Learn, AbstainsOnCollectionsThatTheRouterDoesNotKnow) {
   EXPECT_GT(known.routed, known.never - 0.02);
 }
 
+// All collections are asked in the same turned way, and each expert learned it from few questions:
+// what they have in common is right for a collection that nobody labelled, too, and abstaining to
+// the plain encoder would lose it.
+TEST(Learn, AbstainsToTheMixtureWhereStrangersAreAskedLikeTheOthers) {
+  SyntheticOptions options;
+  options.collections = 11;  // of which those of one turn are kept
+  options.queries[0] = 45;
+  const Synthetic world(options);
+  LearningData all = world.data;
+  for (std::size_t c = all.collections.size(); c-- > 0;)
+    if (c % 2 != 0) all.collections.erase(all.collections.begin() + static_cast<long>(c));
+  EvaluateOptions untimed;
+  untimed.split = Split::kTest;
+  untimed.timed_queries = 0;
+  double routed = 0.0, plain = 0.0, one_expert = 0.0;
+  for (const std::size_t stranger : {0u, 2u, 4u}) {
+    LearningData data = all;
+    for (auto& split : data.collections[stranger].splits) split = {};
+    const auto learned = learn(data, quick_learning());
+    ASSERT_TRUE(learned.ok()) << learned.status().to_string();
+    EXPECT_TRUE(learned->policy.abstain_to_mixture);
+    const auto evaluation = evaluate(all, *learned, untimed);
+    ASSERT_TRUE(evaluation.ok()) << evaluation.status().to_string();
+    const auto add = [&](const std::string& method, double& sum) {
+      const EvaluationRow* row = evaluation->row(method);
+      ASSERT_NE(row, nullptr) << method;
+      for (std::size_t q = 0; q < evaluation->queries.size(); ++q)
+        if (evaluation->queries[q].collection == all.collections[stranger].name)
+          sum += row->alone.queries[q].ndcg_at_10 / 90.0;
+    };
+    add("routed", routed);
+    add("plain", plain);
+    add("router " + std::string(learned->router->kind()), one_expert);
+  }
+  EXPECT_GT(routed, plain + 0.03);
+  EXPECT_GT(routed, one_expert - 0.01);
+}
+
 TEST(Learn, AQuestionOfTwoCollectionsCalibratesNoRouterThatLearnedIt) {
   const Synthetic world({});
   LearningData data = world.data;

@@ -153,7 +153,11 @@ std::vector<Scored> brute_force_bound(const World& world, const PolicyParameters
       const std::size_t n = std::min(parameters.shift_depth, p.size());
       double shift = 0.0;
       for (std::size_t i = 0; i < n; ++i) shift += (p[i] - s[i]) / static_cast<double>(n);
-      for (double& score : scores) score += shift;
+      ScoreMap map{1.0, shift};
+      const auto own = parameters.score_maps.find(world.names[c]);
+      if (parameters.comparability != Comparability::kTopMean && own != parameters.score_maps.end())
+        map = own->second;
+      for (double& score : scores) score = map.scale * score + map.shift;
     }
     for (std::size_t i = 0; i < scores.size(); ++i)
       all.emplace_back(-(scores[i] + parameters.prior_weight * std::log(probabilities[c])),
@@ -177,6 +181,26 @@ TEST(BoundPolicy, EqualsABruteForceOfTheDesign) {
           ASSERT_TRUE(result.ok()) << result.status().to_string();
           expect_hits(result->hits, brute_force_bound(world, parameters, {0.2f, 0.5f, 0.3f}, 15));
         }
+}
+
+TEST(BoundPolicy, ScoresAreMappedAsTheExpertSaysAndShiftedWhereItSaysNothing) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed)
+    for (const Comparability comparability :
+         {Comparability::kTopMean, Comparability::kConstant, Comparability::kCalibrated}) {
+      World world = make_world(seed);
+      const FixedRouter router(world.names, {0.4f, 0.5f, 0.1f});
+      PolicyParameters parameters;
+      parameters.research = 3;
+      parameters.prior_weight = 0.1;
+      parameters.comparability = comparability;
+      parameters.score_maps["b"] = {0.4, 0.3};
+      const auto result = run_policy(parameters, world.input(&router, 30), world.search());
+      ASSERT_TRUE(result.ok()) << result.status().to_string();
+      expect_hits(result->hits, brute_force_bound(world, parameters, {0.4f, 0.5f, 0.1f}, 30));
+      for (const RouteEntry& entry : result->route.entries)
+        EXPECT_EQ(entry.scale,
+                  entry.collection == "b" && comparability != Comparability::kTopMean ? 0.4 : 1.0);
+    }
 }
 
 // The router's guess counts as at least 0.37 in the prior, and is shown as it is.
@@ -296,6 +320,35 @@ TEST(RoutedPolicy, AbstainsToPlainByMarginByFamiliarityAndWithoutARouter) {
   }
 }
 
+TEST(RoutedPolicy, AbstainsToTheMixtureWhereThatIsTheRule) {
+  World world = make_world(6);
+  const FixedRouter unsure(world.names, {0.3f, 0.4f, 0.3f});
+  PolicyParameters parameters;
+  parameters.policy = Policy::kRouted;
+  parameters.min_margin = 0.25;
+  parameters.abstain_to_mixture = true;
+  const auto result = run_policy(parameters, world.input(&unsure), world.search()).value();
+  EXPECT_TRUE(result.route.abstained);
+  EXPECT_NE(result.route.reason.find("abstained to the mixture"), std::string::npos);
+  EXPECT_EQ(result.maps, 2u);
+  PolicyParameters mixed;
+  mixed.policy = Policy::kMixed;
+  const auto expected = run_policy(mixed, world.input(&unsure), world.search()).value();
+  ASSERT_EQ(result.hits.size(), expected.hits.size());
+  for (std::size_t i = 0; i < result.hits.size(); ++i) {
+    EXPECT_EQ(result.hits[i].document_id, expected.hits[i].document_id);
+    EXPECT_EQ(result.hits[i].score, expected.hits[i].score);
+  }
+  for (const RouteEntry& entry : result.route.entries) EXPECT_EQ(entry.expert, "mixture");
+  mixed.min_margin = parameters.min_margin;
+  mixed.abstain_to_mixture = true;
+  EXPECT_FALSE(run_policy(mixed, world.input(&unsure), world.search())->route.abstained);
+  // Without a router there are no probabilities to mix by.
+  const auto plain = run_policy(parameters, world.input(nullptr), world.search()).value();
+  EXPECT_EQ(plain.route.entries[0].expert, "plain");
+  expect_hits(plain.hits, plain_ranking(world, 7));
+}
+
 TEST(RoutedPolicy, ACollectionWithoutExpertIsSearchedPlainlyWithoutAbstaining) {
   World world = make_world(7);
   const FixedRouter router(world.names, {0.1f, 0.1f, 0.8f});
@@ -413,6 +466,9 @@ TEST(Policies, BadInputIsATypedErrorAndFailuresOfTheSearchArePassedOn) {
   parameters.prior_weight = -1.0;
   EXPECT_EQ(code(world.input(&router), parameters), StatusCode::kInvalidArgument);
   parameters = {};
+  parameters.score_maps["a"] = {0.0, 1.0};
+  EXPECT_EQ(code(world.input(&router), parameters), StatusCode::kInvalidArgument);
+  parameters = {};
   parameters.min_margin = std::numeric_limits<double>::quiet_NaN();
   EXPECT_EQ(code(world.input(&router), parameters), StatusCode::kInvalidArgument);
   const auto failing = [](std::string_view, std::span<const float>,
@@ -426,6 +482,10 @@ TEST(Policies, HaveNamesThatParse) {
   for (Policy policy : {Policy::kBound, Policy::kRouted, Policy::kMixed})
     EXPECT_EQ(parse_policy(policy_name(policy)).value(), policy);
   EXPECT_EQ(parse_policy("best").status().code(), StatusCode::kInvalidArgument);
+  for (Comparability one :
+       {Comparability::kTopMean, Comparability::kConstant, Comparability::kCalibrated})
+    EXPECT_EQ(parse_comparability(comparability_name(one)).value(), one);
+  EXPECT_EQ(parse_comparability("none").status().code(), StatusCode::kInvalidArgument);
 }
 
 }  // namespace

@@ -68,9 +68,10 @@ RankerLists ranker_lists(const Route& route,
                          const std::map<std::string, CollectionRankings, std::less<>>& rankings) {
   RankerLists made;
   made.lists.reserve(3 * rankings.size());  // spans look into them
-  const auto add = [&](const std::vector<index::Hit>& hits, double shift) {
+  const auto add = [&](const std::vector<index::Hit>& hits, ScoreMap map) {
     made.lists.push_back(documents_of(hits));
-    for (index::RankedDocument& document : made.lists.back()) document.score += shift;
+    for (index::RankedDocument& document : made.lists.back())
+      document.score = map.scale * document.score + map.shift;
     return std::span<const index::RankedDocument>(made.lists.back());
   };
   for (const auto& [collection, both] : rankings) {
@@ -78,12 +79,12 @@ RankerLists ranker_lists(const Route& route,
                                     [&](const auto& one) { return one.collection == collection; });
     RankerSource source;
     source.collection = collection;
-    source.plain = add(both.plain, 0.0);
+    source.plain = add(both.plain, {});
     if (entry != route.entries.end()) {
       source.probability = std::clamp(entry->probability, kMinProbability, 1.0);
-      if (entry->searched_again) source.own = add(both.dense, entry->shift);
+      if (entry->searched_again) source.own = add(both.dense, {entry->scale, entry->shift});
     }
-    source.lexical = add(both.lexical, 0.0);
+    source.lexical = add(both.lexical, {});
     made.sources.push_back(source);
   }
   return made;

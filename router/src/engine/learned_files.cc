@@ -56,13 +56,18 @@ ordered_json adapter_to_json(const core::TrainedHeadAdapter& trained, const std:
 }
 
 ordered_json policy_to_json(const PolicyParameters& policy) {
+  ordered_json maps = ordered_json::object();
+  for (const auto& [name, map] : policy.score_maps) maps[name] = {map.scale, map.shift};
   return {{"policy", std::string(policy_name(policy.policy))},
           {"research", policy.research},
           {"prior_weight", policy.prior_weight},
           {"routed_prior_weight", policy.routed_prior_weight},
+          {"comparability", std::string(comparability_name(policy.comparability))},
           {"shift_depth", policy.shift_depth},
+          {"score_maps", maps},
           {"min_margin", policy.min_margin},
           {"min_familiarity", policy.min_familiarity},
+          {"abstain_to_mixture", policy.abstain_to_mixture},
           {"guessed", policy.guessed}};
 }
 
@@ -75,6 +80,13 @@ Result<PolicyParameters> policy_from_json(const json& object) {
   policy.shift_depth = object.at("shift_depth").get<std::size_t>();
   policy.min_margin = object.at("min_margin").get<double>();
   policy.min_familiarity = object.at("min_familiarity").get<double>();
+  if (object.contains("comparability")) {  // absent before there was a choice
+    COLLEGIUM_ASSIGN_OR_RETURN(policy.comparability,
+                               parse_comparability(object.at("comparability").get<std::string>()));
+    for (const auto& [name, map] : object.at("score_maps").items())
+      policy.score_maps[name] = {map.at(0).get<double>(), map.at(1).get<double>()};
+    policy.abstain_to_mixture = object.at("abstain_to_mixture").get<bool>();
+  }
   if (object.contains("guessed"))  // absent before this was known
     for (const auto& name : object.at("guessed")) policy.guessed.insert(name.get<std::string>());
   return policy;

@@ -108,6 +108,7 @@ ordered_json route_json(const Route& route) {
                        {"expert", entry.expert},
                        {"probability", entry.probability},
                        {"searched_again", entry.searched_again},
+                       {"scale", entry.scale},
                        {"shift", entry.shift},
                        {"lexical_weight", entry.lexical_weight},
                        {"prior", entry.prior}});

@@ -23,8 +23,13 @@ std::string policy_line(const PolicyParameters& policy) {
   std::string text(policy_name(policy.policy));
   if (policy.policy == Policy::kBound)
     return text + ", " + std::to_string(policy.research) + " searched again, prior weight " +
-           fixed(policy.prior_weight, 3) + ", shift depth " + std::to_string(policy.shift_depth);
-  return text + ", abstains below margin " + fixed(policy.min_margin, 2) + " or familiarity " +
+           fixed(policy.prior_weight, 3) + ", " +
+           (policy.comparability == Comparability::kTopMean
+                ? "shift depth " + std::to_string(policy.shift_depth)
+                : std::string(comparability_name(policy.comparability)) + " scores");
+  return text + ", abstains" +
+         (policy.abstain_to_mixture && policy.policy == Policy::kRouted ? " to the mixture" : "") +
+         " below margin " + fixed(policy.min_margin, 2) + " or familiarity " +
          fixed(policy.min_familiarity, 2);
 }
 
@@ -33,9 +38,11 @@ ordered_json policy_json(const PolicyParameters& policy) {
           {"research", policy.research},
           {"prior_weight", policy.prior_weight},
           {"routed_prior_weight", policy.routed_prior_weight},
+          {"comparability", std::string(comparability_name(policy.comparability))},
           {"shift_depth", policy.shift_depth},
           {"min_margin", policy.min_margin},
-          {"min_familiarity", policy.min_familiarity}};
+          {"min_familiarity", policy.min_familiarity},
+          {"abstain_to_mixture", policy.abstain_to_mixture}};
 }
 
 std::string accuracies(const std::map<std::string, double>& accuracy) {

@@ -22,6 +22,21 @@ enum class Policy { kBound, kRouted, kMixed };
 COLLEGIUM_API std::string_view policy_name(Policy policy) noexcept;
 COLLEGIUM_API Result<Policy> parse_policy(std::string_view name);
 
+// How a collection's adapted scores become comparable with plain ones:
+//   top-mean    a shift of each query by which the best `shift_depth` have the mean of the plain
+//   ones constant    one shift of each expert calibrated  scale and shift of each expert under
+//   which equal scores are equal probabilities of
+//               relevance (logistic regressions on plain and on adapted scores)
+enum class Comparability { kTopMean, kConstant, kCalibrated };
+COLLEGIUM_API std::string_view comparability_name(Comparability comparability) noexcept;
+COLLEGIUM_API Result<Comparability> parse_comparability(std::string_view name);
+
+// An adapted score, comparable: scale x score + shift.
+struct ScoreMap {
+  double scale = 1.0;  // above 0
+  double shift = 0.0;
+};
+
 // Chosen on dev by learn(); recorded with the generation.
 struct COLLEGIUM_API PolicyParameters {
   Policy policy = Policy::kBound;
@@ -29,13 +44,19 @@ struct COLLEGIUM_API PolicyParameters {
   std::size_t research = 2;
   // bound: weight of log P(collection | query) in a passage's score. Range [0, 100]. 0: no prior.
   double prior_weight = 0.0;
+  Comparability comparability = Comparability::kTopMean;  // bound
   // bound: hits whose mean score the shift equalises. Range [0, 10000]. 0: no shift.
   std::size_t shift_depth = 100;
+  // bound, constant and calibrated: by collection. One that is not here is shifted by top-mean.
+  std::map<std::string, ScoreMap, std::less<>> score_maps = {};
   // routed, mixed: the same weight for them. Range [0, 100].
   double routed_prior_weight = 0.0;
-  // routed, mixed: abstain to the plain encoder below either. Range [0, 1]. 0: never.
+  // routed, mixed: abstain below either. Range [0, 1]. 0: never.
   double min_margin = 0.0;
   double min_familiarity = 0.0;
+  // To the mixture of experts' query vectors that mixed searches with, so that mixed never does;
+  // else to the plain encoder.
+  bool abstain_to_mixture = false;
   // Collections of which the router has no question: what it says of them is a guess from their
   // documents. In a prior they count as at least kGuessedProbability, as does one that it does not
   // know at all.
@@ -79,9 +100,9 @@ inline constexpr std::size_t kGateDepth = 10;
 
 // Runs one query under `parameters`:
 //   bound   a plain search of every collection; the `research` first by (best plain hit + prior)
-//           are searched again under their own experts, their scores shifted so that the mean of
-//           the best `shift_depth` is that of the plain ones; everything gets its prior. No
-//           collection without expert can be harmed by another one's.
+//           are searched again under their own experts, their scores made comparable with plain
+//           ones (Comparability); everything gets its prior. No collection without expert can be
+//           harmed by another one's.
 //   routed  (RouterRetriever, arXiv 2409.02685) the likeliest collection's expert maps the query
 //           for every collection; abstains below min_margin or min_familiarity.
 //   mixed   the mean of all experts' query vectors (plain for a collection without one), weighted

@@ -141,7 +141,9 @@ struct RouteEntry {
   std::string expert;
   double probability = 0.0;
   bool searched_again = false;  // under `expert`
-  double shift = 0.0;           // bound: added to its adapted scores, so that they compare
+  // bound: its adapted scores are multiplied and added to, so that they compare with plain ones.
+  double scale = 1.0;
+  double shift = 0.0;
   double prior = 0.0;           // weight x log(probability), added to all its scores
   double lexical_weight = 0.0;  // of its words beside its vectors; 0: its words were not searched
 };
