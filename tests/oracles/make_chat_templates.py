@@ -153,6 +153,10 @@ FILES = {
     "Llama 3.3": ("kLlama31", "meta-llama-Llama-3.3-70B-Instruct"),
     "Phi-3.5 mini": ("kPhi35", "microsoft-Phi-3.5-mini-instruct"),
     "Granite 3.3": ("kGranite33", "ibm-granite-granite-3.3-2B-Instruct"),
+    # Not in that archive: of the models' tokenizer_config.json, as programs quote them.
+    "Gemma 3": ("kGemma3", "google-gemma-3-it"),
+    "DeepSeek-R1": ("kDeepSeekR1", "deepseek-r1"),
+    "DeepSeek-R1, second edition": ("kDeepSeekR1Think", "deepseek-r1-think"),
 }
 # What the second edition of Qwen3's file has otherwise (written down from a model that was made of
 # it), which lets messages have no content.

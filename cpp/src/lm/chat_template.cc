@@ -62,6 +62,12 @@ constexpr KnownTemplate kKnown[] = {
     {"e53ef806febdc95c822a978cc2dd5dbd", ChatTemplate::kPhi35},
     {"c8297af664a8a1413ecf25733ce105a3", ChatTemplate::kGranite33},
     {"90dcc3a5a06c0ea60fe15f6ac00ed3cd", ChatTemplate::kGranite33},
+    {"6c84c2da794fd4c1d9c620dcaf86f38d", ChatTemplate::kGemma3},
+    {"24b726d4a5f4731b6d23022eb1773ed6", ChatTemplate::kGemma3},
+    {"ba826724af56e537759e4eeeb1ec9b77", ChatTemplate::kDeepSeekR1},
+    {"bf5796e1a04d3a154811a74292f0abec", ChatTemplate::kDeepSeekR1},
+    {"b59c4fde1d06da0055b25ceb4910aa64", ChatTemplate::kDeepSeekR1Think},
+    {"112cc211a1a8b927fe8f2cdfa37e0e7d", ChatTemplate::kDeepSeekR1Think},
 };
 
 // As Python's str.strip() and Jinja's trim.
@@ -136,16 +142,22 @@ std::string llama3(Messages messages, const ChatContext& context) {
   return prompt + "<|start_header_id|>assistant<|end_header_id|>\n\n";
 }
 
-Result<std::string> gemma(Messages messages, std::string_view bos) {
-  if (messages[0].role == "system") return no_system(0);
-  COLLEGIUM_RETURN_IF_ERROR(check_alternation(messages, 0));
+// `system_allowed`: a system message at the beginning goes before what is said first.
+Result<std::string> gemma(Messages messages, std::string_view bos, bool system_allowed) {
+  const std::size_t first = messages[0].role == "system" ? 1 : 0;
+  if (first == 1 && !system_allowed) return no_system(0);
+  COLLEGIUM_RETURN_IF_ERROR(check_alternation(messages, first));
+  std::string before = first == 1 ? messages[0].content + "\n\n" : std::string();
   std::string prompt(bos);
-  for (const auto& [role, content] : messages)
+  for (const auto& [role, content] : messages.subspan(first)) {
     prompt.append("<start_of_turn>")
         .append(role == "assistant" ? "model" : role)
         .append("\n")
+        .append(before)
         .append(stripped(content))
         .append("<end_of_turn>\n");
+    before.clear();
+  }
   return prompt + "<start_of_turn>model\n";
 }
 
@@ -203,6 +215,23 @@ std::string deepseek2(Messages messages, const ChatContext& context) {
       prompt += (role == "user" ? "User: " : "") + content + "\n\n";
   }
   return prompt + "Assistant:";
+}
+
+std::string deepseek_r1(Messages messages, const ChatContext& context, std::string_view end) {
+  constexpr std::string_view kThoughtsEnd = "</think>";
+  std::string system;
+  for (const auto& [role, content] : messages)
+    if (role == "system") system = content;
+  std::string prompt = context.bos + system;
+  for (const auto& [role, content] : messages) {
+    if (role == "user") prompt += "<\uff5cUser\uff5c>" + content;
+    if (role != "assistant") continue;
+    const std::size_t thoughts = content.rfind(kThoughtsEnd);
+    prompt.append("<\uff5cAssistant\uff5c>")
+        .append(content, thoughts == content.npos ? 0 : thoughts + kThoughtsEnd.size())
+        .append("<\uff5cend\u2581of\u2581sentence\uff5c>");
+  }
+  return prompt.append("<\uff5cAssistant\uff5c>").append(end);
 }
 
 // `text` without line breaks at its ends.
@@ -349,9 +378,9 @@ Result<std::string> apply_chat_template(ChatTemplate known, Messages messages,
     case ChatTemplate::kLlama3:
       return llama3(messages, context);
     case ChatTemplate::kGemma:
-      return gemma(messages, context.bos);
+      return gemma(messages, context.bos, false);
     case ChatTemplate::kGemmaNoBos:
-      return gemma(messages, "");
+      return gemma(messages, "", false);
     case ChatTemplate::kMistral:
       return mistral(messages, context);
     case ChatTemplate::kZephyr:
@@ -379,6 +408,12 @@ Result<std::string> apply_chat_template(ChatTemplate known, Messages messages,
       return phi35(messages);
     case ChatTemplate::kGranite33:
       return granite33(messages, context);
+    case ChatTemplate::kGemma3:
+      return gemma(messages, context.bos, true);
+    case ChatTemplate::kDeepSeekR1:
+      return deepseek_r1(messages, context, "");
+    case ChatTemplate::kDeepSeekR1Think:
+      return deepseek_r1(messages, context, "<think>\n");
   }
   return Status::internal("apply_chat_template: the template is not a known one");
 }

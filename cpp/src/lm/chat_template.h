@@ -33,17 +33,21 @@ enum class ChatTemplate : std::uint8_t {
   kDeepSeek2,
   // Those that know tools are given none.
   kQwen25,
-  kQwen3,      // leaves the thoughts of earlier answers out
-  kLlama31,    // 3.3's too; says a date, always the same
-  kLlama32,    // says today's
-  kPhi35,      // mini
-  kGranite33,  // says today's date where there is no system message
+  kQwen3,       // leaves the thoughts of earlier answers out
+  kLlama31,     // 3.3's too; says a date, always the same
+  kLlama32,     // says today's
+  kPhi35,       // mini
+  kGranite33,   // says today's date where there is no system message
+  kGemma3,      // puts a system message before what the user says first
+  kDeepSeekR1,  // leaves the thoughts of earlier answers out; the next begins them, too
+  kDeepSeekR1Think,
 };
 
 // What an error message says of them.
 inline constexpr std::string_view kKnownChatTemplates =
     "ChatML, SmolLM2, Qwen1.5, Qwen2, Llama 2, Llama 3, Gemma, Mistral 7B v0.2, Zephyr, Phi-3, "
-    "OLMo 2, DeepSeek-V2, Qwen2.5, Qwen3, Llama 3.1 to 3.3, Phi-3.5 mini, Granite 3.3";
+    "OLMo 2, DeepSeek-V2, Qwen2.5, Qwen3, Llama 3.1 to 3.3, Phi-3.5 mini, Granite 3.3, Gemma 3, "
+    "DeepSeek-R1";
 
 // What templates look at beside the messages: the model's own tokens; the date, which some say; and
 // whether the answer may begin with thoughts.
