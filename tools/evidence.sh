@@ -22,7 +22,7 @@ for part in "${parts[@]}"; do
     parity) "$python" benchmarks/parity.py ;;
     encoder-speed) "$python" benchmarks/encoder_speed.py ;;
     encoder-profile)
-      cmake --preset release && cmake --build build/release --target encoder_bench kernel_bench
+      tools/build.sh release encoder_bench kernel_bench
       "$python" benchmarks/encoder_profile.py ;;
     encoder-experts) "$python" benchmarks/encoder_experts.py ;;
     encoder-quality) "$python" benchmarks/encoder_quality.py ;;
@@ -32,16 +32,15 @@ for part in "${parts[@]}"; do
     corpus-faults) "$python" benchmarks/corpus_faults.py ;;
     ingestion) "$python" benchmarks/ingestion.py ;;
     million)
-      cmake --preset release && cmake --build build/release --target million_bench
+      tools/build.sh release million_bench
       "$python" benchmarks/million.py ;;
     lexical-search) "$python" benchmarks/lexical_search.py ;;
     hybrid) "$python" benchmarks/hybrid.py ;;
     vector-search)
-      cmake --preset release && cmake --build build/release --target vector_search_bench
+      tools/build.sh release vector_search_bench
       env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE "$python" benchmarks/vector_search.py ;;
     graph-search)
-      cmake --preset release
-      cmake --build build/release --target graph_search_bench vector_search_bench
+      tools/build.sh release graph_search_bench vector_search_bench
       for vectors in synthetic real; do
         if [ "$vectors" = real ] && ! compgen -G "build/evidence/routing-library-*" >/dev/null; then
           echo "evidence: no library of make evidence ONLY=routing: real vectors are left out"
@@ -53,7 +52,7 @@ for part in "${parts[@]}"; do
       done
       "$python" benchmarks/graph_search.py page ;;
     lm-speed)
-      cmake --preset release && cmake --build build/release --target lm_cold_bench
+      tools/build.sh release lm_cold_bench
       "$python" benchmarks/lm_speed.py ;;
     lm-perplexity) "$python" benchmarks/lm_perplexity.py ;;
     lm-parity) "$python" benchmarks/lm_parity.py ;;
