@@ -1,6 +1,6 @@
 // Seconds of a mixture whose weights are on the disk alone: its first tokens one by one, and a
 // prompt, with experts read ahead of their products and without, as JSON on standard output for
-// lm_speed.py:
+// lm_cold.py:
 //   lm_cold_bench FILE.gguf [rounds]
 // The file's pages are dropped before each figure.
 #include <fcntl.h>

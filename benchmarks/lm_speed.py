@@ -10,10 +10,8 @@ less that of its first token, by tokens.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -283,23 +281,6 @@ def loads(name: str, path: str, rounds: int) -> list[str]:
     return rows
 
 
-def cold_rows(rounds: int) -> list[str]:
-    """Of a mixture whose weights are on the disk: without experts read ahead by with them."""
-    bench = evidence.ROOT / "build/release/benchmarks/lm_cold_bench"
-    if not bench.is_file():
-        raise SystemExit(f"{bench} is not there: make evidence ONLY=lm-speed builds it")
-    rows = []
-    for name in lm_moe_model.MODELS:
-        command = [str(bench), str(lm_moe_model.cached(name)), str(rounds)]
-        made = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-        for prompt, work in ((False, "16 tokens, one by one"), (True, "a prompt of 64 tokens")):
-            own = [one for one in made if one["prompt"] is prompt]
-            shown = ratio([one["with"] for one in own], [one["without"] for one in own])
-            rows.append(f"| {name} | {work} | {shown} |")
-            print(rows[-1], flush=True)
-    return rows
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
@@ -318,7 +299,6 @@ def main() -> None:
     for name in lm_moe_model.MODELS:
         for threads in (1, 2):
             rows += moe_rows_of(name, threads, rounds)
-    cold = cold_rows(rounds)
     page = [
         evidence.header(
             "Speed of language models", "make evidence ONLY=lm-speed", "1 to the round's number"
@@ -341,13 +321,6 @@ def main() -> None:
         "| model | weights | load, ms | with the first token, ms | file, MB | packed, MB |",
         "|---|---|--:|--:|--:|--:|",
         *loaded,
-        "",
-        'Mixtures whose file is on the disk alone, compute="exact", 2 threads: the time without experts '
-        "read ahead of their products by the time with them (cpp/src/lm/expert_pages.h).",
-        "",
-        "| model | work | ratio |",
-        "|---|---|--:|",
-        *cold,
         "",
     ]
     evidence.write(f"lm-speed-{collegium.isa()}", "\n".join(page))

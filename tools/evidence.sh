@@ -3,7 +3,7 @@
 #   tools/evidence.sh [demo] [routing] [routing-costs] [parity] [encoder-speed]
 #     [encoder-profile] [encoder-experts] [encoder-quality] [support-check]
 #     [python-import] [lexical-search] [hostile-files] [corpus-faults] [hybrid] [vector-search] [graph-search]
-#     [ingestion] [million] [lm-speed] [lm-perplexity] [lm-parity] [hostile-lm-files] [training-choices]
+#     [ingestion] [million] [lm-speed] [lm-cold] [lm-perplexity] [lm-parity] [hostile-lm-files] [training-choices]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tools/models.sh
@@ -51,9 +51,10 @@ for part in "${parts[@]}"; do
         SET=$vectors "$python" benchmarks/graph_search.py search
       done
       "$python" benchmarks/graph_search.py page ;;
-    lm-speed)
+    lm-speed) "$python" benchmarks/lm_speed.py ;;
+    lm-cold)
       tools/build.sh release lm_cold_bench
-      "$python" benchmarks/lm_speed.py ;;
+      "$python" benchmarks/lm_cold.py ;;
     lm-perplexity) "$python" benchmarks/lm_perplexity.py ;;
     lm-parity) "$python" benchmarks/lm_parity.py ;;
     hostile-lm-files) "$python" benchmarks/hostile_files.py --page hostile-lm-files ;;

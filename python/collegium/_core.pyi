@@ -873,6 +873,46 @@ class GateOptions:
     @property
     def early_confidence(self) -> float: ...
 
+class RouterLabels:
+    """What routers learn a training query as: the collection it is of, or the expert that finds
+    most for it (of at most 300 queries a collection). "pilots-source" and "pilots-winner" learn what
+    their names say."""
+
+    def __init__(
+        self,
+        *,
+        by: str = "source",
+        cutoff: int = 10,
+        margin_weights: bool = False,
+        drop_ties: bool = False,
+        source_weight: float = 0.0,
+    ) -> None:
+        """Of winners:
+
+        Args:
+            by: "source" or "winner".
+            cutoff: experts are compared by the nDCG of so many documents. [1, 100]
+            margin_weights: a query counts by how much its winner gains over the next best; ties
+                say nothing then. For linear, mlp, and pilots by their mean.
+            drop_ties: a query that several experts win is left out; else, where its source is among
+                them, it is the source's.
+            source_weight: every query once more by its source, counting so much. [0, 1000]; 0: not.
+
+        Raises:
+            InvalidArgumentError: out of range.
+        """
+
+    @property
+    def by(self) -> str: ...
+    @property
+    def cutoff(self) -> int: ...
+    @property
+    def margin_weights(self) -> bool: ...
+    @property
+    def drop_ties(self) -> bool: ...
+    @property
+    def source_weight(self) -> float: ...
+
 class PolicyParameters:
     @property
     def policy(self) -> str: ...
@@ -1616,6 +1656,7 @@ class Library:
         multi_task: bool = True,
         router: str = "auto",
         gate: GateOptions,
+        labels: RouterLabels,
         refit: bool = False,
         progress: _Progress = None,
     ) -> FitReport: ...

@@ -1,22 +1,87 @@
-"""What keeps a library well: copies, damage, repair, room, indexes."""
+"""What keeps a library well: copies, damage, repair, room, indexes, how words are found."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from . import _core, models
-from ._core import BackupReport, RepairReport, TuneReport, VerifyReport
+from ._core import BackupReport, LexicalSettings, RepairReport, TuneReport, VerifyReport
+from .errors import InvalidArgumentError, NotFoundError
 
 IndexKind = Literal["auto", "exact", "hnsw", "ivf"]
 PathLike = str | os.PathLike[str]
 
 
 class LibraryOperations:
-    """The part of :class:`collegium.Library` that is about its files."""
+    """The part of :class:`collegium.Library` that is about its files and settings."""
 
     _core: _core.Library
+
+    def set_lexical(
+        self,
+        collection: str,
+        *,
+        stemmer: str | None = None,
+        stop_words: Literal["english"] | Iterable[str] | None = None,
+        k1: float | None = None,
+        b: float | None = None,
+        fold_accents: bool | None = None,
+        split_names: bool | None = None,
+    ) -> LexicalSettings:
+        """How the words (BM25) of ``collection``, made if new, are found and scored.
+
+        Set it before the first documents: with passages there, only ``k1`` and ``b`` can change.
+        :meth:`fit` then chooses anew how much words count beside vectors. What is None stays.
+
+        Args:
+            stemmer: Snowball's for a language ("english", "german", ...; see
+                ``LexicalSettings.stemmers()``), so that "runners" finds "runner"; "" for none,
+                which is what a new collection has.
+            stop_words: words left out, in any case; "english": a list of 33; () for none.
+            k1: how much a word counts for being there often, 0 to 1000.
+            b: how much long passages are held back, 0 to 1.
+            fold_accents: "cafe" finds "café".
+            split_names: a snake_case or camelCase name is found whole and by its parts.
+
+        Returns:
+            All the settings, as they are now.
+
+        Raises:
+            InvalidArgumentError: there is no such stemmer, or a value is out of range.
+            FailedPreconditionError: other words would be found, and there are passages.
+        """
+        try:
+            now = self._core.lexical_settings(collection)
+        except NotFoundError:
+            now = LexicalSettings()
+        if stop_words is None:
+            stop_words = now.stop_words
+        elif stop_words == "english":
+            stop_words = LexicalSettings.english_stop_words()
+        elif isinstance(stop_words, str):
+            raise InvalidArgumentError(
+                f"stop_words is {stop_words[:40]!r}, expected 'english' or several words"
+            )
+        settings = LexicalSettings(
+            k1=now.k1 if k1 is None else k1,
+            b=now.b if b is None else b,
+            stemmer=now.stemmer if stemmer is None else stemmer,
+            stop_words=list(stop_words),
+            fold_accents=now.fold_accents if fold_accents is None else fold_accents,
+            split_names=now.split_names if split_names is None else split_names,
+        )
+        self._core.set_lexical(collection, settings)
+        return self._core.lexical_settings(collection)
+
+    def lexical_settings(self, collection: str) -> LexicalSettings:
+        """How its words are found and scored.
+
+        Raises:
+            NotFoundError: no such collection.
+        """
+        return self._core.lexical_settings(collection)
 
     def backup(self, folder: PathLike) -> BackupReport:
         """Copies the library as of one commit to the new ``folder``, while it is being read.

@@ -28,7 +28,7 @@ from ._cli_parts import (
     read_lines,
 )
 from ._cli_training import add_pairs, add_train_lora
-from ._core import AddReport, LexicalSettings
+from ._core import AddReport, LexicalSettings, RouterLabels
 from .errors import Error, IoError
 from .experts import Encoder
 from .ingest import IngestReport
@@ -178,6 +178,7 @@ def _fit(arguments: _Arguments) -> None:
     with Library.open(arguments.library) as library:
         report = library.fit(
             router=arguments.router,
+            labels=RouterLabels(by=arguments.labels),
             seed=arguments.seed,
             refit=arguments.refit,
             progress=progress_of(arguments),
@@ -407,6 +408,12 @@ exit codes: 0 done, 1 an error (one line on stderr) or damage that verify found,
         "--router",
         default="auto",
         help="a kind; auto: dev chooses of linear and pilots; all: the other kinds too, for reports",
+    )
+    fit.add_argument(
+        "--labels",
+        choices=("source", "winner"),
+        default="source",
+        help="what routers learn a question as: its collection, or the expert that finds most (source)",
     )
     fit.add_argument("--seed", type=count, default=1)
     fit.add_argument("--refit", action="store_true", help="train unchanged collections again too")

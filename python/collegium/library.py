@@ -24,12 +24,12 @@ from ._core import (
     GateOptions,
     GenerateOptions,
     HeadAdapterOptions,
-    LexicalSettings,
     LibraryInfo,
+    RouterLabels,
 )
 from ._library_operations import LibraryOperations, PathLike, repair, verify_folder
 from .display import ProgressOption, progress_for
-from .errors import InvalidArgumentError, NotFoundError
+from .errors import InvalidArgumentError
 from .evaluation import Evaluation, JudgedLike, judged_of
 from .experts import Compute, Encoder
 from .lm import Compute as LmCompute
@@ -273,70 +273,6 @@ class Library(LibraryOperations):
         """
         self._core.remove(collection, ids)
 
-    def set_lexical(
-        self,
-        collection: str,
-        *,
-        stemmer: str | None = None,
-        stop_words: Literal["english"] | Iterable[str] | None = None,
-        k1: float | None = None,
-        b: float | None = None,
-        fold_accents: bool | None = None,
-        split_names: bool | None = None,
-    ) -> LexicalSettings:
-        """How the words (BM25) of ``collection``, made if new, are found and scored.
-
-        Set it before the first documents: with passages there, only ``k1`` and ``b`` can change.
-        :meth:`fit` then chooses anew how much words count beside vectors. What is None stays.
-
-        Args:
-            stemmer: Snowball's for a language ("english", "german", ...; see
-                ``LexicalSettings.stemmers()``), so that "runners" finds "runner"; "" for none,
-                which is what a new collection has.
-            stop_words: words left out, in any case; "english": a list of 33; () for none.
-            k1: how much a word counts for being there often, 0 to 1000.
-            b: how much long passages are held back, 0 to 1.
-            fold_accents: "cafe" finds "café".
-            split_names: a snake_case or camelCase name is found whole and by its parts.
-
-        Returns:
-            All the settings, as they are now.
-
-        Raises:
-            InvalidArgumentError: there is no such stemmer, or a value is out of range.
-            FailedPreconditionError: other words would be found, and there are passages.
-        """
-        try:
-            now = self._core.lexical_settings(collection)
-        except NotFoundError:
-            now = LexicalSettings()
-        if stop_words is None:
-            stop_words = now.stop_words
-        elif stop_words == "english":
-            stop_words = LexicalSettings.english_stop_words()
-        elif isinstance(stop_words, str):
-            raise InvalidArgumentError(
-                f"stop_words is {stop_words[:40]!r}, expected 'english' or several words"
-            )
-        settings = LexicalSettings(
-            k1=now.k1 if k1 is None else k1,
-            b=now.b if b is None else b,
-            stemmer=now.stemmer if stemmer is None else stemmer,
-            stop_words=list(stop_words),
-            fold_accents=now.fold_accents if fold_accents is None else fold_accents,
-            split_names=now.split_names if split_names is None else split_names,
-        )
-        self._core.set_lexical(collection, settings)
-        return self._core.lexical_settings(collection)
-
-    def lexical_settings(self, collection: str) -> LexicalSettings:
-        """How its words are found and scored.
-
-        Raises:
-            NotFoundError: no such collection.
-        """
-        return self._core.lexical_settings(collection)
-
     def add_negatives(self, queries: Iterable[str], *, progress: ProgressOption = None) -> None:
         """Adds questions that need no corpus: what the gate learns from.
 
@@ -357,6 +293,7 @@ class Library(LibraryOperations):
         multi_task: bool = True,
         router: str = "auto",
         gate: GateOptions | None = None,
+        labels: RouterLabels | None = None,
         seed: int | None = None,
         refit: bool = False,
         progress: ProgressOption = None,
@@ -369,6 +306,7 @@ class Library(LibraryOperations):
             router: a kind; "auto": dev chooses of "linear", "pilots-source", "pilots-winner";
                 "all": the same, and the other kinds are fitted too, for reports.
             gate: the recall that its threshold must keep.
+            labels: what routers learn a training query as; by default its source.
             seed: of the adapters' training, where all that is drawn is drawn; by default 1. Not
                 beside ``adapter``.
             refit: train every adapter again, also where a collection did not change.
@@ -393,6 +331,7 @@ class Library(LibraryOperations):
                 multi_task=multi_task,
                 router=router,
                 gate=GateOptions() if gate is None else gate,
+                labels=RouterLabels() if labels is None else labels,
                 refit=refit,
                 progress=report,
             )

@@ -412,15 +412,17 @@ void bind_library(py::module_& m) {
       .def(
           "fit",
           [](Library& self, const core::HeadAdapterOptions& adapter, bool multi_task,
-             Utf8 router_kind, const router::GateOptions& gate, bool refit, py::object progress) {
-            const router::FitOptions options{{adapter, multi_task, router_kind, gate}, refit};
+             Utf8 router_kind, const router::GateOptions& gate, const router::RouterLabels& labels,
+             bool refit, py::object progress) {
+            const router::FitOptions options{{adapter, multi_task, router_kind, gate, labels},
+                                             refit};
             return run_watched(std::move(progress), [&](const core::ProgressCallback& callback) {
               return self.fit(options, callback);
             });
           },
           py::kw_only(), py::arg("adapter"), py::arg("multi_task") = learn_defaults.multi_task,
-          py::arg("router") = learn_defaults.router, py::arg("gate"), py::arg("refit") = false,
-          py::arg("progress") = py::none())
+          py::arg("router") = learn_defaults.router, py::arg("gate"), py::arg("labels"),
+          py::arg("refit") = false, py::arg("progress") = py::none())
       .def(
           "ask",
           [](const Library& self, Utf8 question, const std::vector<Utf8>& collections,

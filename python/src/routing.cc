@@ -10,6 +10,7 @@
 #include "bind.h"
 #include "calls.h"
 #include "collegium/router/gate.h"
+#include "collegium/router/learning.h"
 #include "collegium/router/policy.h"
 #include "collegium/router/ranker.h"
 #include "collegium/router/router.h"
@@ -29,6 +30,7 @@ using router::Route;
 using router::RouteEntry;
 using router::Router;
 using router::RouterExamples;
+using router::RouterLabels;
 using router::RouterOptions;
 using router::RouterReason;
 
@@ -292,6 +294,27 @@ void bind_routing(py::module_& m) {
            py::arg("early_confidence") = defaults.early_confidence)
       .def_readonly("target_recall", &GateOptions::target_recall)
       .def_readonly("early_confidence", &GateOptions::early_confidence);
+
+  const RouterLabels label_defaults;
+  py::class_<RouterLabels>(m, "RouterLabels")
+      .def(py::init([](const std::string& by, const WholeNumber& cutoff, bool margin_weights,
+                       bool drop_ties, double source_weight) {
+             RouterLabels labels{unwrap(router::parse_router_labels(by)), cutoff.value("cutoff"),
+                                 margin_weights, drop_ties, source_weight};
+             unwrap(labels.validate());
+             return labels;
+           }),
+           py::kw_only(), py::arg("by") = "source", py::arg("cutoff") = label_defaults.cutoff,
+           py::arg("margin_weights") = label_defaults.margin_weights,
+           py::arg("drop_ties") = label_defaults.drop_ties,
+           py::arg("source_weight") = label_defaults.source_weight)
+      .def_property_readonly(
+          "by",
+          [](const RouterLabels& self) { return std::string(router::router_labels_name(self.by)); })
+      .def_readonly("cutoff", &RouterLabels::cutoff)
+      .def_readonly("margin_weights", &RouterLabels::margin_weights)
+      .def_readonly("drop_ties", &RouterLabels::drop_ties)
+      .def_readonly("source_weight", &RouterLabels::source_weight);
 
   py::class_<PolicyParameters>(m, "PolicyParameters")
       .def_property_readonly("policy",

@@ -181,9 +181,31 @@ Split split_of_document(std::string_view document_id) noexcept {
   return tenth < 8 ? Split::kTrain : tenth == 8 ? Split::kDev : Split::kTest;
 }
 
+std::string_view router_labels_name(RouterLabels::By by) noexcept {
+  return by == RouterLabels::By::kWinner ? "winner" : "source";
+}
+
+Result<RouterLabels::By> parse_router_labels(std::string_view name) {
+  for (const auto known : {RouterLabels::By::kSource, RouterLabels::By::kWinner})
+    if (router_labels_name(known) == name) return known;
+  return Status::invalid_argument("router labels by '" + std::string(name) +
+                                  "', must be 'source' or 'winner'");
+}
+
+Status RouterLabels::validate() const {
+  if (cutoff < 1 || cutoff > 100)
+    return Status::invalid_argument("RouterLabels.cutoff is " + std::to_string(cutoff) +
+                                    ", must be in [1, 100]");
+  if (!(source_weight >= 0.0 && source_weight <= 1000.0))
+    return Status::invalid_argument("RouterLabels.source_weight is " +
+                                    std::to_string(source_weight) + ", must be in [0, 1000]");
+  return Status();
+}
+
 Status LearnOptions::validate() const {
   COLLEGIUM_RETURN_IF_ERROR(adapter.validate());
   COLLEGIUM_RETURN_IF_ERROR(gate.validate());
+  COLLEGIUM_RETURN_IF_ERROR(labels.validate());
   std::string allowed = "'auto', 'all'";
   if (router == "auto" || router == "all") return Status();
   for (std::string_view known : router_kinds()) {

@@ -109,17 +109,17 @@ std::vector<QueryRef> sample_queries(const LearningData& data, Split split,
   return refs;
 }
 
-double ndcg_at_10(std::span<const std::size_t> ranks, std::span<const float> gains) {
+double ndcg_at(std::size_t k, std::span<const std::size_t> ranks, std::span<const float> gains) {
   const auto discount = [](std::size_t rank) {
     return 1.0 / std::log2(static_cast<double>(rank) + 2.0);
   };
   std::vector<double> sorted(gains.begin(), gains.end());
   std::sort(sorted.begin(), sorted.end(), std::greater<>());
   double ideal = 0.0, dcg = 0.0;
-  for (std::size_t rank = 0; rank < std::min<std::size_t>(10, sorted.size()); ++rank)
+  for (std::size_t rank = 0; rank < std::min(k, sorted.size()); ++rank)
     ideal += sorted[rank] * discount(rank);
   for (std::size_t i = 0; i < ranks.size(); ++i)
-    if (ranks[i] < 10) dcg += double{gains[i]} * discount(ranks[i]);
+    if (ranks[i] < k) dcg += double{gains[i]} * discount(ranks[i]);
   return ideal > 0.0 ? dcg / ideal : 0.0;
 }
 

@@ -51,9 +51,12 @@ inline const Router& router_for_dev(const Learned& learned, QueryRef ref) {
   return learned.blind_routers.empty() ? *learned.router : *learned.blind_routers[ref.query % 2];
 }
 
-// nDCG@10 of the relevant documents' ranks (from 0); ranks of 10 and more count nothing. `gains`
+// nDCG@k of the relevant documents' ranks (from 0); ranks of k and more count nothing. `gains`
 // parallel to `ranks`; the ideal is over all of them.
-double ndcg_at_10(std::span<const std::size_t> ranks, std::span<const float> gains);
+double ndcg_at(std::size_t k, std::span<const std::size_t> ranks, std::span<const float> gains);
+inline double ndcg_at_10(std::span<const std::size_t> ranks, std::span<const float> gains) {
+  return ndcg_at(10, ranks, gains);
+}
 
 // The mean over collections of the mean over their queries.
 double macro_mean(std::span<const QueryRef> queries, std::span<const double> values,

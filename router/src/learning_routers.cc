@@ -32,10 +32,19 @@ RouterExamples no_examples(const LearningData& data, std::span<const float> cent
   return examples;
 }
 
-void append(RouterExamples& examples, std::span<const float> vectors, std::size_t label) {
+void append(RouterExamples& examples, std::span<const float> vectors, std::size_t label,
+            double weight = 1.0) {
+  const std::size_t count = vectors.size() / examples.dim;
   examples.vectors.insert(examples.vectors.end(), vectors.begin(), vectors.end());
-  examples.labels.insert(examples.labels.end(), vectors.size() / examples.dim,
-                         static_cast<std::uint32_t>(label));
+  examples.labels.insert(examples.labels.end(), count, static_cast<std::uint32_t>(label));
+  examples.weights.insert(examples.weights.end(), count, weight);
+}
+
+RouterExamples without_queries(RouterExamples examples) {
+  examples.vectors.clear();
+  examples.labels.clear();
+  examples.weights.clear();
+  return examples;
 }
 
 std::span<const float> row(const RouterExamples& examples, std::size_t i) {
@@ -75,12 +84,11 @@ RouterExamples dev_examples(const LearningData& data, std::span<const float> cen
 
 // Without the queries that somebody asked of another collection in training.
 RouterExamples not_in(const RouterExamples& train, const RouterExamples& examples) {
-  RouterExamples kept = examples;
-  kept.vectors.clear();
-  kept.labels.clear();
+  RouterExamples kept = without_queries(examples);
   const std::vector<std::size_t> places = places_in(train, examples);
   for (std::size_t i = 0; i < places.size(); ++i)
-    if (places[i] == kNotThere) append(kept, row(examples, i), examples.labels[i]);
+    if (places[i] == kNotThere)
+      append(kept, row(examples, i), examples.labels[i], examples.weights[i]);
   return kept;
 }
 
@@ -102,20 +110,21 @@ struct SourcedExamples {
 
   // Those whose collection is not left out; `left_out` by collection.
   RouterExamples without(const std::vector<bool>& left_out) const {
-    RouterExamples kept = examples;
-    kept.vectors.clear();
-    kept.labels.clear();
+    RouterExamples kept = without_queries(examples);
     for (std::size_t i = 0; i < sources.size(); ++i)
-      if (!left_out[sources[i]]) append(kept, row(examples, i), examples.labels[i]);
+      if (!left_out[sources[i]])
+        append(kept, row(examples, i), examples.labels[i], examples.weights[i]);
     return kept;
   }
 };
 
 // Labels are the expert under which the query's own collection is searched best. Ties say nothing
-// and go to the query's source where it is among the winners; a query that every expert loses or
-// that several others win is dropped. Where a collection has no expert, its label stands for plain.
+// and go to the query's source where it is among the winners, if they are not to be dropped; a
+// query that every expert loses or that several others win is dropped. Where a collection has no
+// expert, its label stands for plain.
 SourcedExamples winner_examples(const LearningData& data, const PackedLibrary& library,
-                                const Learned& learned, std::span<const float> centroids) {
+                                const Learned& learned, std::span<const float> centroids,
+                                const RouterLabels& labels) {
   const std::vector<QueryRef> refs = sample_queries(data, Split::kTrain, kWinnerQueries);
   const auto experts = experts_of(data, learned);
   const std::size_t dim = data.dim;
@@ -134,34 +143,42 @@ SourcedExamples winner_examples(const LearningData& data, const PackedLibrary& l
             else
               std::copy_n(query, dim, &mapped[e * dim]);
           }
-          const auto found =
-              library.collections[ref.collection].search(mapped.data(), experts.size(), 10);
+          const auto found = library.collections[ref.collection].search(
+              mapped.data(), experts.size(), labels.cutoff);
           for (const auto& documents : found) {
             std::vector<std::size_t> ranks;
             for (std::uint32_t relevant : queries.relevant[ref.query]) {
               std::size_t rank = 0;
               while (rank < documents.size() && documents[rank].document != relevant) ++rank;
-              ranks.push_back(rank < documents.size() ? rank : 10);
+              ranks.push_back(rank < documents.size() ? rank : labels.cutoff);
             }
-            ndcg[i].push_back(ndcg_at_10(ranks, queries.gains[ref.query]));
+            ndcg[i].push_back(ndcg_at(labels.cutoff, ranks, queries.gains[ref.query]));
           }
         }
       });
   SourcedExamples winners{no_examples(data, centroids), {}};
   for (std::size_t i = 0; i < refs.size(); ++i) {
     const std::size_t source = refs[i].collection;
-    double best = 0.0;
+    const auto add = [&](std::size_t label, double weight) {
+      append(winners.examples, {vector_of(data, Split::kTrain, refs[i]), dim}, label, weight);
+      winners.sources.push_back(static_cast<std::uint32_t>(source));
+    };
+    if (labels.source_weight > 0.0) add(source, labels.source_weight);
+    double best = 0.0, next = 0.0;
     std::size_t winner = 0, many = 0;
     for (std::size_t e = 0; e < experts.size(); ++e) {
       if (experts[e] == nullptr && e != source) continue;
-      if (ndcg[i][e] > best) best = ndcg[i][e], many = 0;
+      if (ndcg[i][e] > best)
+        next = best, best = ndcg[i][e], many = 0;
+      else if (ndcg[i][e] < best)
+        next = std::max(next, ndcg[i][e]);
       if (ndcg[i][e] == best) winner = e, ++many;
     }
     if (best == 0.0) continue;
+    if (many > 1 && (labels.drop_ties || labels.margin_weights)) continue;
     if (ndcg[i][source] == best) winner = source, many = 1;
     if (many > 1) continue;
-    append(winners.examples, {vector_of(data, Split::kTrain, refs[i]), dim}, winner);
-    winners.sources.push_back(static_cast<std::uint32_t>(source));
+    add(winner, labels.margin_weights ? best - next : 1.0);
   }
   return winners;
 }
@@ -199,11 +216,13 @@ struct Fitted {
 
 class RouterFitting {
  public:
-  RouterFitting(const LearningData& data, const PackedLibrary& library, const Learned& learned)
+  RouterFitting(const LearningData& data, const PackedLibrary& library, const Learned& learned,
+                const RouterLabels& labels)
       : data_(data),
+        by_(labels.by),
         halves_(std::any_of(data.collections.begin(), data.collections.end(), only_dev)) {
     const std::vector<float> centroids = document_centroids(data);
-    const SourcedExamples winners = winner_examples(data, library, learned, centroids);
+    const SourcedExamples winners = winner_examples(data, library, learned, centroids, labels);
     for (std::size_t half = halves_ ? 0 : kNoHalf; half <= kNoHalf; ++half) {
       Given& given = given_[half];
       const auto by_label = [](RouterExamples examples) {
@@ -213,10 +232,10 @@ class RouterFitting {
       given.dev = by_label(not_in(given.sources.examples, dev_examples(data, centroids, half)));
       given.winners = winners;
       append_only_dev(data, half, given.winners.examples);
-      const auto& labels = given.winners.examples.labels;  // the collections of what was added
+      const auto& added = given.winners.examples.labels;  // the collections of what was added
       given.winners.sources.insert(
           given.winners.sources.end(),
-          labels.begin() + static_cast<std::ptrdiff_t>(winners.sources.size()), labels.end());
+          added.begin() + static_cast<std::ptrdiff_t>(winners.sources.size()), added.end());
     }
   }
 
@@ -254,7 +273,7 @@ class RouterFitting {
       for (std::size_t i = group; i < taught.size(); i += groups) left_out[taught[i]] = true;
       COLLEGIUM_ASSIGN_OR_RETURN(
           const std::shared_ptr<const Router> router,
-          fit_router(kind, given.train(kind).without(left_out), given.dev.without(left_out)));
+          fit_router(kind, given.train(kind, by_).without(left_out), given.dev.without(left_out)));
       for (std::size_t i = group; i < taught.size(); i += groups) strangers[taught[i]] = router;
     }
     return strangers;
@@ -264,16 +283,18 @@ class RouterFitting {
   // What a router learns from that does not see a half, and what it is calibrated and measured on.
   struct Given {
     SourcedExamples sources, winners, dev;
-    const SourcedExamples& train(std::string_view kind) const {
-      return kind == "pilots-winner" ? winners : sources;
+    const SourcedExamples& train(std::string_view kind, RouterLabels::By by) const {
+      if (kind == "pilots-source") return sources;
+      return kind == "pilots-winner" || by == RouterLabels::By::kWinner ? winners : sources;
     }
   };
 
   Result<std::shared_ptr<const Router>> fit_on(std::string_view kind, std::size_t half) const {
-    return fit_router(kind, given_[half].train(kind).examples, given_[half].dev.examples);
+    return fit_router(kind, given_[half].train(kind, by_).examples, given_[half].dev.examples);
   }
 
   const LearningData& data_;
+  const RouterLabels::By by_;
   const bool halves_;
   std::array<Given, kNoHalf + 1> given_;  // by half; the halves' own: only where there are such
 };
@@ -298,7 +319,7 @@ std::vector<float> document_centroids(const LearningData& data) {
 
 Status fit_routers(const LearningData& data, const PackedLibrary& library,
                    const LearnOptions& options, Learned& learned) {
-  const RouterFitting fitting(data, library, learned);
+  const RouterFitting fitting(data, library, learned, options.labels);
   std::vector<std::string_view> kinds = {"linear", "pilots-source", "pilots-winner"};
   const std::size_t chosen_from = kinds.size();
   // The other kinds are fitted when one, or all, are asked for.

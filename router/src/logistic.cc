@@ -105,15 +105,16 @@ LogisticModel fit_logistic(const LogisticProblem& problem) {
   return model;
 }
 
-std::vector<double> balanced_weights(std::span<const std::uint32_t> labels, std::size_t classes) {
-  std::vector<std::size_t> counts(classes, 0);
-  for (std::uint32_t label : labels) ++counts[label];
-  const auto present =
-      classes - static_cast<std::size_t>(std::count(counts.begin(), counts.end(), std::size_t{0}));
+std::vector<double> balanced_weights(std::span<const std::uint32_t> labels, std::size_t classes,
+                                     std::span<const double> counts) {
+  const auto count_of = [&](std::size_t i) { return counts.empty() ? 1.0 : counts[i]; };
+  std::vector<double> sums(classes, 0.0);
+  for (std::size_t i = 0; i < labels.size(); ++i) sums[labels[i]] += count_of(i);
+  const auto present = classes - static_cast<std::size_t>(std::ranges::count(sums, 0.0));
   std::vector<double> weights;
-  for (std::uint32_t label : labels)
-    weights.push_back(static_cast<double>(labels.size()) /
-                      (static_cast<double>(present) * static_cast<double>(counts[label])));
+  for (std::size_t i = 0; i < labels.size(); ++i)
+    weights.push_back(static_cast<double>(labels.size()) * count_of(i) /
+                      (static_cast<double>(present) * sums[labels[i]]));
   return weights;
 }
 

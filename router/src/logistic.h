@@ -27,7 +27,9 @@ struct LogisticModel {
 // L-BFGS from zero. A function of the problem alone, whatever the number of threads.
 LogisticModel fit_logistic(const LogisticProblem& problem);
 
-// Weights under which every class that occurs counts the same, with mean 1.
-std::vector<double> balanced_weights(std::span<const std::uint32_t> labels, std::size_t classes);
+// Weights under which every class that occurs counts the same, with mean 1. Within a class they are
+// as `counts` (n,), above 0; empty: the same.
+std::vector<double> balanced_weights(std::span<const std::uint32_t> labels, std::size_t classes,
+                                     std::span<const double> counts = {});
 
 }  // namespace collegium::router

@@ -286,9 +286,8 @@ class Chooser {
       Searched to = Searched::kPlainly;
       double margin = 0.0, familiarity = 0.0, ndcg = 0.0, abstained = 0.0;
     };
-    std::vector<Rule> rules;
-    best = -1.0;
-    for (const Searched to : {Searched::kPlainly, Searched::kByMixture})
+    const auto rules_to = [&](Searched to) {
+      std::vector<Rule> rules;
       for (double margin : kMargins)
         for (double familiarity : kFamiliarities) {
           const auto abstains = [&](const Sent& sent) {
@@ -307,9 +306,17 @@ class Chooser {
           });
           rule.abstained =
               mean([&](const QueryCase& query) { return abstains(query.sent) ? 1.0 : 0.0; });
-          best = std::max(best, rule.ndcg);
           rules.push_back(rule);
         }
+      return rules;
+    };
+    const auto best_of = [](const std::vector<Rule>& rules) {
+      return std::ranges::max_element(rules, {}, &Rule::ndcg)->ndcg;
+    };
+    std::vector<Rule> rules = rules_to(Searched::kPlainly);
+    std::vector<Rule> mixing = rules_to(Searched::kByMixture);
+    if (best_of(mixing) > best_of(rules) + kNegligible) rules = std::move(mixing);
+    best = best_of(rules);
     double most = -1.0;
     for (const Rule& rule : rules)
       if (rule.ndcg >= best - kNegligible && rule.abstained > most) {

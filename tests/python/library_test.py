@@ -494,3 +494,11 @@ def test_fit_has_one_seed(tiny_library: collegium.Library) -> None:
     assert not any(expert.kept for expert in other.experts)
     with pytest.raises(collegium.InvalidArgumentError, match="seed is 5 beside an adapter"):
         tiny_library.fit(adapter=collegium.HeadAdapterOptions(), seed=5)
+
+
+def test_routers_learn_winners_where_they_shall(tiny_library: collegium.Library) -> None:
+    labels = collegium.RouterLabels(by="winner", cutoff=5, margin_weights=True, source_weight=0.5)
+    assert (labels.by, labels.cutoff, labels.drop_ties) == ("winner", 5, False)
+    assert tiny_library.fit(labels=labels).generation
+    with pytest.raises(collegium.InvalidArgumentError, match="'source' or 'winner'"):
+        collegium.RouterLabels(by="luck")

@@ -374,6 +374,56 @@ TEST(Learn, TheRouterAskedForIsTaken) {
   EXPECT_EQ(learn(world.data, options).status().code(), StatusCode::kInvalidArgument);
 }
 
+// An expert is better for its own collection than others are, so that winners are mostly sources;
+// what is noise in them, the options leave out.
+TEST(Learn, RoutersLearnWinnersWhereTheyShall) {
+  SyntheticOptions noisy;
+  noisy.noise = 0.08;
+  const Synthetic world(noisy);
+  LearnOptions options = quick_learning();
+  options.multi_task = false;
+  options.router = "linear";
+  const auto fitted = [&](const RouterLabels& labels) {
+    options.labels = labels;
+    auto learned = learn(world.data, options);
+    EXPECT_TRUE(learned.ok()) << learned.status().to_string();
+    return std::move(learned).value();
+  };
+  const Learned by_source = fitted({});
+  std::vector<std::vector<std::byte>> routers = {by_source.router->serialize()};
+  RouterLabels winner{.by = RouterLabels::By::kWinner};
+  RouterLabels margins = winner, dropped = winner, mixed = winner, deeper = winner;
+  margins.margin_weights = true;
+  dropped.drop_ties = true;
+  mixed.source_weight = 1000.0;
+  deeper.cutoff = 100;
+  for (const RouterLabels& labels : {winner, margins, dropped, mixed, deeper}) {
+    const Learned learned = fitted(labels);
+    EXPECT_GE(learned.router_dev_accuracy.at("linear"), 0.8);
+    // Pilots by source stay what they are.
+    EXPECT_EQ(learned.routers[1]->serialize(), by_source.routers[1]->serialize());
+    routers.push_back(learned.router->serialize());
+  }
+  std::set<std::vector<std::byte>> different(routers.begin(), routers.end());
+  EXPECT_EQ(different.size(), routers.size());
+  // Where sources count a thousand times as much, winners hardly matter.
+  const Learned source_like = fitted(mixed);
+  std::vector<float> a(3), b(3);
+  for (std::size_t q = 0; q < 20; ++q) {
+    const float* query = &world.data.collections[0].splits[1].vectors[q * world.data.dim];
+    by_source.router->probabilities(query, a);
+    source_like.router->probabilities(query, b);
+    EXPECT_NEAR(a[0], b[0], 0.02);
+  }
+  for (RouterLabels bad : {RouterLabels{.cutoff = 0}, RouterLabels{.cutoff = 101},
+                           RouterLabels{.source_weight = -1.0}}) {
+    options.labels = bad;
+    EXPECT_EQ(learn(world.data, options).status().code(), StatusCode::kInvalidArgument);
+  }
+  EXPECT_EQ(parse_router_labels("winner").value(), RouterLabels::By::kWinner);
+  EXPECT_EQ(parse_router_labels("best").status().code(), StatusCode::kInvalidArgument);
+}
+
 TEST(Learn, CancelsAtEveryStage) {
   const Synthetic world({});
   std::set<std::string> stages;

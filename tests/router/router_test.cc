@@ -70,6 +70,47 @@ TEST(Routers, TellSeparableCollectionsApart) {
     EXPECT_GE(accuracy(*router, make_examples({50, 50, 50}, 0.15, 3)), 0.98) << router->kind();
 }
 
+// A query that counts n times is n queries.
+TEST(Routers, AWeightIsSoManyQueries) {
+  const RouterExamples plain = make_examples({20, 30, 40}, 0.3, 1);
+  RouterExamples weighted = plain, repeated = plain;
+  repeated.vectors.clear();
+  repeated.labels.clear();
+  core::Random random(3);
+  for (std::size_t i = 0; i < plain.labels.size(); ++i) {
+    const std::size_t times = 1 + random.below(4);
+    weighted.weights.push_back(static_cast<double>(times));
+    for (std::size_t t = 0; t < times; ++t) {
+      repeated.vectors.insert(repeated.vectors.end(), &plain.vectors[i * kDim],
+                              &plain.vectors[i * kDim] + kDim);
+      repeated.labels.push_back(plain.labels[i]);
+    }
+  }
+  const auto queries = make_examples({10, 10, 10}, 0.5, 4);
+  for (const char* kind : {"linear", "pilots-source"}) {
+    const auto by_weight = fit_router(kind, weighted, {}).value();
+    const auto by_count = fit_router(kind, repeated, {}).value();
+    const auto unweighted = fit_router(kind, plain, {}).value();
+    double difference = 0.0, effect = 0.0;
+    for (std::size_t q = 0; q < queries.labels.size(); ++q) {
+      std::vector<float> a(3), b(3), c(3);
+      by_weight->probabilities(&queries.vectors[q * kDim], a);
+      by_count->probabilities(&queries.vectors[q * kDim], b);
+      unweighted->probabilities(&queries.vectors[q * kDim], c);
+      for (std::size_t i = 0; i < 3; ++i) {
+        difference = std::max(difference, std::abs(double{a[i]} - double{b[i]}));
+        effect = std::max(effect, std::abs(double{a[i]} - double{c[i]}));
+      }
+    }
+    EXPECT_LT(difference, 1e-3) << kind;
+    EXPECT_GT(effect, 5e-3) << kind;
+  }
+  weighted.weights.pop_back();
+  EXPECT_EQ(fit_router("linear", weighted, {}).status().code(), StatusCode::kInvalidArgument);
+  weighted.weights.push_back(0.0);
+  EXPECT_EQ(fit_router("mlp", weighted, {}).status().code(), StatusCode::kInvalidArgument);
+}
+
 TEST(Routers, ProbabilitiesSumToOne) {
   const auto train = make_examples({20, 20, 20, 20}, 0.3, 1);
   for (const auto& router : every_kind(train, {})) {

@@ -69,6 +69,8 @@ struct DecoderRun {
   // The experts `used` of this layer, and if some are not in memory those the next one will likely
   // choose, are read from the disk from now on.
   void read_experts_ahead(std::size_t layer, const float* in, std::span<const std::size_t> used);
+  // Those, ascending, by the next mixture's own router.
+  std::vector<std::size_t> likely_experts(const MoeWeights& moe, const float* in);
 
   void norm_row(const NormWeights& norm, const float* in, float* out) const noexcept;
   // Each of `heads` neighbours by itself: x (rows, stride), of which the first heads * size.
@@ -93,11 +95,13 @@ struct DecoderRun {
   AlignedBuffer<float> gate_, up_;                                     // (rows, hidden)
 
   // Experts: a pair is a row and an expert it goes to. Pairs are sorted by expert, then by row.
-  AlignedBuffer<float> logits_;               // (rows, gate rows)
-  AlignedBuffer<float> activation_norms_;     // (rows, experts)
-  std::vector<Routing> routings_;             // by piece
-  std::vector<std::size_t> pair_of_;          // of each routed id, all pieces' one after the other
-  std::vector<std::size_t> expert_begin_;     // (experts + 1,): first pair
+  AlignedBuffer<float> logits_;            // (rows, gate rows)
+  AlignedBuffer<float> activation_norms_;  // (rows, experts)
+  std::vector<Routing> routings_;          // by piece
+  std::vector<std::size_t> pair_of_;       // of each routed id, all pieces' one after the other
+  std::vector<std::size_t> expert_begin_;  // (experts + 1,): first pair
+  std::vector<std::size_t> guessed_;       // of guessed_layer_, which comes next
+  std::size_t guessed_layer_ = 0;
   AlignedBuffer<float> pair_in_, pair_out_;   // (pairs, width)
   AlignedBuffer<float> pair_gate_, pair_up_;  // each pair's expert's hidden width
   AlignedBuffer<float> shared_out_;           // (rows, width)

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <initializer_list>
+#include <memory>
+#include <span>
 #include <string_view>
 
 namespace collegium::core {
@@ -145,6 +148,43 @@ std::vector<const QuantizedLinear*> DecoderWeights::packed_linears() const {
   return {linears.begin(), linears.end()};
 }
 
+namespace {
+
+// Moves products whose weights are too few for huge pages of their own into blocks of such, one
+// behind the other, so that reading them is not held up at every small page.
+void gather_small(const std::vector<QuantizedLinear*>& linears) {
+  constexpr std::size_t kBlock = std::size_t{32} << 20;
+  constexpr std::size_t kAlignment = AlignedBuffer<std::byte>::kAlignment;
+  const auto is_small = [](const QuantizedLinear& linear) {
+    return !linear.packed().empty() && !internal::is_large(linear.packed().size());
+  };
+  const auto room = [](const QuantizedLinear& linear) {
+    return (linear.packed().size() + kAlignment - 1) / kAlignment * kAlignment;
+  };
+  std::size_t left = 0;
+  for (const QuantizedLinear* linear : linears)
+    if (is_small(*linear)) left += room(*linear);
+  if (!internal::is_large(left)) return;
+  std::shared_ptr<AlignedBuffer<std::byte>> block;
+  std::size_t used = 0;
+  for (QuantizedLinear* linear : linears) {
+    if (!is_small(*linear)) continue;
+    const std::size_t size = room(*linear);
+    if (block == nullptr || used + size > block->size()) {
+      block = std::make_shared<AlignedBuffer<std::byte>>(std::min(kBlock, left));
+      used = 0;
+    }
+    const std::span<const std::byte> bytes = linear->packed();
+    std::byte* const to = block->data() + used;
+    std::memcpy(to, bytes.data(), bytes.size());
+    linear->use_packed(linear->packed_type(), {to, bytes.size()}, block);
+    used += size;
+    left -= size;
+  }
+}
+
+}  // namespace
+
 void DecoderWeights::pack(LmWeights weights) {
   packed_bytes = 0;
   for (QuantizedLinear* linear : packed_linears()) {
@@ -152,6 +192,7 @@ void DecoderWeights::pack(LmWeights weights) {
     linear->pack(bytes ? LmWeights::kInt8 : weights);
     packed_bytes += linear->packed().size();
   }
+  gather_small(packed_linears());
 }
 
 Status check_decoder_weights(const DecoderConfig& config, const DecoderWeights& weights,

@@ -67,4 +67,12 @@ bool ExpertPages::want(const MoeWeights& moe, std::size_t layer,
   return absent;
 }
 
+void ExpertPages::judge(std::size_t right, std::size_t guessed) noexcept {
+  if (guessed == 0) return;
+  // Of two threads at once one may be forgotten, which does no harm.
+  const float share = static_cast<float>(right) / static_cast<float>(guessed);
+  rightness_.store(0.9f * rightness_.load(std::memory_order_relaxed) + 0.1f * share,
+                   std::memory_order_relaxed);
+}
+
 }  // namespace collegium::core

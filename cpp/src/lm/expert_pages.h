@@ -25,10 +25,16 @@ class ExpertPages {
   // being read now. Does not wait. Pre: ids are experts of that layer.
   bool want(const MoeWeights& moe, std::size_t layer, std::span<const std::size_t> ids) noexcept;
 
+  // Of experts that were guessed before their layer chose, so many were right. Guesses are worth
+  // reading while most of them are: a wrong one keeps the disk from the others.
+  void judge(std::size_t right, std::size_t guessed) noexcept;
+  bool guesses_well() const noexcept { return rightness_.load(std::memory_order_relaxed) >= 0.5f; }
+
  private:
   std::vector<std::size_t> first_;  // (layers,): of its experts in seen_
   // When all of an expert was in memory or asked for, milliseconds of the steady clock; 0: never.
   std::unique_ptr<std::atomic<std::uint32_t>[]> seen_;
+  std::atomic<float> rightness_ = 1.0f;  // of guesses, the last ones counting most
 };
 
 }  // namespace collegium::core

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <numeric>
 
@@ -192,15 +193,28 @@ void DecoderRun::run_experts(std::size_t layer, const float* in) {
 // its own, since a layer changes them little (arXiv 2312.17238).
 void DecoderRun::read_experts_ahead(std::size_t layer, const float* in,
                                     std::span<const std::size_t> used) {
-  if (decoder_.expert_pages_ == nullptr) return;
+  ExpertPages* const pages = decoder_.expert_pages_.get();
+  if (pages == nullptr) return;
+  if (guessed_layer_ == layer && !guessed_.empty()) {
+    std::vector<std::size_t> right;
+    std::ranges::set_intersection(guessed_, used, std::back_inserter(right));
+    pages->judge(right.size(), guessed_.size());
+  }
+  guessed_.clear();
   const std::vector<DecoderLayerWeights>& layers = decoder_.weights_.layers;
-  if (!decoder_.expert_pages_->want(layers[layer].moe, layer, used)) return;
+  if (!pages->want(layers[layer].moe, layer, used)) return;
   std::size_t next = layer + 1;
   while (next < layers.size() && !config_.layers[next].moe) ++next;
   if (next >= layers.size()) return;
   const MoeWeights& moe = layers[next].moe;
+  if (moe.router.outputs() != moe.experts.size()) return;
+  guessed_ = likely_experts(moe, in);
+  guessed_layer_ = next;
+  if (pages->guesses_well()) pages->want(moe, next, guessed_);
+}
+
+std::vector<std::size_t> DecoderRun::likely_experts(const MoeWeights& moe, const float* in) {
   const std::size_t experts = moe.experts.size();
-  if (moe.router.outputs() != experts) return;
   ensure(logits_, rows_ * experts);
   moe.router.apply(in, rows_, logits_.data());
   std::vector<std::size_t> order(experts);
@@ -220,7 +234,7 @@ void DecoderRun::read_experts_ahead(std::size_t layer, const float* in,
   order.clear();
   for (std::size_t e = 0; e < experts; ++e)
     if (likely[e]) order.push_back(e);
-  decoder_.expert_pages_->want(moe, next, order);
+  return order;
 }
 
 }  // namespace collegium::core

@@ -90,7 +90,7 @@ RouterResult calibrated(RouterParts parts, std::vector<float> weight, std::vecto
 }  // namespace
 
 RouterRows rows_of(const RouterExamples& train) {
-  RouterRows rows{train.vectors, train.labels};
+  RouterRows rows{train.vectors, train.labels, {}};
   std::vector<bool> has_queries(train.collections.size(), false);
   for (std::uint32_t label : train.labels) has_queries[label] = true;
   for (std::uint32_t c = 0; c < has_queries.size(); ++c) {
@@ -100,6 +100,9 @@ RouterRows rows_of(const RouterExamples& train) {
     normalize(&rows.vectors[rows.vectors.size() - train.dim], train.dim);
     rows.labels.push_back(c);
   }
+  std::vector<double> counts = train.weights;
+  counts.resize(rows.labels.size(), 1.0);
+  rows.weights = balanced_weights(rows.labels, has_queries.size(), counts);
   return rows;
 }
 
@@ -107,9 +110,9 @@ RouterResult fit_linear(const RouterExamples& train, const RouterExamples& dev,
                         const RouterOptions& options) {
   const RouterRows rows = rows_of(train);
   const std::size_t collections = train.collections.size();
-  const std::vector<double> weights = balanced_weights(rows.labels, collections);
-  LogisticModel model = fit_logistic({rows.vectors, train.dim, rows.labels, weights, collections,
-                                      options.l2, options.max_iterations, options.label_smoothing});
+  LogisticModel model =
+      fit_logistic({rows.vectors, train.dim, rows.labels, rows.weights, collections, options.l2,
+                    options.max_iterations, options.label_smoothing});
   return calibrated(fit_parts("linear", train), std::move(model.weight), std::move(model.bias),
                     dev);
 }

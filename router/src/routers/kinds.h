@@ -27,6 +27,7 @@ RouterResult fit_two_step(const RouterExamples& train, const RouterExamples& dev
 struct RouterRows {
   std::vector<float> vectors;         // (n, dim)
   std::vector<std::uint32_t> labels;  // (n,)
+  std::vector<double> weights;        // (n,) every label that occurs counts the same; mean 1
 };
 RouterRows rows_of(const RouterExamples& train);
 

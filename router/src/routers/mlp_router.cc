@@ -106,7 +106,6 @@ RouterResult fit_mlp(const RouterExamples& train, const RouterExamples& dev,
                      const RouterOptions& options) {
   const std::size_t dim = train.dim, classes = train.collections.size(), hidden = options.hidden;
   const RouterRows rows = rows_of(train);
-  const std::vector<double> weights = balanced_weights(rows.labels, classes);
   core::Random random(options.seed);
   Layer in(hidden, dim + 1), out(classes, hidden + 1);
   const double deviation = std::sqrt(2.0 / static_cast<double>(dim));
@@ -140,7 +139,7 @@ RouterResult fit_mlp(const RouterExamples& train, const RouterExamples& dev,
         row /= row.sum();
         row.array() -= smoothing / static_cast<float>(classes);
         row[static_cast<Eigen::Index>(rows.labels[order[start + i]])] -= 1.0f - smoothing;
-        row *= static_cast<float>(weights[order[start + i]]) / static_cast<float>(n);
+        row *= static_cast<float>(rows.weights[order[start + i]]) / static_cast<float>(n);
       }
       out.gradient = residual.transpose() * h;
       Matrix back = residual * out.value;

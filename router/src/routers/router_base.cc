@@ -168,6 +168,15 @@ Status check_examples(const RouterExamples& train, const RouterExamples& dev) {
     if (!std::isfinite(train.centroids[i]))
       return Status::invalid_argument("router examples (train): centroid of '" +
                                       train.collections[i / train.dim] + "' is not finite");
+  if (!train.weights.empty() && train.weights.size() != train.labels.size())
+    return Status::invalid_argument(
+        "router examples (train): " + std::to_string(train.weights.size()) + " weights for " +
+        std::to_string(train.labels.size()) + " queries");
+  for (std::size_t i = 0; i < train.weights.size(); ++i)
+    if (!(train.weights[i] > 0.0) || !std::isfinite(train.weights[i]))
+      return Status::invalid_argument("router examples (train): weight " + std::to_string(i) +
+                                      " is " + std::to_string(train.weights[i]) +
+                                      ", must be above 0 and finite");
   if (dev.labels.empty()) return Status();
   COLLEGIUM_RETURN_IF_ERROR(check(dev, "dev"));
   if (dev.dim != train.dim || dev.collections != train.collections)
@@ -213,18 +222,18 @@ void normalize(float* vector, std::size_t dim) {
 std::vector<float> query_means(const RouterExamples& train) {
   const std::size_t dim = train.dim;
   std::vector<double> sums(train.collections.size() * dim, 0.0);
-  std::vector<std::size_t> counts(train.collections.size(), 0);
+  std::vector<double> counts(train.collections.size(), 0.0);
   for (std::size_t i = 0; i < train.labels.size(); ++i) {
-    ++counts[train.labels[i]];
+    const double weight = train.weights.empty() ? 1.0 : train.weights[i];
+    counts[train.labels[i]] += weight;
     for (std::size_t d = 0; d < dim; ++d)
-      sums[train.labels[i] * dim + d] += train.vectors[i * dim + d];
+      sums[train.labels[i] * dim + d] += weight * double{train.vectors[i * dim + d]};
   }
   std::vector<float> means(sums.size());
   for (std::size_t c = 0; c < counts.size(); ++c)
     for (std::size_t d = 0; d < dim; ++d)
-      means[c * dim + d] =
-          counts[c] == 0 ? train.centroids[c * dim + d]
-                         : static_cast<float>(sums[c * dim + d] / static_cast<double>(counts[c]));
+      means[c * dim + d] = counts[c] == 0.0 ? train.centroids[c * dim + d]
+                                            : static_cast<float>(sums[c * dim + d] / counts[c]);
   return means;
 }
 

@@ -87,6 +87,18 @@ TEST_F(ExpertPagesOnDisk, WhatIsWantedComesIntoMemoryAndNothingElse) {
   EXPECT_FALSE(ExpertPages(weights_).want(weights_.layers[1].moe, 1, wanted));
 }
 
+TEST(ExpertPages, GuessesAreReadWhileMostAreRight) {
+  ExpertPages pages{DecoderWeights{}};
+  EXPECT_TRUE(pages.guesses_well());
+  pages.judge(0, 0);  // nothing was guessed
+  for (int i = 0; i < 6; ++i) pages.judge(1, 8);
+  EXPECT_TRUE(pages.guesses_well());
+  for (int i = 0; i < 6; ++i) pages.judge(1, 8);
+  EXPECT_FALSE(pages.guesses_well());
+  for (int i = 0; i < 20; ++i) pages.judge(7, 8);
+  EXPECT_TRUE(pages.guesses_well());
+}
+
 TEST(ExpertPages, AMixtureSaysTheSameWithAndWithoutThem) {
   auto loaded = load_gguf_decoder("gguf_models/deepseek2", active_isa());
   const std::vector<std::int32_t> ids = {5, 17, 200, 3, 44, 91, 8};

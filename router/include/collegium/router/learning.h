@@ -59,6 +59,26 @@ struct LearningData {
   std::array<std::vector<float>, 3> negatives;
 };
 
+// What routers learn a training query as: the collection it is of, or the expert that finds most
+// for it. pilots-source and pilots-winner learn what their names say.
+struct COLLEGIUM_API RouterLabels {
+  enum class By { kSource, kWinner };
+  By by = By::kSource;
+  // Winners, of at most 300 queries of each collection: experts are compared by the nDCG of so many
+  // documents. [1, 100]
+  std::size_t cutoff = 10;
+  // A query counts by how much its winner gains over the next best; ties then say nothing.
+  bool margin_weights = false;
+  // A query that several experts win is left out; else, where its source is among them, it is the
+  // source's.
+  bool drop_ties = false;
+  // Every query once more by its source, counting so much. [0, 1000]; 0: not.
+  double source_weight = 0.0;
+  Status validate() const;
+};
+COLLEGIUM_API std::string_view router_labels_name(RouterLabels::By by) noexcept;
+COLLEGIUM_API Result<RouterLabels::By> parse_router_labels(std::string_view name);
+
 struct COLLEGIUM_API LearnOptions {
   core::HeadAdapterOptions adapter;  // of every expert; multi_task derives its seed from this one's
   bool multi_task = true;  // also train the one-adapter-for-all baseline that reports show
@@ -66,6 +86,7 @@ struct COLLEGIUM_API LearnOptions {
   // kinds are fitted too, for reports.
   std::string router = "auto";
   GateOptions gate;
+  RouterLabels labels = {};
   Status validate() const;
 };
 

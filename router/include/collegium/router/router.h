@@ -75,6 +75,9 @@ struct RouterExamples {
   std::size_t dim = 0;
   std::vector<float> vectors;         // (n, dim)
   std::vector<std::uint32_t> labels;  // (n,)
+  // (n,) above 0, how much each counts beside the others of its label; empty: all the same. linear,
+  // mlp, and pilots by their mean read them.
+  std::vector<double> weights = {};
   // (collections, dim) mean document vector of each: what a collection without queries falls back
   // to.
   std::vector<float> centroids;
