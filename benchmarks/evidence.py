@@ -15,6 +15,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import collegium
 from collegium.experts import Compute
 
@@ -100,6 +102,13 @@ def header(title: str, command: str, seed: str) -> str:
             "",
         ]
     )
+
+
+def ratio(ours: list[float], peer: list[float]) -> str:
+    """Peer's time by ours: median and middle half of the rounds' own ratios."""
+    each = [b / a for a, b in zip(ours, peer, strict=True)]
+    low, middle, high = np.percentile(each, [25, 50, 75])
+    return f"{middle:.2f} ({low:.2f}–{high:.2f})"
 
 
 def write(name: str, text: str, opened_test: bool = False) -> Path:

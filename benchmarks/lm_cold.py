@@ -13,7 +13,6 @@ import subprocess
 
 import evidence
 import lm_moe_model
-from lm_speed import ratio
 
 WORKS = ((False, "16 tokens, one by one"), (True, "a prompt of 64 tokens"))
 
@@ -31,7 +30,7 @@ def main() -> None:
         made = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
         for prompt, work in WORKS:
             own = [one for one in made if one["prompt"] is prompt]
-            shown = ratio([one["with"] for one in own], [one["without"] for one in own])
+            shown = evidence.ratio([one["with"] for one in own], [one["without"] for one in own])
             rows.append(f"| {name} | {work} | {shown} |")
             print(rows[-1], flush=True)
     page = [

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import gzip
 import math
-import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
@@ -24,7 +23,7 @@ from transformers.utils import logging
 
 import evidence
 from collegium import lm
-from lm_perplexity import MODELS
+from lm_perplexity import beginnings, corpora, present_models
 
 sys.path.append(str(evidence.ROOT / "tests" / "oracles"))
 from make_scored_bpe import gemma3_oracle  # type: ignore[import-not-found]
@@ -42,21 +41,6 @@ SURE_GAP = 1e-3  # between two logits; what is nearer fp32 does not decide
 ENDS = {"SmolLM2-135M Q4_1": {2}, "Gemma-3-270M Q4_K_M": {1}}
 
 Encode = Callable[[str], list[int]]
-
-
-def corpora() -> dict[str, Path]:
-    folder = Path(os.environ.get("COLLEGIUM_DATA", "")) / "lm_corpora"
-    found = {path.name.removesuffix(".txt.gz"): path for path in sorted(folder.glob("*.txt.gz"))}
-    if not found:
-        raise SystemExit("COLLEGIUM_DATA names no folder with lm_corpora")
-    return found
-
-
-def present_models() -> dict[str, Path]:
-    found = {name: Path(os.environ[key]) for name, key in MODELS.items() if key in os.environ}
-    if not found:
-        raise SystemExit("no model: source tools/models.sh")
-    return found
 
 
 @functools.cache  # of minutes, for both sections
@@ -131,10 +115,7 @@ def perplexity_of(name: str, path: Path, texts: dict[str, str]) -> list[dict[str
 
 
 def run_perplexity(most: int) -> dict[str, Any]:
-    texts = {}
-    for domain, path in corpora().items():
-        with gzip.open(path) as file:
-            texts[domain] = file.read(most).decode(errors="ignore")
+    texts = beginnings(most)
     rows = [
         row for name, path in present_models().items() for row in perplexity_of(name, path, texts)
     ]

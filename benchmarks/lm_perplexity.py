@@ -24,24 +24,42 @@ EXACT = ("exact", "fp32")
 OTHERS = [("fast", "fp32"), ("exact", "bf16"), ("exact", "int8"), ("fast", "int8")]
 
 
+def present_models() -> dict[str, Path]:
+    """Those that tools/models.sh found, by name."""
+    found = {name: Path(os.environ[key]) for name, key in MODELS.items() if key in os.environ}
+    if not found:
+        raise SystemExit("no model: source tools/models.sh")
+    return found
+
+
+def corpora() -> dict[str, Path]:
+    """Files of lm_corpora by domain."""
+    folder = Path(os.environ.get("COLLEGIUM_DATA", "")) / "lm_corpora"
+    found = {path.name.removesuffix(".txt.gz"): path for path in sorted(folder.glob("*.txt.gz"))}
+    if not found:
+        raise SystemExit("COLLEGIUM_DATA names no folder with lm_corpora")
+    return found
+
+
+def beginnings(most: int) -> dict[str, str]:
+    """The first bytes of each domain."""
+    texts = {}
+    for domain, path in corpora().items():
+        with gzip.open(path) as file:
+            texts[domain] = file.read(most).decode(errors="ignore")
+    return texts
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--bytes", type=int, default=60_000)
     most = parser.parse_args().bytes
-    folder = Path(os.environ.get("COLLEGIUM_DATA", "")) / "lm_corpora"
-    if not folder.is_dir():
-        raise SystemExit("COLLEGIUM_DATA names no folder with lm_corpora")
-    texts = {}
-    for path in sorted(folder.glob("*.txt.gz")):
-        with gzip.open(path) as file:
-            texts[path.name.removesuffix(".txt.gz")] = file.read(most).decode(errors="ignore")
+    texts = beginnings(most)
     rows = []
-    for name, key in MODELS.items():
-        if key not in os.environ:
-            continue
+    for name, path in present_models().items():
         scores = {}
         for compute, kv_cache in (EXACT, *OTHERS):
-            model = lm.load(os.environ[key], compute=compute, kv_cache=kv_cache)
+            model = lm.load(path, compute=compute, kv_cache=kv_cache)
             made = model.perplexity({d: [text] for d, text in texts.items()}, window=512)
             tokens = sum(score.tokens for score in made.values())
             whole = math.exp(-sum(score.log_probability for score in made.values()) / tokens)

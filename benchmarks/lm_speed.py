@@ -10,7 +10,6 @@ less that of its first token, by tokens.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ import evidence
 import lm_moe_model
 import lm_peer
 from collegium import lm
-from lm_perplexity import MODELS
+from lm_perplexity import present_models
 
 NEW_TOKENS = 48
 PROMPT = 16  # tokens, about
@@ -87,13 +86,6 @@ class Peer:
         return self.peer.prefill_seconds(self.tokenizer.encode(text).ids)
 
 
-def ratio(ours: list[float], peer: list[float]) -> str:
-    """Peer's time by ours: median and middle half of the rounds' own ratios."""
-    each = [b / a for a, b in zip(ours, peer, strict=True)]
-    low, middle, high = np.percentile(each, [25, 50, 75])
-    return f"{middle:.2f} ({low:.2f}–{high:.2f})"
-
-
 def compared(
     measure: Callable[[Any, int], float], ours: Ours, peer: Peer, rounds: int
 ) -> tuple[str, float]:
@@ -105,7 +97,7 @@ def compared(
         for label, engine in order if i % 2 == 0 else reversed(order):
             times[label].append(measure(engine, 1 + i))
             time.sleep(0.02)  # the peer's threads may still spin
-    return ratio(times["ours"], times["peer"]), statistics.median(times["ours"])
+    return evidence.ratio(times["ours"], times["peer"]), statistics.median(times["ours"])
 
 
 def bandwidth(threads: int) -> float:
@@ -190,7 +182,7 @@ def rows_of(name: str, path: str, threads: int, rounds: int) -> list[str]:
         )
     rows.append(
         f"| {name} | {threads} | {QUESTIONS} questions over one passage of {PASSAGE} tokens, beside "
-        f"{QUESTIONS} runs of ours | {ratio(shared, alone)} | {BARS['shared']} | "
+        f"{QUESTIONS} runs of ours | {evidence.ratio(shared, alone)} | {BARS['shared']} | "
         f"{made[-1].shared_tokens} of {made[-1].prompt_tokens} tokens shared |"
     )
     print(rows[-1], flush=True)
@@ -208,7 +200,7 @@ def rows_of(name: str, path: str, threads: int, rounds: int) -> list[str]:
         assert slow.ids == fast.ids
     rows.append(
         f"| {name} | {threads} | a quotation of {NEW_TOKENS} tokens with prompt_lookup=16, its prompt's "
-        f"reading too, beside plain | {ratio(quick, plain)} | {BARS['lookup']} | "
+        f"reading too, beside plain | {evidence.ratio(quick, plain)} | {BARS['lookup']} | "
         f"{fast.accepted_tokens} of {fast.guessed_tokens} guesses right |"
     )
     print(rows[-1], flush=True)
@@ -227,7 +219,7 @@ def rows_of(name: str, path: str, threads: int, rounds: int) -> list[str]:
         guessed, accepted = guessed + fast.guessed_tokens, accepted + fast.accepted_tokens
     rows.append(
         f'| {name} | {threads} | compute="exact" with its fast twin as draft, {NEW_TOKENS} tokens, beside '
-        f"plain exact | {ratio(quick, plain)} | | {accepted} of {guessed} guesses right |"
+        f"plain exact | {evidence.ratio(quick, plain)} | | {accepted} of {guessed} guesses right |"
     )
     print(rows[-1], flush=True)
     peer.close()
@@ -285,9 +277,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    present = {name: os.environ[key] for name, key in MODELS.items() if key in os.environ}
-    if not present:
-        raise SystemExit("no model: source tools/models.sh")
+    present = {name: str(path) for name, path in present_models().items()}
     collegium.set_num_threads(2)
     loaded = [row for name, path in present.items() for row in loads(name, path, rounds)]
     rows = [

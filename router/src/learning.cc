@@ -8,6 +8,7 @@
 #include "collegium/core/thread_pool.h"
 #include "learning_data.h"
 #include "learning_routers.h"
+#include "named.h"
 #include "policy_choice.h"
 #include "sampling.h"
 
@@ -186,10 +187,8 @@ std::string_view router_labels_name(RouterLabels::By by) noexcept {
 }
 
 Result<RouterLabels::By> parse_router_labels(std::string_view name) {
-  for (const auto known : {RouterLabels::By::kSource, RouterLabels::By::kWinner})
-    if (router_labels_name(known) == name) return known;
-  return Status::invalid_argument("router labels by '" + std::string(name) +
-                                  "', must be 'source' or 'winner'");
+  return parse_named("router labels by", name,
+                     {RouterLabels::By::kSource, RouterLabels::By::kWinner}, router_labels_name);
 }
 
 Status RouterLabels::validate() const {

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <limits>
 
+#include "named.h"
 #include "policy_steps.h"
 
 namespace collegium::router {
@@ -157,6 +158,19 @@ Status run_bound(const PolicyParameters& parameters, const PolicyInput& input,
   return Status();
 }
 
+// Under the mixture of experts (null: the plain vector).
+std::vector<float> mixed(const PolicyInput& input,
+                         std::span<const core::HeadAdapter* const> experts,
+                         std::span<const double> probabilities) {
+  std::vector<std::vector<float>> own;  // moving one leaves its numbers where they are
+  std::vector<const float*> vectors;
+  for (const core::HeadAdapter* expert : experts) {
+    if (expert != nullptr) own.push_back(mapped(*expert, input.query));
+    vectors.push_back(expert != nullptr ? own.back().data() : input.query.data());
+  }
+  return mixture(input.query.size(), vectors, probabilities);
+}
+
 // routed and mixed.
 Status run_routed(const PolicyParameters& parameters, const PolicyInput& input,
                   const CollectionSearch& search, Searched searched, std::size_t depth,
@@ -168,10 +182,10 @@ Status run_routed(const PolicyParameters& parameters, const PolicyInput& input,
   const std::size_t first = static_cast<std::size_t>(
       std::max_element(searched.probabilities.begin(), searched.probabilities.end()) -
       searched.probabilities.begin());
-  const core::HeadAdapter* expert = expert_of(input, input.collections[first]);
   const bool mixes = parameters.policy == Policy::kMixed;
   std::vector<const core::HeadAdapter*> experts;
   for (const std::string& name : input.collections) experts.push_back(expert_of(input, name));
+  const core::HeadAdapter* expert = experts[first];
   const auto num_experts = static_cast<std::size_t>(
       std::count_if(experts.begin(), experts.end(), [](auto* one) { return one != nullptr; }));
   std::string why;  // to abstain
@@ -185,9 +199,9 @@ Status run_routed(const PolicyParameters& parameters, const PolicyInput& input,
     why = "familiarity " + rounded(route.familiarity) + " below " +
           rounded(parameters.min_familiarity);
   route.abstained = !why.empty();
-  const bool abstains_to_mixture =
-      route.abstained && !mixes && parameters.abstain_to_mixture && input.router != nullptr;
-  const bool by_mixture = (mixes ? !route.abstained : abstains_to_mixture) && num_experts > 0;
+  const bool to_mixture =
+      route.abstained ? parameters.abstain_to_mixture && input.router != nullptr : mixes;
+  const bool by_mixture = to_mixture && num_experts > 0;
   const bool by_one = !mixes && !route.abstained && expert != nullptr;
   if (route.abstained)
     route.reason = std::string("abstained to the ") +
@@ -206,9 +220,8 @@ Status run_routed(const PolicyParameters& parameters, const PolicyInput& input,
   for (RouteEntry& entry : route.entries) entry.expert = mapped_all ? name : std::string("plain");
   if (mapped_all) {
     result.maps = by_mixture ? num_experts : 1;
-    const std::vector<float> query = by_mixture
-                                         ? mixture(input.query, experts, searched.probabilities)
-                                         : mapped(*expert, input.query);
+    const std::vector<float> query =
+        by_mixture ? mixed(input, experts, searched.probabilities) : mapped(*expert, input.query);
     for (std::size_t c = 0; c < n; ++c) {
       COLLEGIUM_ASSIGN_OR_RETURN(searched.plain[c], search(input.collections[c], query, depth));
       ++result.searches;
@@ -237,11 +250,8 @@ std::string_view policy_name(Policy policy) noexcept {
 }
 
 Result<Policy> parse_policy(std::string_view name) {
-  if (name == "bound") return Policy::kBound;
-  if (name == "routed") return Policy::kRouted;
-  if (name == "mixed") return Policy::kMixed;
-  return Status::invalid_argument("policy '" + std::string(name) +
-                                  "', must be 'bound', 'routed' or 'mixed'");
+  return parse_named("policy", name, {Policy::kBound, Policy::kRouted, Policy::kMixed},
+                     policy_name);
 }
 
 std::string_view comparability_name(Comparability comparability) noexcept {
@@ -257,11 +267,10 @@ std::string_view comparability_name(Comparability comparability) noexcept {
 }
 
 Result<Comparability> parse_comparability(std::string_view name) {
-  for (const Comparability known :
-       {Comparability::kTopMean, Comparability::kConstant, Comparability::kCalibrated})
-    if (comparability_name(known) == name) return known;
-  return Status::invalid_argument("comparability '" + std::string(name) +
-                                  "', must be 'top-mean', 'constant' or 'calibrated'");
+  return parse_named(
+      "comparability", name,
+      {Comparability::kTopMean, Comparability::kConstant, Comparability::kCalibrated},
+      comparability_name);
 }
 
 Status PolicyParameters::validate() const {

@@ -40,10 +40,8 @@ struct Found {
 struct Sent {
   std::vector<double> probabilities;  // by collection; as they count in a prior
   double margin = 0.0, familiarity = 0.0;
-  const core::HeadAdapter* expert = nullptr;  // the likeliest collection's; null: plain
-  std::vector<Found> found;                   // by collection, under `expert`, if there is one
-  std::vector<float> mixture;                 // of the experts' query vectors; none: no experts
-  std::vector<Found> mixed;                   // under that, if there is one
+  std::vector<Found> found;  // by collection, under the likeliest one's expert, if it has one
+  std::vector<Found> mixed;  // under the mixture of experts, if there are any
 };
 
 struct QueryCase {
@@ -128,7 +126,7 @@ enum class Searched { kByExpert, kPlainly, kByMixture };
 double routed_ndcg(const LearningData& data, const QueryCase& query, const Sent& sent,
                    double weight, Searched searched) {
   const std::vector<Found>* found = &query.plain;
-  if (searched == Searched::kByExpert && sent.expert != nullptr) found = &sent.found;
+  if (searched == Searched::kByExpert && !sent.found.empty()) found = &sent.found;
   if (searched == Searched::kByMixture && !sent.mixed.empty()) found = &sent.mixed;
   const std::vector<double> prior = priors(sent.probabilities, weight);
   std::vector<Shown> lists;
@@ -191,34 +189,39 @@ std::map<std::string, ScoreMap, std::less<>> score_maps(
   return maps;
 }
 
-// Collections that are strangers to `router` have no expert either.
-Sent send(const LearningData& data, const Learned& learned, const Router& router,
-          const float* query, const std::vector<const core::HeadAdapter*>& experts) {
+// What a query is searched with where it was sent.
+struct Vectors {
+  const float* by_expert = nullptr;  // the likeliest collection's; null: plain
+  std::vector<float> mixture;        // empty: there are no experts
+};
+
+// `own`: by collection what its expert makes of the query, null without one. Collections that are
+// strangers to `router` have no expert either.
+Vectors send(const LearningData& data, const Learned& learned, const Router& router,
+             const float* query, std::vector<const float*> own, Sent& sent) {
   const std::size_t n = data.collections.size();
-  const auto stranger = [&](std::size_t c) {
-    return !learned.stranger_routers.empty() && learned.stranger_routers[c].get() == &router;
-  };
-  Sent sent;
   std::vector<float> probabilities(n);
   router.probabilities(query, probabilities);
   sent.probabilities.assign(probabilities.begin(), probabilities.end());
-  for (std::size_t c = 0; c < n; ++c)
-    if (guessed(data.collections[c]) || stranger(c))
+  const std::vector<double> weights = sent.probabilities;
+  for (std::size_t c = 0; c < n; ++c) {
+    const bool stranger =
+        !learned.stranger_routers.empty() && learned.stranger_routers[c].get() == &router;
+    if (stranger) own[c] = nullptr;
+    if (guessed(data.collections[c]) || stranger)
       sent.probabilities[c] = std::max(sent.probabilities[c], kGuessedProbability);
+  }
   sent.familiarity = router.familiarity(query);
   const auto top = static_cast<std::size_t>(
       std::max_element(probabilities.begin(), probabilities.end()) - probabilities.begin());
-  sent.expert = stranger(top) ? nullptr : experts[top];
-  std::vector<const core::HeadAdapter*> known = experts;
-  for (std::size_t c = 0; c < n; ++c)
-    if (stranger(c)) known[c] = nullptr;
-  if (std::ranges::any_of(known, [](auto* expert) { return expert != nullptr; })) {
-    const std::vector<double> weights(probabilities.begin(), probabilities.end());
-    sent.mixture = mixture({query, data.dim}, known, weights);
+  Vectors vectors{own[top], {}};
+  if (std::ranges::any_of(own, [](const float* vector) { return vector != nullptr; })) {
+    std::ranges::replace(own, static_cast<const float*>(nullptr), query);
+    vectors.mixture = mixture(data.dim, own, weights);
   }
   std::sort(probabilities.rbegin(), probabilities.rend());
   sent.margin = n > 1 ? double{probabilities[0]} - double{probabilities[1]} : 1.0;
-  return sent;
+  return vectors;
 }
 
 class Chooser {
@@ -232,15 +235,11 @@ class Chooser {
   template <typename Measure>
   std::vector<double> values(Measure&& measure) const {
     std::vector<double> made(cases_.size());
-    core::default_pool().parallel_for((cases_.size() + 63) / 64, [&](std::size_t block) {
-      for (std::size_t i = block * 64; i < std::min(cases_.size(), block * 64 + 64); ++i)
-        made[i] = measure(cases_[i]);
-    });
+    for_each_case([&](std::size_t i) { made[i] = measure(cases_[i]); });
     return made;
   }
-  template <typename Measure>
-  double mean(Measure&& measure) const {
-    return macro_mean(refs_, values(measure), data_.collections.size());
+  double mean(const std::vector<double>& by_query) const {
+    return macro_mean(refs_, by_query, data_.collections.size());
   }
 
   void choose_bound(PolicyParameters& parameters) const {
@@ -271,9 +270,9 @@ class Chooser {
   void choose_routed(PolicyParameters& parameters) const {
     std::vector<double> by_weight;
     for (double weight : kWeights)
-      by_weight.push_back(mean([&](const QueryCase& query) {
+      by_weight.push_back(mean(values([&](const QueryCase& query) {
         return routed_ndcg(data_, query, query.sent, weight, Searched::kByExpert);
-      }));
+      })));
     double best = *std::max_element(by_weight.begin(), by_weight.end());
     std::size_t chosen = 0;
     while (by_weight[chosen] < best - kNegligible) ++chosen;
@@ -286,27 +285,45 @@ class Chooser {
       Searched to = Searched::kPlainly;
       double margin = 0.0, familiarity = 0.0, ndcg = 0.0, abstained = 0.0;
     };
+    // What a rule gives a query is one of these.
+    struct Outcome {
+      double by_expert = 0.0, plainly = 0.0, by_mixture = 0.0;
+    };
+    const auto outcomes_of = [&](const Sent QueryCase::*sent) {
+      std::vector<Outcome> outcomes(cases_.size());
+      for_each_case([&](std::size_t i) {
+        const QueryCase& query = cases_[i];
+        if ((query.*sent).probabilities.empty()) return;
+        const auto ndcg = [&](Searched searched) {
+          return routed_ndcg(data_, query, query.*sent, weight, searched);
+        };
+        outcomes[i] = {ndcg(Searched::kByExpert), ndcg(Searched::kPlainly),
+                       ndcg(Searched::kByMixture)};
+      });
+      return outcomes;
+    };
+    const std::vector<Outcome> known = outcomes_of(&QueryCase::sent);
+    const std::vector<Outcome> strange = outcomes_of(&QueryCase::stranger);
     const auto rules_to = [&](Searched to) {
       std::vector<Rule> rules;
+      std::vector<double> ndcg(cases_.size()), abstained(cases_.size());
       for (double margin : kMargins)
         for (double familiarity : kFamiliarities) {
           const auto abstains = [&](const Sent& sent) {
             return sent.margin < margin || sent.familiarity < familiarity;
           };
-          const auto searched = [&](const Sent& sent) {
-            return abstains(sent) ? to : Searched::kByExpert;
+          const auto value = [&](const Sent& sent, const Outcome& outcome) {
+            if (!abstains(sent)) return outcome.by_expert;
+            return to == Searched::kByMixture ? outcome.by_mixture : outcome.plainly;
           };
-          Rule rule{to, margin, familiarity};
-          rule.ndcg = mean([&](const QueryCase& query) {
-            const double known =
-                routed_ndcg(data_, query, query.sent, weight, searched(query.sent));
-            if (query.stranger.probabilities.empty()) return known;
-            return 0.5 * (known + routed_ndcg(data_, query, query.stranger, weight,
-                                              searched(query.stranger)));
-          });
-          rule.abstained =
-              mean([&](const QueryCase& query) { return abstains(query.sent) ? 1.0 : 0.0; });
-          rules.push_back(rule);
+          for (std::size_t i = 0; i < cases_.size(); ++i) {
+            const QueryCase& query = cases_[i];
+            ndcg[i] = value(query.sent, known[i]);
+            if (!query.stranger.probabilities.empty())
+              ndcg[i] = 0.5 * (ndcg[i] + value(query.stranger, strange[i]));
+            abstained[i] = abstains(query.sent) ? 1.0 : 0.0;
+          }
+          rules.push_back({to, margin, familiarity, mean(ndcg), mean(abstained)});
         }
       return rules;
     };
@@ -328,6 +345,13 @@ class Chooser {
   }
 
  private:
+  template <typename Task>
+  void for_each_case(Task&& task) const {
+    core::default_pool().parallel_for((cases_.size() + 63) / 64, [&](std::size_t block) {
+      for (std::size_t i = block * 64; i < std::min(cases_.size(), block * 64 + 64); ++i) task(i);
+    });
+  }
+
   struct Setting {
     PolicyParameters parameters;
     double ndcg = 0.0;
@@ -345,8 +369,7 @@ class Chooser {
           Setting setting{comparability};
           setting.parameters.research = research;
           setting.parameters.prior_weight = weight;
-          setting.ndcg =
-              macro_mean(refs_, bound_values(setting.parameters, false), data_.collections.size());
+          setting.ndcg = mean(bound_values(setting.parameters, false));
           best = std::max(best, setting.ndcg);
           settings.push_back(setting);
         }
@@ -429,32 +452,42 @@ Result<PolicyParameters> choose_policy(const LearningData& data, const PackedLib
         std::min(kTasksPerReport, tasks - start), [&](std::size_t offset) {
           const std::size_t first = (start + offset) * kQueriesPerTask;
           const std::size_t n = std::min(kQueriesPerTask, refs.size() - first);
-          std::vector<float> queries(n * dim), own(n * dim), routed;
+          std::vector<float> queries, routed;
+          for (std::size_t i = 0; i < n; ++i) {
+            const float* vector = vector_of(data, Split::kDev, refs[first + i]);
+            queries.insert(queries.end(), vector, vector + dim);
+          }
+          std::vector<std::vector<float>> own(num_collections);  // empty without an expert
+          for (std::size_t c = 0; c < num_collections; ++c) {
+            if (experts[c] == nullptr) continue;
+            own[c].resize(n * dim);
+            for (std::size_t i = 0; i < n; ++i)
+              experts[c]->apply(&queries[i * dim], &own[c][i * dim]);
+          }
           struct Mapped {
             std::vector<Found>* found;
             QueryRef ref;
           };
           std::vector<Mapped> mapped;  // parallel to the rows of `routed`
+          const auto add = [&](const float* vector, std::vector<Found>& found, QueryRef ref) {
+            mapped.push_back({&found, ref});
+            routed.insert(routed.end(), vector, vector + dim);
+          };
           for (std::size_t i = 0; i < n; ++i) {
             QueryCase& query = cases[first + i];
             query.ref = refs[first + i];
-            const float* vector = vector_of(data, Split::kDev, query.ref);
-            std::copy_n(vector, dim, &queries[i * dim]);
-            query.sent = send(data, learned, router_for_dev(learned, query.ref), vector, experts);
-            const Router* other = learned.stranger_routers.empty()
-                                      ? nullptr
-                                      : learned.stranger_routers[query.ref.collection].get();
-            if (other != nullptr) query.stranger = send(data, learned, *other, vector, experts);
-            for (Sent* sent : {&query.sent, &query.stranger}) {
-              if (sent->expert != nullptr) {
-                mapped.push_back({&sent->found, query.ref});
-                routed.resize(mapped.size() * dim);
-                sent->expert->apply(vector, &routed[(mapped.size() - 1) * dim]);
-              }
-              if (sent->mixture.empty()) continue;
-              mapped.push_back({&sent->mixed, query.ref});
-              routed.insert(routed.end(), sent->mixture.begin(), sent->mixture.end());
-            }
+            std::vector<const float*> mine;
+            for (const std::vector<float>& rows : own)
+              mine.push_back(rows.empty() ? nullptr : &rows[i * dim]);
+            const auto send_by = [&](const Router& router, Sent& sent) {
+              const Vectors vectors = send(data, learned, router, &queries[i * dim], mine, sent);
+              if (vectors.by_expert != nullptr) add(vectors.by_expert, sent.found, query.ref);
+              if (!vectors.mixture.empty()) add(vectors.mixture.data(), sent.mixed, query.ref);
+            };
+            send_by(router_for_dev(learned, query.ref), query.sent);
+            if (learned.stranger_routers.empty()) continue;
+            const Router* other = learned.stranger_routers[query.ref.collection].get();
+            if (other != nullptr) send_by(*other, query.stranger);
           }
           for (std::size_t c = 0; c < num_collections; ++c) {
             const MemoryCollection& collection = library.collections[c];
@@ -465,11 +498,7 @@ Result<PolicyParameters> choose_policy(const LearningData& data, const PackedLib
             const auto plain_found = collection.search(queries.data(), n, kDepth);
             const auto routed_found = collection.search(routed.data(), mapped.size(), 10);
             std::vector<std::vector<ScoredDocument>> own_found(n);
-            if (experts[c] != nullptr) {
-              for (std::size_t i = 0; i < n; ++i)
-                experts[c]->apply(&queries[i * dim], &own[i * dim]);
-              own_found = collection.search(own.data(), n, kDepth);
-            }
+            if (experts[c] != nullptr) own_found = collection.search(own[c].data(), n, kDepth);
             for (std::size_t i = 0; i < n; ++i) {
               QueryCase& query = cases[first + i];
               query.plain.push_back(summarise(plain_found[i], relevant(query.ref)));

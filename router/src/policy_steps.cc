@@ -44,19 +44,11 @@ ScoreMap comparable(const PolicyParameters& parameters, std::string_view collect
   return {1.0, comparability_shift(plain, adapted, parameters.shift_depth)};
 }
 
-std::vector<float> mixture(std::span<const float> query,
-                           std::span<const core::HeadAdapter* const> experts,
+std::vector<float> mixture(std::size_t dim, std::span<const float* const> vectors,
                            std::span<const double> probabilities) {
-  const std::size_t dim = query.size();
   std::vector<double> sum(dim, 0.0);
-  std::vector<float> own(dim);
-  for (std::size_t c = 0; c < experts.size(); ++c) {
-    if (experts[c] != nullptr)
-      experts[c]->apply(query.data(), own.data());
-    else
-      std::copy(query.begin(), query.end(), own.begin());
-    for (std::size_t d = 0; d < dim; ++d) sum[d] += probabilities[c] * double{own[d]};
-  }
+  for (std::size_t c = 0; c < vectors.size(); ++c)
+    for (std::size_t d = 0; d < dim; ++d) sum[d] += probabilities[c] * double{vectors[c][d]};
   double square = 0.0;
   for (double value : sum) square += value * value;
   const double scale = square > 0.0 ? 1.0 / std::sqrt(square) : 0.0;

@@ -5,7 +5,6 @@
 #include <string_view>
 #include <vector>
 
-#include "collegium/core/experts/head_adapter.h"
 #include "collegium/index/corpus.h"
 #include "collegium/router/policy.h"
 
@@ -30,10 +29,9 @@ double comparability_shift(std::span<const float> plain, std::span<const float> 
 ScoreMap comparable(const PolicyParameters& parameters, std::string_view collection,
                     std::span<const float> plain, std::span<const float> adapted);
 
-// The mean of what the experts make of a query, by probability, of length 1 (0 stays 0). Null: the
-// query as it is. Both (collections,).
-std::vector<float> mixture(std::span<const float> query,
-                           std::span<const core::HeadAdapter* const> experts,
+// The mean of what the experts made of a query, by probability, of length 1 (0 stays 0). Each of
+// `vectors` has dim numbers; both are by collection.
+std::vector<float> mixture(std::size_t dim, std::span<const float* const> vectors,
                            std::span<const double> probabilities);
 
 // Keeps the best `k`, by (score descending, id bytewise ascending, collection).

@@ -187,12 +187,13 @@ void gather_small(const std::vector<QuantizedLinear*>& linears) {
 
 void DecoderWeights::pack(LmWeights weights) {
   packed_bytes = 0;
-  for (QuantizedLinear* linear : packed_linears()) {
+  const std::vector<QuantizedLinear*> linears = packed_linears();
+  for (QuantizedLinear* linear : linears) {
     const bool bytes = weights == LmWeights::kInt4 && linear == &output;
     linear->pack(bytes ? LmWeights::kInt8 : weights);
     packed_bytes += linear->packed().size();
   }
-  gather_small(packed_linears());
+  gather_small(linears);
 }
 
 Status check_decoder_weights(const DecoderConfig& config, const DecoderWeights& weights,

@@ -85,8 +85,6 @@ std::size_t any_case_contraction_length(std::string_view text) {
   return contraction_length(std::string_view(lowered.data(), size));
 }
 
-bool is_line_end(std::uint32_t c) { return c == '\r' || c == '\n'; }
-
 // One piece of kLlama3 or kQwen2 after another; `numbers` at most are a piece.
 void split_llama3(std::string_view text, std::size_t begin, std::size_t end, int numbers,
                   std::vector<ByteSpan>& pieces) {
@@ -100,8 +98,9 @@ void split_llama3(std::string_view text, std::size_t begin, std::size_t end, int
     if (first.code_point == '\'' &&
         (stop = any_case_contraction_length(text.substr(begin, end - begin))) != 0) {
       stop += begin;
-    } else if (run == Run::kLetters || (run != Run::kNumbers && !is_line_end(first.code_point) &&
-                                        next_run(first.end) == Run::kLetters)) {
+    } else if (run == Run::kLetters ||
+               (run != Run::kNumbers && !is_bpe_line_end(first.code_point) &&
+                next_run(first.end) == Run::kLetters)) {
       stop = run_end(text, first.end, end, Run::kLetters);
     } else if (run == Run::kNumbers) {
       stop = first.end;
@@ -110,25 +109,9 @@ void split_llama3(std::string_view text, std::size_t begin, std::size_t end, int
     } else if (run == Run::kOther ||
                (first.code_point == ' ' && next_run(first.end) == Run::kOther)) {
       stop = run_end(text, first.end, end, Run::kOther);
-      while (stop < end && is_line_end(static_cast<unsigned char>(text[stop]))) ++stop;
+      while (stop < end && is_bpe_line_end(static_cast<unsigned char>(text[stop]))) ++stop;
     } else {
-      // White space: up to its last line end; without one all of it if nothing follows, else all
-      // but the last, which may go with the word after it.
-      std::size_t last = begin;
-      std::size_t line_end = begin;
-      stop = begin;
-      while (stop < end) {
-        const BpeCharacter c = bpe_character_at(text, stop);
-        if (run_of(c.classes) != Run::kSpaces) break;
-        last = stop;
-        stop = c.end;
-        if (is_line_end(c.code_point)) line_end = stop;
-      }
-      if (line_end > begin) {
-        stop = line_end;
-      } else if (stop < end && last > begin) {
-        stop = last;
-      }
+      stop = bpe_white_space_end(text, begin, end);
     }
     pieces.push_back({begin, stop});
     begin = stop;

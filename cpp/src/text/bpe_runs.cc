@@ -171,7 +171,6 @@ void split_trailing_spaces(std::string_view text, std::size_t begin, std::size_t
       pieces);
 }
 
-bool is_line_end(std::uint32_t c) { return c == '\r' || c == '\n'; }
 bool is_ascii_letter(std::uint32_t c) { return (c | 32) >= 'a' && (c | 32) <= 'z'; }
 
 void split_deepseek_v3(std::string_view text, std::size_t begin, std::size_t end,
@@ -198,30 +197,18 @@ void split_deepseek_v3(std::string_view text, std::size_t begin, std::size_t end
       while (stop < end && is_ascii_letter(byte(stop))) ++stop;
       return {true, stop};
     }
-    const bool may_lead = !is_line_end(first.code_point) &&
+    const bool may_lead = !is_bpe_line_end(first.code_point) &&
                           (first.classes & (kBpeLetter | kSign)) == 0 &&
                           (classes_at(first.end) & kWord) != 0;
     if (may_lead || (first.classes & kWord) != 0) return {true, run_end(first.end, kWord)};
     if ((first.classes & kSign) != 0 ||
         (first.code_point == ' ' && (classes_at(first.end) & kSign) != 0)) {
       std::size_t stop = run_end(first.end, kSign);
-      while (stop < end && is_line_end(byte(stop))) ++stop;
+      while (stop < end && is_bpe_line_end(byte(stop))) ++stop;
       return {true, stop};
     }
     if ((first.classes & kBpeSpace) == 0) return {false, first.end};
-    // Up to the last line end; without one all of it if nothing follows, else all but the last.
-    std::size_t last = at;
-    std::size_t line_end = at;
-    std::size_t stop = at;
-    while (stop < end) {
-      const BpeCharacter c = bpe_character_at(text, stop);
-      if ((c.classes & kBpeSpace) == 0) break;
-      last = stop;
-      stop = c.end;
-      if (is_line_end(c.code_point)) line_end = stop;
-    }
-    if (line_end > at) return {true, line_end};
-    return {true, stop < end && last > at ? last : stop};
+    return {true, bpe_white_space_end(text, at, end)};
   };
   split(text, begin, end, match, pieces);
 }
