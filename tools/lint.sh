@@ -2,7 +2,7 @@
 # Format, lint and types. --fix rewrites what can be rewritten.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-mapfile -t sources < <(git ls-files '*.h' '*.cc')
+mapfile -t sources < <(git ls-files --cached --others --exclude-standard '*.h' '*.cc')
 python=build/venv/bin/python
 if [ "${1:-}" = --fix ]; then
   clang-format-16 -i "${sources[@]}"

@@ -8,8 +8,8 @@
 
 namespace collegium::router {
 
-// The one of `known` that `name_of` calls `name`. invalid_argument begins with `what` and names them
-// all.
+// The one of `known` that `name_of` calls `name`. invalid_argument begins with `what` and names
+// them all.
 template <typename T, typename NameOf>
 Result<T> parse_named(std::string_view what, std::string_view name, std::initializer_list<T> known,
                       NameOf name_of) {
