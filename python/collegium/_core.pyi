@@ -1332,7 +1332,14 @@ class FitReport:
     @property
     def router(self) -> str: ...
     @property
-    def router_dev_accuracy(self) -> dict[str, float]: ...
+    def router_dev_accuracy(self) -> dict[str, float]:
+        """By kind: dev queries sent to their own collection, of those the router did not see."""
+
+    @property
+    def router_dev_ndcg(self) -> dict[str, float]:
+        """By kind, what dev chose the router by: nDCG@10 of the merged library, mean of bound and
+        routed, each question counting half as one of a collection that the router does not know."""
+
     @property
     def policy(self) -> PolicyParameters: ...
     @property

@@ -303,8 +303,9 @@ class Library(LibraryOperations):
         Args:
             adapter: how head adapters are trained; carries a seed of its own.
             multi_task: train the one-adapter-for-all baseline too, which reports show.
-            router: a kind; "auto": dev chooses of "linear", "pilots-source", "pilots-winner";
-                "all": the same, and the other kinds are fitted too, for reports.
+            router: a kind; "auto": dev chooses of "linear", "pilots-source", "pilots-winner" and
+                "nearest" (``FitReport.router_dev_ndcg``); "all": the same, and the other kinds
+                are fitted too, for reports.
             gate: the recall that its threshold must keep.
             labels: what routers learn a training query as; by default its source.
             seed: of the adapters' training, where all that is drawn is drawn; by default 1. Not

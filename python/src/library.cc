@@ -207,6 +207,7 @@ void bind_reports(py::module_& m) {
       .def_readonly("experts", &FitReport::experts)
       .def_readonly("router", &FitReport::router)
       .def_readonly("router_dev_accuracy", &FitReport::router_dev_accuracy)
+      .def_readonly("router_dev_ndcg", &FitReport::router_dev_ndcg)
       .def_readonly("policy", &FitReport::policy)
       .def_readonly("ranked", &FitReport::ranked)
       .def_readonly("ranker_dev_ndcg", &FitReport::ranker_dev_ndcg)

@@ -246,8 +246,19 @@ Result<Learned> learn(
     COLLEGIUM_ASSIGN_OR_RETURN(learned.multi_task, train_multi_task(data, options, progress));
   }
   if (!core::report(progress, "routers", 0, 1)) return Status::cancelled("fitting routers");
-  COLLEGIUM_RETURN_IF_ERROR(fit_routers(data, library, options, learned));
-  COLLEGIUM_ASSIGN_OR_RETURN(learned.policy, choose_policy(data, library, learned, progress));
+  COLLEGIUM_ASSIGN_OR_RETURN(FittedRouters routers,
+                             fit_routers(data, library, options, learned.adapters));
+  COLLEGIUM_ASSIGN_OR_RETURN(RouterChoice choice, choose_router(data, library, learned.adapters,
+                                                                routers.candidates, progress));
+  for (std::size_t r = 0; r < choice.ndcg.size(); ++r)
+    learned.router_dev_ndcg.emplace(routers.candidates[r].router->kind(), choice.ndcg[r]);
+  learned.routers = std::move(routers.all);
+  learned.router_dev_accuracy = std::move(routers.dev_accuracy);
+  FittedRouter& chosen = routers.candidates[choice.router];
+  learned.router = std::move(chosen.router);
+  learned.blind_routers = std::move(chosen.blind);
+  learned.stranger_routers = std::move(chosen.strangers);
+  learned.policy = std::move(choice.policy);
   if (!core::report(progress, "gate", 0, 1)) return Status::cancelled("fitting the gate");
   COLLEGIUM_RETURN_IF_ERROR(fit_the_gate(data, library, options, learned));
   core::report(progress, "gate", 1, 1);

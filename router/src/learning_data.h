@@ -46,11 +46,6 @@ inline const float* vector_of(const LearningData& data, Split split, QueryRef re
               .vectors[ref.query * data.dim];
 }
 
-// The router that may say where a dev query goes, where that takes part in choosing something.
-inline const Router& router_for_dev(const Learned& learned, QueryRef ref) {
-  return learned.blind_routers.empty() ? *learned.router : *learned.blind_routers[ref.query % 2];
-}
-
 // nDCG@k of the relevant documents' ranks (from 0); ranks of k and more count nothing. `gains`
 // parallel to `ranks`; the ideal is over all of them.
 double ndcg_at(std::size_t k, std::span<const std::size_t> ranks, std::span<const float> gains);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "collegium/core/thread_pool.h"
+#include "policy_cases.h"
 #include "routers/router_base.h"
 
 namespace collegium::router {
@@ -92,17 +93,6 @@ RouterExamples not_in(const RouterExamples& train, const RouterExamples& example
   return kept;
 }
 
-// The experts there are, by collection; null: plain.
-std::vector<const core::HeadAdapter*> experts_of(const LearningData& data, const Learned& learned) {
-  std::vector<const core::HeadAdapter*> experts;
-  for (const auto& collection : data.collections) {
-    const auto found = learned.adapters.find(collection.name);
-    const bool has = found != learned.adapters.end() && found->second.strength != 0.0f;
-    experts.push_back(has ? &found->second.adapter : nullptr);
-  }
-  return experts;
-}
-
 // Queries with the collections that they are of, which are not always their labels.
 struct SourcedExamples {
   RouterExamples examples;
@@ -123,10 +113,9 @@ struct SourcedExamples {
 // query that every expert loses or that several others win is dropped. Where a collection has no
 // expert, its label stands for plain.
 SourcedExamples winner_examples(const LearningData& data, const PackedLibrary& library,
-                                const Learned& learned, std::span<const float> centroids,
+                                const Experts& experts, std::span<const float> centroids,
                                 const RouterLabels& labels) {
   const std::vector<QueryRef> refs = sample_queries(data, Split::kTrain, kWinnerQueries);
-  const auto experts = experts_of(data, learned);
   const std::size_t dim = data.dim;
   std::vector<std::vector<double>> ndcg(refs.size());
   core::default_pool().parallel_for(
@@ -207,22 +196,15 @@ struct Tally {
   std::vector<double> all, right;
 };
 
-// One kind: fitted on everything, and without either half.
-struct Fitted {
-  std::shared_ptr<const Router> router;
-  std::vector<std::shared_ptr<const Router>> blind;  // by half; empty: no collection has only dev
-  double accuracy = 0.0;                             // of those that did not see the query
-};
-
 class RouterFitting {
  public:
-  RouterFitting(const LearningData& data, const PackedLibrary& library, const Learned& learned,
+  RouterFitting(const LearningData& data, const PackedLibrary& library, const Experts& experts,
                 const RouterLabels& labels)
       : data_(data),
         by_(labels.by),
         halves_(std::any_of(data.collections.begin(), data.collections.end(), only_dev)) {
     const std::vector<float> centroids = document_centroids(data);
-    const SourcedExamples winners = winner_examples(data, library, learned, centroids, labels);
+    const SourcedExamples winners = winner_examples(data, library, experts, centroids, labels);
     for (std::size_t half = halves_ ? 0 : kNoHalf; half <= kNoHalf; ++half) {
       Given& given = given_[half];
       const auto by_label = [](RouterExamples examples) {
@@ -244,8 +226,8 @@ class RouterFitting {
                        [](const auto& collection) { return collection.splits[kDev].size() > 0; });
   }
 
-  Result<Fitted> fit(std::string_view kind) const {
-    Fitted fitted;
+  Result<FittedRouter> fit(std::string_view kind) const {
+    FittedRouter fitted;
     Tally tally(data_.collections.size());
     COLLEGIUM_ASSIGN_OR_RETURN(fitted.router, fit_on(kind, kNoHalf));
     if (!halves_) tally.add(*fitted.router, given_[kNoHalf].dev.examples);
@@ -258,7 +240,7 @@ class RouterFitting {
     return fitted;
   }
 
-  // By collection, as Learned has them.
+  // As FittedRouter has them.
   Result<std::vector<std::shared_ptr<const Router>>> fit_strangers(std::string_view kind) const {
     std::vector<std::size_t> taught;
     for (std::size_t c = 0; c < data_.collections.size(); ++c)
@@ -317,10 +299,11 @@ std::vector<float> document_centroids(const LearningData& data) {
   return centroids;
 }
 
-Status fit_routers(const LearningData& data, const PackedLibrary& library,
-                   const LearnOptions& options, Learned& learned) {
-  const RouterFitting fitting(data, library, learned, options.labels);
-  std::vector<std::string_view> kinds = {"linear", "pilots-source", "pilots-winner"};
+Result<FittedRouters> fit_routers(const LearningData& data, const PackedLibrary& library,
+                                  const LearnOptions& options,
+                                  const std::map<std::string, core::TrainedHeadAdapter>& adapters) {
+  const RouterFitting fitting(data, library, experts_of(data, adapters), options.labels);
+  std::vector<std::string_view> kinds = {"linear", "pilots-source", "pilots-winner", "nearest"};
   const std::size_t chosen_from = kinds.size();
   // The other kinds are fitted when one, or all, are asked for.
   for (std::string_view kind : router_kinds())
@@ -328,20 +311,16 @@ Status fit_routers(const LearningData& data, const PackedLibrary& library,
         std::find(kinds.begin(), kinds.end(), kind) == kinds.end())
       kinds.push_back(kind);
   const bool dev_chooses = options.router == "auto" || options.router == "all";
-  double best = -1.0;
+  FittedRouters routers;
   for (std::size_t k = 0; k < kinds.size(); ++k) {
-    COLLEGIUM_ASSIGN_OR_RETURN(Fitted fitted, fitting.fit(kinds[k]));
-    learned.routers.push_back(fitted.router);
-    if (fitting.has_dev()) learned.router_dev_accuracy.emplace(kinds[k], fitted.accuracy);
-    const bool wanted = dev_chooses ? k < chosen_from : options.router == kinds[k];
-    if (!wanted || fitted.accuracy <= best) continue;  // the first of equals: the classifier
-    best = fitted.accuracy;
-    learned.router = std::move(fitted.router);
-    learned.blind_routers = std::move(fitted.blind);
+    COLLEGIUM_ASSIGN_OR_RETURN(FittedRouter fitted, fitting.fit(kinds[k]));
+    routers.all.push_back(fitted.router);
+    if (fitting.has_dev()) routers.dev_accuracy.emplace(kinds[k], fitted.accuracy);
+    if (!(dev_chooses ? k < chosen_from : options.router == kinds[k])) continue;
+    COLLEGIUM_ASSIGN_OR_RETURN(fitted.strangers, fitting.fit_strangers(kinds[k]));
+    routers.candidates.push_back(std::move(fitted));
   }
-  COLLEGIUM_ASSIGN_OR_RETURN(learned.stranger_routers,
-                             fitting.fit_strangers(learned.router->kind()));
-  return Status();
+  return routers;
 }
 
 }  // namespace collegium::router

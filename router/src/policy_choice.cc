@@ -12,15 +12,12 @@
 
 #include "collegium/core/thread_pool.h"
 #include "logistic.h"
+#include "policy_cases.h"
 #include "policy_steps.h"
 
 namespace collegium::router {
 namespace {
 
-constexpr std::size_t kMaxQueries = 2000;  // of all collections together
-constexpr std::size_t kMaxLists = 50000;   // queries x collections held in memory at once
-constexpr std::size_t kDepth = 100;        // documents of each collection
-constexpr std::size_t kQueriesPerTask = 16;
 constexpr double kNegligible = 0.0005;
 
 constexpr std::size_t kResearch[] = {1, 2, 3, 5};
@@ -28,46 +25,6 @@ constexpr double kWeights[] = {0.0, 0.003, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05,
 constexpr std::size_t kShiftDepths[] = {100, 30, 10};
 constexpr double kMargins[] = {0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9};
 constexpr double kFamiliarities[] = {0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2};
-
-// One collection's best documents for one query, descending.
-struct Found {
-  std::vector<float> scores;
-  // Of the query's relevant documents, where this is their collection: score, or -infinity.
-  std::vector<float> relevant;
-};
-
-// What a router says of a query, and what comes of it.
-struct Sent {
-  std::vector<double> probabilities;  // by collection; as they count in a prior
-  double margin = 0.0, familiarity = 0.0;
-  std::vector<Found> found;  // by collection, under the likeliest one's expert, if it has one
-  std::vector<Found> mixed;  // under the mixture of experts, if there are any
-};
-
-struct QueryCase {
-  QueryRef ref;
-  std::vector<Found> plain, own;  // by collection; own empty: as plain
-  Sent sent;
-  Sent stranger;  // by a router that does not know the collection; no probabilities: there is none
-};
-
-bool guessed(const CollectionData& collection) {
-  return collection.splits[0].size() == 0 && collection.splits[1].size() == 0;
-}
-
-Found summarise(const std::vector<ScoredDocument>& documents,
-                const std::vector<std::uint32_t>* relevant) {
-  Found found;
-  for (const auto& document : documents) found.scores.push_back(document.score);
-  if (relevant == nullptr) return found;
-  for (std::uint32_t wanted : *relevant) {
-    const auto at = std::find_if(documents.begin(), documents.end(),
-                                 [&](const auto& document) { return document.document == wanted; });
-    found.relevant.push_back(at == documents.end() ? -std::numeric_limits<float>::infinity()
-                                                   : at->score);
-  }
-  return found;
-}
 
 // What a collection shows: scale * score + added.
 struct Shown {
@@ -87,7 +44,7 @@ double merged_ndcg(const LearningData& data, const QueryCase& query,
   for (float relevant : own.found->relevant) {
     std::size_t rank = 0;
     const float score = own.score(relevant);
-    if (relevant == -std::numeric_limits<float>::infinity()) rank = kDepth;
+    if (relevant == -std::numeric_limits<float>::infinity()) rank = kCaseDepth;
     for (std::size_t c = 0; c < lists.size() && rank < 10; ++c)
       for (float other : lists[c].found->scores) {
         if (!(lists[c].score(other) > score) || rank >= 10) break;
@@ -100,10 +57,9 @@ double merged_ndcg(const LearningData& data, const QueryCase& query,
 
 // As a stranger, the query's collection has no expert and the router does not know it.
 double bound_ndcg(const LearningData& data, const QueryCase& query,
-                  const PolicyParameters& parameters, bool as_stranger) {
+                  const PolicyParameters& parameters, const Sent& sent, bool as_stranger) {
   const std::size_t n = query.plain.size();
-  const Sent& sent = as_stranger ? query.stranger : query.sent;
-  const std::vector<double> prior = priors(sent.probabilities, parameters.prior_weight);
+  const std::vector<double> prior = priors(sent.of_prior, parameters.prior_weight);
   std::vector<double> best(n, -std::numeric_limits<double>::infinity());
   std::vector<Shown> lists(n);
   for (std::size_t c = 0; c < n; ++c) {
@@ -126,9 +82,9 @@ enum class Searched { kByExpert, kPlainly, kByMixture };
 double routed_ndcg(const LearningData& data, const QueryCase& query, const Sent& sent,
                    double weight, Searched searched) {
   const std::vector<Found>* found = &query.plain;
-  if (searched == Searched::kByExpert && !sent.found.empty()) found = &sent.found;
+  if (searched == Searched::kByExpert && sent.expert) found = &query.under[*sent.expert];
   if (searched == Searched::kByMixture && !sent.mixed.empty()) found = &sent.mixed;
-  const std::vector<double> prior = priors(sent.probabilities, weight);
+  const std::vector<double> prior = priors(sent.of_prior, weight);
   std::vector<Shown> lists;
   for (std::size_t c = 0; c < found->size(); ++c) lists.push_back({&(*found)[c], 1.0, prior[c]});
   return merged_ndcg(data, query, lists);
@@ -163,9 +119,10 @@ std::optional<Relevance> relevance_by(const std::vector<QueryCase>& cases, std::
 }
 
 // Of each collection with an expert, where dev says.
-std::map<std::string, ScoreMap, std::less<>> score_maps(
-    const LearningData& data, const std::vector<QueryCase>& cases,
-    const std::vector<const core::HeadAdapter*>& experts, Comparability comparability) {
+std::map<std::string, ScoreMap, std::less<>> score_maps(const LearningData& data,
+                                                        const std::vector<QueryCase>& cases,
+                                                        const Experts& experts,
+                                                        Comparability comparability) {
   std::map<std::string, ScoreMap, std::less<>> maps;
   for (std::size_t c = 0; c < experts.size(); ++c) {
     if (experts[c] == nullptr) continue;
@@ -174,7 +131,7 @@ std::map<std::string, ScoreMap, std::less<>> score_maps(
       std::size_t count = 0;
       for (const QueryCase& query : cases) {
         if (query.ref.collection != c) continue;
-        sum += comparability_shift(query.plain[c].scores, query.own[c].scores, kDepth);
+        sum += comparability_shift(query.plain[c].scores, query.own[c].scores, kCaseDepth);
         ++count;
       }
       if (count != 0) maps[data.collections[c].name] = {1.0, sum / static_cast<double>(count)};
@@ -189,46 +146,11 @@ std::map<std::string, ScoreMap, std::less<>> score_maps(
   return maps;
 }
 
-// What a query is searched with where it was sent.
-struct Vectors {
-  const float* by_expert = nullptr;  // the likeliest collection's; null: plain
-  std::vector<float> mixture;        // empty: there are no experts
-};
-
-// `own`: by collection what its expert makes of the query, null without one. Collections that are
-// strangers to `router` have no expert either.
-Vectors send(const LearningData& data, const Learned& learned, const Router& router,
-             const float* query, std::vector<const float*> own, Sent& sent) {
-  const std::size_t n = data.collections.size();
-  std::vector<float> probabilities(n);
-  router.probabilities(query, probabilities);
-  sent.probabilities.assign(probabilities.begin(), probabilities.end());
-  const std::vector<double> weights = sent.probabilities;
-  for (std::size_t c = 0; c < n; ++c) {
-    const bool stranger =
-        !learned.stranger_routers.empty() && learned.stranger_routers[c].get() == &router;
-    if (stranger) own[c] = nullptr;
-    if (guessed(data.collections[c]) || stranger)
-      sent.probabilities[c] = std::max(sent.probabilities[c], kGuessedProbability);
-  }
-  sent.familiarity = router.familiarity(query);
-  const auto top = static_cast<std::size_t>(
-      std::max_element(probabilities.begin(), probabilities.end()) - probabilities.begin());
-  Vectors vectors{own[top], {}};
-  if (std::ranges::any_of(own, [](const float* vector) { return vector != nullptr; })) {
-    std::ranges::replace(own, static_cast<const float*>(nullptr), query);
-    vectors.mixture = mixture(data.dim, own, weights);
-  }
-  std::sort(probabilities.rbegin(), probabilities.rend());
-  sent.margin = n > 1 ? double{probabilities[0]} - double{probabilities[1]} : 1.0;
-  return vectors;
-}
-
 class Chooser {
  public:
-  Chooser(const LearningData& data, const std::vector<const core::HeadAdapter*>& experts,
-          std::vector<QueryCase> cases)
-      : data_(data), experts_(experts), cases_(std::move(cases)) {
+  Chooser(const LearningData& data, const Experts& experts, const std::vector<QueryCase>& cases,
+          std::size_t router)
+      : data_(data), experts_(experts), cases_(cases), router_(router) {
     for (const auto& query : cases_) refs_.push_back(query.ref);
   }
 
@@ -242,7 +164,34 @@ class Chooser {
     return macro_mean(refs_, by_query, data_.collections.size());
   }
 
-  void choose_bound(PolicyParameters& parameters) const {
+  // Of values by query, averaged over collections.
+  struct Difference {
+    double mean = 0.0, standard_error = 0.0;
+    bool beyond_noise() const { return mean > std::max(kNegligible, standard_error); }
+  };
+  Difference difference(const std::vector<double>& a, const std::vector<double>& b) const {
+    const std::size_t collections = data_.collections.size();
+    std::vector<double> sum(collections), squares(collections), count(collections);
+    for (std::size_t i = 0; i < refs_.size(); ++i) {
+      const double d = a[i] - b[i];
+      sum[refs_[i].collection] += d;
+      squares[refs_[i].collection] += d * d;
+      count[refs_[i].collection] += 1.0;
+    }
+    double mean = 0.0, variance = 0.0, present = 0.0;
+    for (std::size_t c = 0; c < collections; ++c) {
+      if (count[c] == 0.0) continue;
+      const double own = sum[c] / count[c];
+      mean += own;
+      variance += std::max(0.0, squares[c] / count[c] - own * own) / count[c];
+      present += 1.0;
+    }
+    return {mean / present, std::sqrt(variance) / present};
+  }
+
+  // Under what was chosen: nDCG@10 by query, one that has a stranger counting half as known and
+  // half as strange.
+  std::vector<double> choose_bound(PolicyParameters& parameters) const {
     std::vector<PolicyParameters> shifted;
     for (const std::size_t depth : kShiftDepths) {
       shifted.push_back(parameters);
@@ -260,22 +209,23 @@ class Chooser {
       const Setting setting = best_bound({&other, 1});
       const Difference known =
           difference(bound_values(setting.parameters, false), bound_values(parameters, false));
-      if (known.mean <= std::max(kNegligible, known.standard_error)) continue;
+      if (!known.beyond_noise()) continue;
       const Difference unknown =
           difference(bound_values(setting.parameters, true), bound_values(parameters, true));
       if (unknown.mean >= -kNegligible) parameters = setting.parameters;
     }
+    return halved(bound_values(parameters, false), bound_values(parameters, true));
   }
 
-  void choose_routed(PolicyParameters& parameters) const {
+  std::vector<double> choose_routed(PolicyParameters& parameters) const {
     std::vector<double> by_weight;
     for (double weight : kWeights)
       by_weight.push_back(mean(values([&](const QueryCase& query) {
-        return routed_ndcg(data_, query, query.sent, weight, Searched::kByExpert);
+        return routed_ndcg(data_, query, query.known[router_], weight, Searched::kByExpert);
       })));
-    double best = *std::max_element(by_weight.begin(), by_weight.end());
+    const double most_found = std::ranges::max(by_weight);
     std::size_t chosen = 0;
-    while (by_weight[chosen] < best - kNegligible) ++chosen;
+    while (by_weight[chosen] < most_found - kNegligible) ++chosen;
     const double weight = kWeights[chosen];
     parameters.routed_prior_weight = weight;
 
@@ -289,41 +239,48 @@ class Chooser {
     struct Outcome {
       double by_expert = 0.0, plainly = 0.0, by_mixture = 0.0;
     };
-    const auto outcomes_of = [&](const Sent QueryCase::*sent) {
+    const auto outcomes_of = [&](std::vector<Sent> QueryCase::*by_router) {
       std::vector<Outcome> outcomes(cases_.size());
       for_each_case([&](std::size_t i) {
         const QueryCase& query = cases_[i];
-        if ((query.*sent).probabilities.empty()) return;
+        const Sent& sent = (query.*by_router)[router_];
+        if (sent.probabilities.empty()) return;
         const auto ndcg = [&](Searched searched) {
-          return routed_ndcg(data_, query, query.*sent, weight, searched);
+          return routed_ndcg(data_, query, sent, weight, searched);
         };
         outcomes[i] = {ndcg(Searched::kByExpert), ndcg(Searched::kPlainly),
                        ndcg(Searched::kByMixture)};
       });
       return outcomes;
     };
-    const std::vector<Outcome> known = outcomes_of(&QueryCase::sent);
-    const std::vector<Outcome> strange = outcomes_of(&QueryCase::stranger);
+    const std::vector<Outcome> known = outcomes_of(&QueryCase::known);
+    const std::vector<Outcome> strange = outcomes_of(&QueryCase::strange);
+    const auto abstains = [](const Rule& rule, const Sent& sent) {
+      return sent.margin < rule.margin || sent.familiarity < rule.familiarity;
+    };
+    const auto values_under = [&](const Rule& rule) {
+      const auto value = [&](const Sent& sent, const Outcome& outcome) {
+        if (!abstains(rule, sent)) return outcome.by_expert;
+        return rule.to == Searched::kByMixture ? outcome.by_mixture : outcome.plainly;
+      };
+      std::vector<double> by_known(cases_.size()), by_strange(cases_.size());
+      for (std::size_t i = 0; i < cases_.size(); ++i) {
+        by_known[i] = value(cases_[i].known[router_], known[i]);
+        by_strange[i] = value(cases_[i].strange[router_], strange[i]);
+      }
+      return halved(std::move(by_known), by_strange);
+    };
     const auto rules_to = [&](Searched to) {
       std::vector<Rule> rules;
-      std::vector<double> ndcg(cases_.size()), abstained(cases_.size());
+      std::vector<double> abstained(cases_.size());
       for (double margin : kMargins)
         for (double familiarity : kFamiliarities) {
-          const auto abstains = [&](const Sent& sent) {
-            return sent.margin < margin || sent.familiarity < familiarity;
-          };
-          const auto value = [&](const Sent& sent, const Outcome& outcome) {
-            if (!abstains(sent)) return outcome.by_expert;
-            return to == Searched::kByMixture ? outcome.by_mixture : outcome.plainly;
-          };
-          for (std::size_t i = 0; i < cases_.size(); ++i) {
-            const QueryCase& query = cases_[i];
-            ndcg[i] = value(query.sent, known[i]);
-            if (!query.stranger.probabilities.empty())
-              ndcg[i] = 0.5 * (ndcg[i] + value(query.stranger, strange[i]));
-            abstained[i] = abstains(query.sent) ? 1.0 : 0.0;
-          }
-          rules.push_back({to, margin, familiarity, mean(ndcg), mean(abstained)});
+          Rule rule{to, margin, familiarity};
+          for (std::size_t i = 0; i < cases_.size(); ++i)
+            abstained[i] = abstains(rule, cases_[i].known[router_]) ? 1.0 : 0.0;
+          rule.ndcg = mean(values_under(rule));
+          rule.abstained = mean(abstained);
+          rules.push_back(rule);
         }
       return rules;
     };
@@ -333,15 +290,14 @@ class Chooser {
     std::vector<Rule> rules = rules_to(Searched::kPlainly);
     std::vector<Rule> mixing = rules_to(Searched::kByMixture);
     if (best_of(mixing) > best_of(rules) + kNegligible) rules = std::move(mixing);
-    best = best_of(rules);
-    double most = -1.0;
+    const double best = best_of(rules);
+    Rule taken{.abstained = -1.0};
     for (const Rule& rule : rules)
-      if (rule.ndcg >= best - kNegligible && rule.abstained > most) {
-        most = rule.abstained;
-        parameters.min_margin = rule.margin;
-        parameters.min_familiarity = rule.familiarity;
-        parameters.abstain_to_mixture = rule.to == Searched::kByMixture;
-      }
+      if (rule.ndcg >= best - kNegligible && rule.abstained > taken.abstained) taken = rule;
+    parameters.min_margin = taken.margin;
+    parameters.min_familiarity = taken.familiarity;
+    parameters.abstain_to_mixture = taken.to == Searched::kByMixture;
+    return values_under(taken);
   }
 
  private:
@@ -380,140 +336,56 @@ class Chooser {
   // By query; as strangers those without a router that does not know them count 0.
   std::vector<double> bound_values(const PolicyParameters& parameters, bool as_strangers) const {
     return values([&](const QueryCase& query) {
-      if (as_strangers && query.stranger.probabilities.empty()) return 0.0;
-      return bound_ndcg(data_, query, parameters, as_strangers);
+      const Sent& sent = (as_strangers ? query.strange : query.known)[router_];
+      if (sent.probabilities.empty()) return 0.0;
+      return bound_ndcg(data_, query, parameters, sent, as_strangers);
     });
   }
 
-  // Of two settings' values, and of the mean over collections the standard error.
-  struct Difference {
-    double mean = 0.0, standard_error = 0.0;
-  };
-  Difference difference(const std::vector<double>& a, const std::vector<double>& b) const {
-    const std::size_t collections = data_.collections.size();
-    std::vector<double> sum(collections), squares(collections), count(collections);
-    for (std::size_t i = 0; i < refs_.size(); ++i) {
-      const double d = a[i] - b[i];
-      sum[refs_[i].collection] += d;
-      squares[refs_[i].collection] += d * d;
-      count[refs_[i].collection] += 1.0;
-    }
-    double mean = 0.0, variance = 0.0, present = 0.0;
-    for (std::size_t c = 0; c < collections; ++c) {
-      if (count[c] == 0.0) continue;
-      const double own = sum[c] / count[c];
-      mean += own;
-      variance += std::max(0.0, squares[c] / count[c] - own * own) / count[c];
-      present += 1.0;
-    }
-    return {mean / present, std::sqrt(variance) / present};
+  std::vector<double> halved(std::vector<double> known, const std::vector<double>& strange) const {
+    for (std::size_t i = 0; i < known.size(); ++i)
+      if (!cases_[i].strange[router_].probabilities.empty())
+        known[i] = 0.5 * (known[i] + strange[i]);
+    return known;
   }
 
   const LearningData& data_;
-  const std::vector<const core::HeadAdapter*>& experts_;
-  std::vector<QueryCase> cases_;
+  const Experts& experts_;
+  const std::vector<QueryCase>& cases_;
+  const std::size_t router_;
   std::vector<QueryRef> refs_;
 };
 
 }  // namespace
 
-Result<PolicyParameters> choose_policy(const LearningData& data, const PackedLibrary& library,
-                                       const Learned& learned,
-                                       const core::ProgressCallback& progress) {
-  PolicyParameters parameters;
-  const std::size_t num_collections = data.collections.size(), dim = data.dim;
-  std::size_t with_dev = 0;
-  for (const auto& collection : data.collections) {
-    with_dev += collection.splits[1].size() > 0;
-    if (guessed(collection)) parameters.guessed.insert(collection.name);
+Result<RouterChoice> choose_router(const LearningData& data, const PackedLibrary& library,
+                                   const std::map<std::string, core::TrainedHeadAdapter>& adapters,
+                                   std::span<const FittedRouter> routers,
+                                   const core::ProgressCallback& progress) {
+  RouterChoice choice;
+  for (const auto& collection : data.collections)
+    if (guessed(collection)) choice.policy.guessed.insert(collection.name);
+  const Experts experts = experts_of(data, adapters);
+  COLLEGIUM_ASSIGN_OR_RETURN(auto cases, search_dev(data, library, experts, routers, progress));
+  if (cases.empty()) {
+    choice.policy.prior_weight = choice.policy.routed_prior_weight = kCautiousPriorWeight;
+    return choice;
   }
-  if (with_dev == 0) {
-    parameters.prior_weight = parameters.routed_prior_weight = kCautiousPriorWeight;
-    return parameters;
+  const PolicyParameters start = choice.policy;
+  std::vector<double> best;  // by query
+  for (std::size_t r = 0; r < routers.size(); ++r) {
+    const Chooser chooser(data, experts, cases, r);
+    PolicyParameters parameters = start;
+    std::vector<double> values = chooser.choose_bound(parameters);
+    const std::vector<double> routed = chooser.choose_routed(parameters);
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = 0.5 * (values[i] + routed[i]);
+    choice.ndcg.push_back(chooser.mean(values));
+    if (r > 0 && !chooser.difference(values, best).beyond_noise()) continue;
+    best = std::move(values);
+    choice.router = r;
+    choice.policy = std::move(parameters);
   }
-  const std::size_t budget = std::min(kMaxQueries, kMaxLists / num_collections + 1);
-  const std::vector<QueryRef> refs =
-      sample_queries(data, Split::kDev, std::max<std::size_t>(1, budget / with_dev));
-
-  std::vector<const core::HeadAdapter*> experts(num_collections, nullptr);
-  for (std::size_t c = 0; c < num_collections; ++c) {
-    const auto found = learned.adapters.find(data.collections[c].name);
-    if (found != learned.adapters.end() && found->second.strength != 0.0f)
-      experts[c] = &found->second.adapter;
-  }
-
-  std::vector<QueryCase> cases(refs.size());
-  const std::size_t tasks = (refs.size() + kQueriesPerTask - 1) / kQueriesPerTask;
-  constexpr std::size_t kTasksPerReport = 8;
-  for (std::size_t start = 0; start < tasks; start += kTasksPerReport) {
-    if (!core::report(progress, "policy", start, tasks))
-      return Status::cancelled("choosing the policy");
-    core::default_pool().parallel_for(
-        std::min(kTasksPerReport, tasks - start), [&](std::size_t offset) {
-          const std::size_t first = (start + offset) * kQueriesPerTask;
-          const std::size_t n = std::min(kQueriesPerTask, refs.size() - first);
-          std::vector<float> queries, routed;
-          for (std::size_t i = 0; i < n; ++i) {
-            const float* vector = vector_of(data, Split::kDev, refs[first + i]);
-            queries.insert(queries.end(), vector, vector + dim);
-          }
-          std::vector<std::vector<float>> own(num_collections);  // empty without an expert
-          for (std::size_t c = 0; c < num_collections; ++c) {
-            if (experts[c] == nullptr) continue;
-            own[c].resize(n * dim);
-            for (std::size_t i = 0; i < n; ++i)
-              experts[c]->apply(&queries[i * dim], &own[c][i * dim]);
-          }
-          struct Mapped {
-            std::vector<Found>* found;
-            QueryRef ref;
-          };
-          std::vector<Mapped> mapped;  // parallel to the rows of `routed`
-          const auto add = [&](const float* vector, std::vector<Found>& found, QueryRef ref) {
-            mapped.push_back({&found, ref});
-            routed.insert(routed.end(), vector, vector + dim);
-          };
-          for (std::size_t i = 0; i < n; ++i) {
-            QueryCase& query = cases[first + i];
-            query.ref = refs[first + i];
-            std::vector<const float*> mine;
-            for (const std::vector<float>& rows : own)
-              mine.push_back(rows.empty() ? nullptr : &rows[i * dim]);
-            const auto send_by = [&](const Router& router, Sent& sent) {
-              const Vectors vectors = send(data, learned, router, &queries[i * dim], mine, sent);
-              if (vectors.by_expert != nullptr) add(vectors.by_expert, sent.found, query.ref);
-              if (!vectors.mixture.empty()) add(vectors.mixture.data(), sent.mixed, query.ref);
-            };
-            send_by(router_for_dev(learned, query.ref), query.sent);
-            if (learned.stranger_routers.empty()) continue;
-            const Router* other = learned.stranger_routers[query.ref.collection].get();
-            if (other != nullptr) send_by(*other, query.stranger);
-          }
-          for (std::size_t c = 0; c < num_collections; ++c) {
-            const MemoryCollection& collection = library.collections[c];
-            const auto relevant = [&](QueryRef ref) {
-              return ref.collection == c ? &data.collections[c].splits[1].relevant[ref.query]
-                                         : nullptr;
-            };
-            const auto plain_found = collection.search(queries.data(), n, kDepth);
-            const auto routed_found = collection.search(routed.data(), mapped.size(), 10);
-            std::vector<std::vector<ScoredDocument>> own_found(n);
-            if (experts[c] != nullptr) own_found = collection.search(own[c].data(), n, kDepth);
-            for (std::size_t i = 0; i < n; ++i) {
-              QueryCase& query = cases[first + i];
-              query.plain.push_back(summarise(plain_found[i], relevant(query.ref)));
-              query.own.push_back(summarise(own_found[i], relevant(query.ref)));
-            }
-            for (std::size_t i = 0; i < mapped.size(); ++i) {
-              mapped[i].found->push_back(summarise(routed_found[i], relevant(mapped[i].ref)));
-            }
-          }
-        });
-  }
-  const Chooser chooser(data, experts, std::move(cases));
-  chooser.choose_bound(parameters);
-  chooser.choose_routed(parameters);
-  return parameters;
+  return choice;
 }
 
 }  // namespace collegium::router

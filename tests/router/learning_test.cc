@@ -37,8 +37,8 @@ TEST(Learn, FitsExpertsRoutersPolicyAndGateOnAWorldWhereEachHelps) {
     EXPECT_GT(trained.dev_ndcg, trained.dev_ndcg_plain + 0.05) << name;
   }
   EXPECT_TRUE(learned->multi_task.has_value());
-  ASSERT_EQ(learned->routers.size(), 3u);
-  EXPECT_EQ(learned->router_dev_accuracy.size(), 3u);
+  ASSERT_EQ(learned->routers.size(), 4u);
+  EXPECT_EQ(learned->router_dev_accuracy.size(), 4u);
   EXPECT_GE(learned->router_dev_accuracy.at(std::string(learned->router->kind())), 0.95);
   EXPECT_EQ(learned->policy.policy, Policy::kBound);
   EXPECT_TRUE(learned->policy.validate().ok());

@@ -236,6 +236,8 @@ Result<std::string> write_learned_files(const std::string& library_path, Generat
     const auto accuracy = learned.router_dev_accuracy.find(std::string(router->kind()));
     ordered_json entry{{"kind", std::string(router->kind())}, {"file", name}};
     if (accuracy != learned.router_dev_accuracy.end()) entry["dev_accuracy"] = accuracy->second;
+    const auto ndcg = learned.router_dev_ndcg.find(std::string(router->kind()));
+    if (ndcg != learned.router_dev_ndcg.end()) entry["dev_ndcg"] = ndcg->second;
     record["routers"].push_back(std::move(entry));
   }
   record["router"] = learned.router ? std::string(learned.router->kind()) : "";
@@ -318,6 +320,8 @@ Result<Generation> read_learned_files(const std::string& library_path, const std
                                   " is not the one recorded");
       if (entry.contains("dev_accuracy"))
         learned.router_dev_accuracy[kind] = entry.at("dev_accuracy").get<double>();
+      if (entry.contains("dev_ndcg"))
+        learned.router_dev_ndcg[kind] = entry.at("dev_ndcg").get<double>();
       if (kind == chosen) learned.router = *router;
       learned.routers.push_back(std::move(*router));
     }

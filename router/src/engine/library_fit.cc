@@ -265,6 +265,7 @@ Result<FitReport> LibraryImpl::fit(const FitOptions& options,
   const Learned& learned = next->learned;
   report.router = learned.router ? std::string(learned.router->kind()) : "none";
   report.router_dev_accuracy = learned.router_dev_accuracy;
+  report.router_dev_ndcg = learned.router_dev_ndcg;
   report.policy = learned.policy;
   report.ranked = learned.ranker != nullptr;
   report.ranker_dev_ndcg = learned.ranker_dev_ndcg;

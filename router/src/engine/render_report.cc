@@ -45,10 +45,20 @@ ordered_json policy_json(const PolicyParameters& policy) {
           {"abstain_to_mixture", policy.abstain_to_mixture}};
 }
 
-std::string accuracies(const std::map<std::string, double>& accuracy) {
+std::string by_kind(const std::map<std::string, double>& values) {
   std::string text;
-  for (const auto& [kind, value] : accuracy)
+  for (const auto& [kind, value] : values)
     text += (text.empty() ? "" : ", ") + kind + " " + fixed(value, 3);
+  return text;
+}
+
+// What the router was chosen by, and how often each sent a dev query to its own collection.
+std::string router_figures(const FitReport& report) {
+  std::string text;
+  if (!report.router_dev_ndcg.empty())
+    text += " (dev nDCG@10: " + by_kind(report.router_dev_ndcg) + ")";
+  if (!report.router_dev_accuracy.empty())
+    text += " (dev accuracy: " + by_kind(report.router_dev_accuracy) + ")";
   return text;
 }
 
@@ -152,9 +162,7 @@ std::string FitReport::to_text() const {
     if (const std::string kinds = kinds_text(expert); !kinds.empty())
       text += std::string(width, ' ') + "  " + kinds + "\n";
   }
-  text += "router  " + router;
-  if (!router_dev_accuracy.empty())
-    text += " (dev accuracy: " + accuracies(router_dev_accuracy) + ")";
+  text += "router  " + router + router_figures(*this);
   text += "\npolicy  " + policy_line(policy) + "\nmerge   " + merge_line(*this) + "\ngate    " +
           gate_note + "\nin      " + fixed(seconds, 1) + " s, generation " + generation + "\n";
   return text;
@@ -187,6 +195,7 @@ std::string FitReport::to_json() const {
   return dump({{"generation", generation},
                {"experts", std::move(list)},
                {"router", router},
+               {"router_dev_ndcg", router_dev_ndcg},
                {"router_dev_accuracy", router_dev_accuracy},
                {"policy", policy_json(policy)},
                {"ranked", ranked},
@@ -218,9 +227,8 @@ std::string FitReport::to_html() const {
       html += "<td style=\"padding:.2em .6em\">" + html_escape(cell) + "</td>";
     html += "</tr>";
   }
-  html += "</tbody></table><p>router <b>" + html_escape(router) + "</b>";
-  if (!router_dev_accuracy.empty())
-    html += " (dev accuracy: " + html_escape(accuracies(router_dev_accuracy)) + ")";
+  html += "</tbody></table><p>router <b>" + html_escape(router) + "</b>" +
+          html_escape(router_figures(*this));
   return html + "<br>policy " + html_escape(policy_line(policy)) + "<br>merge " +
          html_escape(merge_line(*this)) + "<br>gate " + html_escape(gate_note) + "<br>" +
          fixed(seconds, 1) + " s, generation <code>" + html_escape(generation) +

@@ -82,8 +82,8 @@ COLLEGIUM_API Result<RouterLabels::By> parse_router_labels(std::string_view name
 struct COLLEGIUM_API LearnOptions {
   core::HeadAdapterOptions adapter;  // of every expert; multi_task derives its seed from this one's
   bool multi_task = true;  // also train the one-adapter-for-all baseline that reports show
-  // One of router_kinds(); "auto": dev chooses of linear and pilots; "all": the same, and the other
-  // kinds are fitted too, for reports.
+  // One of router_kinds(); "auto": dev chooses of linear, pilots and nearest (router_dev_ndcg);
+  // "all": the same, and the other kinds are fitted too, for reports.
   std::string router = "auto";
   GateOptions gate;
   RouterLabels labels = {};
@@ -97,6 +97,10 @@ struct Learned {
   std::vector<std::shared_ptr<const Router>> routers;        // every one fitted
   std::shared_ptr<const Router> router;                      // the one dev chose
   std::map<std::string, double> router_dev_accuracy;         // by Router::kind()
+  // What dev chose by, of the kinds that it chose from: nDCG@10 of the merged library, the mean of
+  // bound and routed, each question counting half as one of a collection that the router does not
+  // know. By Router::kind(); empty without dev queries.
+  std::map<std::string, double> router_dev_ndcg;
   // Routers learn a collection that has dev queries and no training queries from the former. Then
   // there are two of the chosen kind that did not see the dev queries of number q % 2, and what is
   // chosen on dev is chosen by them. Empty otherwise, and not kept in files.

@@ -109,6 +109,7 @@ struct COLLEGIUM_API FitReport {
   std::vector<Expert> experts;
   std::string router;
   std::map<std::string, double> router_dev_accuracy;
+  std::map<std::string, double> router_dev_ndcg;  // as Learned has it
   PolicyParameters policy;
   // Whether a ranker merges collections, and what it and fusion are worth on dev (Learned).
   bool ranked = false;
