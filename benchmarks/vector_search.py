@@ -67,7 +67,7 @@ def synthetic() -> tuple[Vectors, Vectors]:
 
 def real(folder: Path) -> tuple[Vectors, Vectors] | None:
     """The stored vectors of a library's passages; some are taken out as queries."""
-    libraries = sorted((evidence.ROOT / "build" / "evidence").glob("routing-library-*"))
+    libraries = sorted((evidence.ROOT / "build" / "evidence").glob("routing18-library-*"))
     if not libraries:
         return None
     subprocess.run([BENCH, libraries[-1], folder / "real"], check=True)

@@ -42,7 +42,7 @@ for part in "${parts[@]}"; do
     graph-search)
       tools/build.sh release graph_search_bench vector_search_bench
       for vectors in synthetic real; do
-        if [ "$vectors" = real ] && ! compgen -G "build/evidence/routing-library-*" >/dev/null; then
+        if [ "$vectors" = real ] && ! compgen -G "build/evidence/routing18-library-*" >/dev/null; then
           echo "evidence: no library of make evidence ONLY=routing: real vectors are left out"
           continue
         fi
