@@ -49,7 +49,7 @@ format:
 	tools/lint.sh --fix
 
 lint:
-	tools/install-dependencies.sh build lint
+	tools/install-dependencies.sh build test lint
 	tools/lint.sh
 
 sanitize: build
