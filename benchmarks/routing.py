@@ -121,8 +121,8 @@ def label_the_unseen(
 class Page:
     """docs/evidence/routing.md, written anew whenever there is more to say."""
 
-    def __init__(self, run: routing_tables.Run, clock: Clock, small: bool) -> None:
-        self.run, self.clock, self.small = run, clock, small
+    def __init__(self, run: routing_tables.Run, clock: Clock, small: bool, kept: bool) -> None:
+        self.run, self.clock, self.small, self.kept = run, clock, small, kept
         self.passages, self.embedding = 0, 0.0
         self.fits: list[tuple[str, str]] = []
         self._opened = run.split == "test"
@@ -144,7 +144,7 @@ class Page:
                 "library holds no pair of the other eight (*unseen*) unless a table says "
                 "*dev labels*.",
                 "",
-                *routing_bars.lines(run, total),
+                *routing_bars.lines(run, self.seconds()),
                 "",
                 *routing_tables.lines(run),
                 "",
@@ -168,7 +168,11 @@ class Page:
             return
         evidence.write("routing", text, opened_test=self._opened)
         self._opened = False
-        print("\n".join(routing_bars.lines(run, total)), flush=True)
+        print("\n".join(routing_bars.lines(run, self.seconds())), flush=True)
+
+    def seconds(self) -> float | None:
+        """Of all fits and evaluations; None where they are not whole."""
+        return None if self.kept else self.clock.total()
 
 
 def main() -> None:
@@ -215,7 +219,8 @@ def main() -> None:
     most = arguments.queries
     with library:
         fit = clock.time(
-            "fit: ten experts, multi-task, all routers, policies, words, ranker",
+            "fit: ten experts, multi-task, all routers, policies, words, ranker"
+            + (" (experts of an earlier run are kept)" if arguments.kept else ""),
             lambda: library.fit(seed=seed, refit=not arguments.kept, router="all"),
         )
         print(fit, flush=True)
@@ -231,7 +236,7 @@ def main() -> None:
             added=None,
             tenth=TENTH,
         )
-        page = Page(run, clock, arguments.small is not None)
+        page = Page(run, clock, arguments.small is not None, arguments.kept)
         page.passages = sum(one.passages for one in library.info().collections)
         page.embedding = embedding
         page.fits.append(("", str(fit)))

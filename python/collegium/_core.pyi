@@ -1345,9 +1345,14 @@ class FitReport:
     @property
     def ranked(self) -> bool: ...
     @property
-    def ranker_dev_ndcg(self) -> float: ...
+    def ranker_dev_ndcg(self) -> float:
+        """nDCG@10 of a ranker that did not see the query, each question counting half as one of a
+        collection that nobody labelled; 0: too few to learn from."""
+
     @property
-    def fusion_dev_ndcg(self) -> float: ...
+    def fusion_dev_ndcg(self) -> float:
+        """The same without a ranker."""
+
     @property
     def gate_note(self) -> str: ...
     @property

@@ -46,6 +46,10 @@ inline const float* vector_of(const LearningData& data, Split split, QueryRef re
               .vectors[ref.query * data.dim];
 }
 
+// What a collection's questions find where nobody labelled it is told by what learned nothing of
+// it, nor of the others of its group.
+inline constexpr std::size_t kStrangerGroups = 3;
+
 // nDCG@k of the relevant documents' ranks (from 0); ranks of k and more count nothing. `gains`
 // parallel to `ranks`; the ideal is over all of them.
 double ndcg_at(std::size_t k, std::span<const std::size_t> ranks, std::span<const float> gains);

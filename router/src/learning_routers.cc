@@ -23,7 +23,6 @@ constexpr std::size_t kDev = static_cast<std::size_t>(Split::kDev);
 // must not be chosen by a router that learned from the same query, so there are two more, each of
 // which did not see one half: that of the queries whose number modulo 2 is the half's.
 constexpr std::size_t kNoHalf = 2;
-constexpr std::size_t kStrangerGroups = 3;
 
 RouterExamples no_examples(const LearningData& data, std::span<const float> centroids) {
   RouterExamples examples;

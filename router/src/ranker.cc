@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "lbfgs.h"
+#include "learning_data.h"
 #include "payload.h"
 
 namespace collegium::router {
@@ -176,6 +177,26 @@ double Ranker::raw_score(const Weights& weights, const RankerFeatures& features)
   return sum;
 }
 
+RankerFeatures Ranker::features_under(const Weights& weights, RankerFeatures features) const {
+  if (&weights == &shared_) features[kPrior] = std::max(features[kPrior], kRankerUnknownPrior);
+  return features;
+}
+
+Ranker::Shown Ranker::shown(const RankerExamples& examples, std::size_t query) const {
+  const auto& asked = examples.queries_[query];
+  Shown shown;
+  for (const auto& row : asked.rows) {
+    const Weights& weights = weights_of(examples.names_[row.collection]);
+    shown.best.emplace_back(raw_score(weights, features_under(weights, row.features)), row.gain);
+  }
+  std::sort(shown.best.rbegin(), shown.best.rend());
+  shown.best.resize(std::min(shown.best.size(), kShown));
+  for (std::size_t i = 0; i < shown.best.size() && asked.ideal > 0.0; ++i)
+    shown.ndcg +=
+        double{shown.best[i].second} / std::log2(static_cast<double>(i) + 2.0) / asked.ideal;
+  return shown;
+}
+
 Ranker Ranker::fit_weights(const RankerExamples& examples, std::span<const std::size_t> queries,
                            const RankerOptions& options) {
   Ranker ranker;
@@ -313,27 +334,49 @@ Result<std::shared_ptr<const Ranker>> Ranker::fit(const RankerExamples& examples
     for (std::size_t q : all) (q % kFolds == fold ? held : others).push_back(q);
     const Ranker blind = fit_weights(examples, others, options);
     for (std::size_t q : held) {
-      const auto& query = examples.queries_[q];
-      std::vector<std::pair<double, float>> found;  // score, gain
-      for (const auto& row : query.rows)
-        found.emplace_back(
-            blind.raw_score(blind.weights_of(examples.names_[row.collection]), row.features),
-            row.gain);
-      std::sort(found.rbegin(), found.rend());
-      found.resize(std::min(found.size(), kShown));
+      const Shown found = blind.shown(examples, q);
       std::vector<double> best;
-      for (const auto& [score, gain] : found) best.push_back(score);
+      for (const auto& [score, gain] : found.best) best.push_back(score);
       const double rivals = rivals_of(best);
-      double dcg = 0.0;
-      for (std::size_t i = 0; i < found.size(); ++i) {
-        scored.push_back({found[i].first, rivals, found[i].second > 0.0f});
-        dcg += double{found[i].second} / std::log2(static_cast<double>(i) + 2.0);
-      }
-      if (blind_ndcg != nullptr && query.ideal > 0.0) (*blind_ndcg)[q] = dcg / query.ideal;
+      for (const auto& [score, gain] : found.best) scored.push_back({score, rivals, gain > 0.0f});
+      if (blind_ndcg != nullptr) (*blind_ndcg)[q] = found.ndcg;
     }
   }
   ranker->calibrate(scored);
   return std::shared_ptr<const Ranker>(std::move(ranker));
+}
+
+Result<std::vector<double>> Ranker::stranger_ndcg(const RankerExamples& known,
+                                                  const RankerExamples& strange,
+                                                  const RankerOptions& options) {
+  COLLEGIUM_RETURN_IF_ERROR(options.validate());
+  std::map<std::string, std::size_t, std::less<>> numbers;  // of collections with questions
+  for (const RankerExamples* examples : {&known, &strange})
+    for (const auto& query : examples->queries_) numbers[examples->names_[query.collection]] = 0;
+  std::size_t next = 0;
+  for (auto& [name, number] : numbers) number = next++;
+  std::vector<double> ndcg(strange.size(), 0.0);
+  const std::size_t groups = std::min(kStrangerGroups, numbers.size());
+  for (std::size_t group = 0; group < groups; ++group) {
+    const auto inside = [&](const RankerExamples& examples, std::size_t q) {
+      return numbers.at(examples.names_[examples.queries_[q].collection]) % groups == group;
+    };
+    std::vector<std::size_t> others;
+    bool teaches = false;
+    for (std::size_t q = 0; q < known.size(); ++q) {
+      if (inside(known, q)) continue;
+      others.push_back(q);
+      teaches = teaches || !known.queries_[q].rows.empty();
+    }
+    if (!teaches)
+      return Status::failed_precondition(
+          "ranker: without a third of the collections nothing is "
+          "left to learn from");
+    const Ranker blind = fit_weights(known, others, options);
+    for (std::size_t q = 0; q < strange.size(); ++q)
+      if (inside(strange, q)) ndcg[q] = blind.shown(strange, q).ndcg;
+  }
+  return ndcg;
 }
 
 Result<std::vector<RankedCandidate>> Ranker::rank(std::span<const RankerSource> sources,
@@ -342,8 +385,7 @@ Result<std::vector<RankedCandidate>> Ranker::rank(std::span<const RankerSource> 
   std::vector<const Weights*> weights;
   for (const RankerSource& source : sources) weights.push_back(&weights_of(source.collection));
   for (RankedCandidate& one : candidates) {
-    float& prior = one.features[kPrior];
-    if (weights[one.source] == &shared_) prior = std::max(prior, kRankerUnknownPrior);
+    one.features = features_under(*weights[one.source], one.features);
     one.score = raw_score(*weights[one.source], one.features);
   }
   const std::size_t sorted = std::min(std::max(k, kShown), candidates.size());

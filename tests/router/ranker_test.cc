@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "collegium/core/random.h"
+#include "collegium/router/metrics.h"
 
 namespace collegium::router {
 namespace {
@@ -160,6 +161,44 @@ TEST(Ranker, TheRoutersDoubtDoesNotHideACollectionThatTaughtNothing) {
   };
   EXPECT_EQ(prior("words"), kRankerLeastPrior);
   EXPECT_EQ(prior("new"), kRankerUnknownPrior);
+}
+
+// By hand: a ranker that learned from the other collection's queries alone ranks the stranger's
+// lists.
+TEST(Ranker, WhatStrangersFindIsWhatARankerOfTheOthersRanksForThem) {
+  core::Random random(7);
+  std::vector<World> known, strange;
+  for (std::size_t i = 0; i < 200; ++i) known.push_back(make_query(random, i % 4 < 2));
+  for (std::size_t i = 0; i < 60; ++i) strange.push_back(make_query(random, i % 3 == 0));
+  const auto examples_of = [](const std::vector<World>& worlds, std::string_view but) {
+    RankerExamples examples;
+    for (const World& world : worlds) {
+      if (world.collection == but) continue;
+      EXPECT_TRUE(examples.add(world.collection, world.sources, world.judgments).ok());
+    }
+    return examples;
+  };
+  const auto found = Ranker::stranger_ndcg(examples_of(known, ""), examples_of(strange, ""));
+  ASSERT_TRUE(found.ok()) << found.status().to_string();
+  ASSERT_EQ(found->size(), strange.size());
+  double sum = 0.0;
+  for (std::size_t i = 0; i < strange.size(); ++i) {
+    const auto others = Ranker::fit(examples_of(known, strange[i].collection)).value();
+    const auto ranked = others->rank(strange[i].sources, 10);
+    ASSERT_TRUE(ranked.ok());
+    Ranking ranking;
+    for (const RankedCandidate& one : *ranked)
+      ranking.emplace_back(one.id, -static_cast<double>(ranking.size()));
+    EXPECT_NEAR((*found)[i], ndcg_at(10, ranking, strange[i].judgments), 1e-12) << i;
+    sum += (*found)[i];
+  }
+  EXPECT_GT(sum, 5.0);
+  EXPECT_LT(sum, 59.0);
+  // Of one collection nothing is left.
+  EXPECT_EQ(Ranker::stranger_ndcg(examples_of(known, "words"), examples_of(strange, "words"))
+                .status()
+                .code(),
+            StatusCode::kFailedPrecondition);
 }
 
 TEST(Ranker, WhatExplainGivesSumsToTheScore) {

@@ -121,6 +121,9 @@ class LibraryImpl : public Library {
       const LearningSnapshot& snapshot, const Learned& learned,
       const core::ProgressCallback& progress) const;
   // ranking.cc: fits the ranker on dev and keeps it where it wins there.
+  struct Asked;
+  Status ask_for_ranker(const LearningData& data, const std::vector<std::string>& names,
+                        const core::ProgressCallback& progress, Asked& asked) const;
   Status choose_ranker(const LearningSnapshot& snapshot, const std::shared_ptr<Generation>& next,
                        const core::ProgressCallback& progress) const;
   // The vectors of `queries`; checked for UTF-8 by the encoder.

@@ -115,7 +115,8 @@ struct Learned {
   std::map<std::string, CollectionFusion> fusion;
   // What merges the collections' candidates; null: fusion does, where dense scores say. Not by
   // learn() either. nDCG@10 on dev, mean over collections: of a ranker that did not see the query,
-  // and of the merge by fusion. Both 0: too little to learn from.
+  // and of the merge by fusion, each question counting half as one of a collection that nobody
+  // labelled, as in router_dev_ndcg. Both 0: too little to learn from.
   std::shared_ptr<const Ranker> ranker;
   double ranker_dev_ndcg = 0.0, fusion_dev_ndcg = 0.0;
   Gate gate;

@@ -127,6 +127,13 @@ class COLLEGIUM_API Ranker {
                                                    const RankerOptions& options = {},
                                                    std::vector<double>* blind_ndcg = nullptr);
 
+  // nDCG@10 of each query of `strange` (n,) under a ranker that learned from `known` but for a
+  // third of the collections, the query's own among them: it is to be merged as one that nobody
+  // labelled. failed_precondition where the others teach nothing; invalid_argument: options.
+  static Result<std::vector<double>> stranger_ndcg(const RankerExamples& known,
+                                                   const RankerExamples& strange,
+                                                   const RankerOptions& options = {});
+
   // The `k` best candidates by (score descending, id, collection bytewise ascending). Errors as
   // ranker_candidates().
   Result<std::vector<RankedCandidate>> rank(std::span<const RankerSource> sources,
@@ -150,6 +157,14 @@ class COLLEGIUM_API Ranker {
   static Ranker fit_weights(const RankerExamples& examples, std::span<const std::size_t> queries,
                             const RankerOptions& options);
   double raw_score(const Weights& weights, const RankerFeatures& features) const noexcept;
+  // A collection that has the shared weights has at least the prior of the unknown.
+  RankerFeatures features_under(const Weights& weights, RankerFeatures features) const;
+  // (score, gain) of the best of a query's rows, and what their order is worth.
+  struct Shown {
+    std::vector<std::pair<double, float>> best;
+    double ndcg = 0.0;
+  };
+  Shown shown(const RankerExamples& examples, std::size_t query) const;
   // What the curve is fitted on: one of the best of a query.
   struct Scored {
     double score, rivals;
