@@ -95,6 +95,7 @@ TEST_F(Evaluated, HasEveryRowInOrder) {
                                                "router linear",
                                                "router pilots-source",
                                                "router pilots-winner",
+                                               "router nearest",
                                                "bound, all again",
                                                "routed",
                                                "routed + prior",
@@ -227,7 +228,7 @@ TEST_F(Evaluated, WithoutNegativesTheReportClaimsNoSaving) {
 }
 
 TEST_F(Evaluated, ReportsRoutersAndGate) {
-  ASSERT_EQ(evaluation_->routers.size(), 3u);
+  ASSERT_EQ(evaluation_->routers.size(), 4u);
   EXPECT_EQ(evaluation_->routers[0].kind, "linear");
   EXPECT_GE(evaluation_->routers[0].accuracy, 0.9);
   EXPECT_EQ(evaluation_->gate_examples, 90u + 20u);
