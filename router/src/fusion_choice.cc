@@ -5,12 +5,12 @@
 #include <cmath>
 
 #include "collegium/core/thread_pool.h"
+#include "learning_data.h"
 
 namespace collegium::router {
 namespace {
 
 constexpr std::size_t kSteps = 20;
-constexpr double kNegligible = 0.0005;
 using ByWeight = std::array<double, kSteps + 1>;
 
 double weight_of(std::size_t step) {

@@ -141,4 +141,15 @@ double macro_mean(std::span<const QueryRef> queries, std::span<const double> val
   return present > 0 ? sum / static_cast<double>(present) : 0.0;
 }
 
+Experts experts_of(const LearningData& data,
+                   const std::map<std::string, core::TrainedHeadAdapter>& adapters) {
+  Experts experts;
+  for (const auto& collection : data.collections) {
+    const auto found = adapters.find(collection.name);
+    const bool has = found != adapters.end() && found->second.strength != 0.0f;
+    experts.push_back(has ? &found->second.adapter : nullptr);
+  }
+  return experts;
+}
+
 }  // namespace collegium::router

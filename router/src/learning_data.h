@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "collegium/core/experts/head_adapter.h"
@@ -30,6 +32,20 @@ inline core::JudgedQueries training_queries(const CollectionData& collection) {
   return queries;
 }
 
+// By collection of `data`; null: it has none.
+using Experts = std::vector<const core::HeadAdapter*>;
+Experts experts_of(const LearningData& data,
+                   const std::map<std::string, core::TrainedHeadAdapter>& adapters);
+
+// Neither routers nor anything else has a question of it.
+inline bool guessed(const CollectionData& collection) {
+  return collection.splits[0].size() == 0 && collection.splits[1].size() == 0;
+}
+// Its dev queries are all that routers can learn it from.
+inline bool only_dev(const CollectionData& collection) {
+  return collection.splits[0].size() == 0 && collection.splits[1].size() > 0;
+}
+
 // A query of a LearningData: (collection, position in its split).
 struct QueryRef {
   std::size_t collection = 0;
@@ -49,6 +65,9 @@ inline const float* vector_of(const LearningData& data, Split split, QueryRef re
 // What a collection's questions find where nobody labelled it is told by what learned nothing of
 // it, nor of the others of its group.
 inline constexpr std::size_t kStrangerGroups = 3;
+
+// Settings whose nDCG differs by less than this are as good as each other.
+inline constexpr double kNegligible = 0.0005;
 
 // nDCG@k of the relevant documents' ranks (from 0); ranks of k and more count nothing. `gains`
 // parallel to `ranks`; the ideal is over all of them.

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "collegium/core/thread_pool.h"
-#include "policy_cases.h"
 #include "routers/router_base.h"
 
 namespace collegium::router {

@@ -13,11 +13,6 @@ namespace collegium::router {
 // Each document counts the same, however many passages it has. (collections, dim)
 std::vector<float> document_centroids(const LearningData& data);
 
-// Its dev queries are all that routers can learn it from.
-inline bool only_dev(const CollectionData& collection) {
-  return collection.splits[0].size() == 0 && collection.splits[1].size() > 0;
-}
-
 // A kind of router that `options` ask for.
 struct FittedRouter {
   std::shared_ptr<const Router> router;

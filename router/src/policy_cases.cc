@@ -150,21 +150,6 @@ void search_block(const LearningData& data, const PackedLibrary& library, const 
 
 }  // namespace
 
-Experts experts_of(const LearningData& data,
-                   const std::map<std::string, core::TrainedHeadAdapter>& adapters) {
-  Experts experts;
-  for (const auto& collection : data.collections) {
-    const auto found = adapters.find(collection.name);
-    const bool has = found != adapters.end() && found->second.strength != 0.0f;
-    experts.push_back(has ? &found->second.adapter : nullptr);
-  }
-  return experts;
-}
-
-bool guessed(const CollectionData& collection) {
-  return collection.splits[0].size() == 0 && collection.splits[1].size() == 0;
-}
-
 Result<std::vector<QueryCase>> search_dev(const LearningData& data, const PackedLibrary& library,
                                           const Experts& experts,
                                           std::span<const FittedRouter> routers,

@@ -1,10 +1,8 @@
 #pragma once
 
 #include <cstddef>
-#include <map>
 #include <optional>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "collegium/core/progress.h"
@@ -39,14 +37,6 @@ struct QueryCase {
   std::vector<Sent> known;                // by router
   std::vector<Sent> strange;  // by router: one of its kind that does not know the collection
 };
-
-// By collection of `data`; null: it has none.
-using Experts = std::vector<const core::HeadAdapter*>;
-Experts experts_of(const LearningData& data,
-                   const std::map<std::string, core::TrainedHeadAdapter>& adapters);
-
-// Neither routers nor anything else has a question of it.
-bool guessed(const CollectionData& collection);
 
 inline constexpr std::size_t kCaseDepth = 100;  // documents of each collection, plain and own
 

@@ -18,8 +18,6 @@
 namespace collegium::router {
 namespace {
 
-constexpr double kNegligible = 0.0005;
-
 constexpr std::size_t kResearch[] = {1, 2, 3, 5};
 constexpr double kWeights[] = {0.0, 0.003, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1};
 constexpr std::size_t kShiftDepths[] = {100, 30, 10};
@@ -146,11 +144,17 @@ std::map<std::string, ScoreMap, std::less<>> score_maps(const LearningData& data
   return maps;
 }
 
+// A way to compare scores that dev says, whatever the router.
+struct Mapping {
+  Comparability comparability;
+  std::map<std::string, ScoreMap, std::less<>> maps;  // not empty
+};
+
 class Chooser {
  public:
-  Chooser(const LearningData& data, const Experts& experts, const std::vector<QueryCase>& cases,
-          std::size_t router)
-      : data_(data), experts_(experts), cases_(cases), router_(router) {
+  Chooser(const LearningData& data, const std::vector<QueryCase>& cases,
+          std::span<const Mapping> mappings, std::size_t router)
+      : data_(data), cases_(cases), mappings_(mappings), router_(router) {
     for (const auto& query : cases_) refs_.push_back(query.ref);
   }
 
@@ -201,11 +205,10 @@ class Chooser {
     parameters = by_shift.parameters;
     // Another comparability is taken if it gains beyond noise, and loses nothing on collections
     // that nobody labelled, which a shift of each query cannot harm much.
-    for (const Comparability one : {Comparability::kConstant, Comparability::kCalibrated}) {
+    for (const Mapping& mapping : mappings_) {
       PolicyParameters other = by_shift.parameters;
-      other.comparability = one;
-      other.score_maps = score_maps(data_, cases_, experts_, one);
-      if (other.score_maps.empty()) continue;
+      other.comparability = mapping.comparability;
+      other.score_maps = mapping.maps;
       const Setting setting = best_bound({&other, 1});
       const Difference known =
           difference(bound_values(setting.parameters, false), bound_values(parameters, false));
@@ -350,8 +353,8 @@ class Chooser {
   }
 
   const LearningData& data_;
-  const Experts& experts_;
   const std::vector<QueryCase>& cases_;
+  const std::span<const Mapping> mappings_;
   const std::size_t router_;
   std::vector<QueryRef> refs_;
 };
@@ -371,10 +374,14 @@ Result<RouterChoice> choose_router(const LearningData& data, const PackedLibrary
     choice.policy.prior_weight = choice.policy.routed_prior_weight = kCautiousPriorWeight;
     return choice;
   }
+  std::vector<Mapping> mappings;
+  for (const Comparability one : {Comparability::kConstant, Comparability::kCalibrated})
+    if (auto maps = score_maps(data, cases, experts, one); !maps.empty())
+      mappings.push_back({one, std::move(maps)});
   const PolicyParameters start = choice.policy;
   std::vector<double> best;  // by query
   for (std::size_t r = 0; r < routers.size(); ++r) {
-    const Chooser chooser(data, experts, cases, r);
+    const Chooser chooser(data, cases, mappings, r);
     PolicyParameters parameters = start;
     std::vector<double> values = chooser.choose_bound(parameters);
     const std::vector<double> routed = chooser.choose_routed(parameters);

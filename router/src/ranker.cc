@@ -361,7 +361,10 @@ Result<std::vector<double>> Ranker::stranger_ndcg(const RankerExamples& known,
     const auto inside = [&](const RankerExamples& examples, std::size_t q) {
       return numbers.at(examples.names_[examples.queries_[q].collection]) % groups == group;
     };
-    std::vector<std::size_t> others;
+    std::vector<std::size_t> asked, others;
+    for (std::size_t q = 0; q < strange.size(); ++q)
+      if (inside(strange, q)) asked.push_back(q);
+    if (asked.empty()) continue;
     bool teaches = false;
     for (std::size_t q = 0; q < known.size(); ++q) {
       if (inside(known, q)) continue;
@@ -373,8 +376,7 @@ Result<std::vector<double>> Ranker::stranger_ndcg(const RankerExamples& known,
           "ranker: without a third of the collections nothing is "
           "left to learn from");
     const Ranker blind = fit_weights(known, others, options);
-    for (std::size_t q = 0; q < strange.size(); ++q)
-      if (inside(strange, q)) ndcg[q] = blind.shown(strange, q).ndcg;
+    for (std::size_t q : asked) ndcg[q] = blind.shown(strange, q).ndcg;
   }
   return ndcg;
 }

@@ -13,7 +13,6 @@ constexpr std::size_t kQueriesEach = 120;     // of one collection
 constexpr std::size_t kMaxSearches = 100000;  // queries x collections
 constexpr std::size_t kFewest = 50;           // queries of all collections to learn from
 constexpr std::size_t kAtOnce = 64;           // queries between two reports
-constexpr double kNegligible = 0.0005;
 
 std::shared_ptr<const Generation> as_if_unlabelled(const Generation& generation,
                                                    const std::string& collection,
@@ -114,9 +113,12 @@ Status LibraryImpl::choose_ranker(const LearningSnapshot& snapshot,
       without[c] = as_if_unlabelled(*next, names[c], router);
 
   Asked known, strange;
-  for (const QueryRef ref : refs) {
-    known.add(ref, by_half[ref.query % 2]);
-    if (without[ref.collection] != nullptr) strange.add(ref, without[ref.collection]);
+  std::vector<std::size_t> places;  // of strangers among `refs`
+  for (std::size_t i = 0; i < refs.size(); ++i) {
+    known.add(refs[i], by_half[refs[i].query % 2]);
+    if (without[refs[i].collection] == nullptr) continue;
+    strange.add(refs[i], without[refs[i].collection]);
+    places.push_back(i);
   }
   for (Asked* asked : {&known, &strange})
     COLLEGIUM_RETURN_IF_ERROR(ask_for_ranker(data, names, progress, *asked));
@@ -126,17 +128,15 @@ Status LibraryImpl::choose_ranker(const LearningSnapshot& snapshot,
   if (!ranker.ok()) return ranker.status();
   auto by_stranger = Ranker::stranger_ndcg(known.examples, strange.examples);
   if (by_stranger.status().code() == StatusCode::kFailedPrecondition)
-    strange = {};
+    places.clear();
   else if (!by_stranger.ok())
     return by_stranger.status();
   // A question counts half as known and half as a stranger, where it is one.
   std::vector<double> by_fusion = known.by_fusion;
-  for (std::size_t i = 0, s = 0; s < strange.refs.size(); ++i) {
-    const QueryRef ref = refs[i], other = strange.refs[s];
-    if (ref.collection != other.collection || ref.query != other.query) continue;
+  for (std::size_t s = 0; s < places.size(); ++s) {
+    const std::size_t i = places[s];
     by_ranker[i] = 0.5 * (by_ranker[i] + (*by_stranger)[s]);
     by_fusion[i] = 0.5 * (by_fusion[i] + strange.by_fusion[s]);
-    ++s;
   }
   Learned& learned = next->learned;
   learned.fusion_dev_ndcg = macro_mean(refs, by_fusion, names.size());
